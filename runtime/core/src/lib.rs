@@ -1,1 +1,26 @@
-//! placeholder
+//! What the compiler and the runtime both speak of, and nothing else.
+//!
+//! The compiler side (`kiln-ir`, `kiln-passes`, `kiln-codegen`) and the runtime meet only here: element types
+//! ([`DType`], [`Storage`]), symbolic sizes ([`Dim`]), what a fused kernel computes ([`KernelSpec`]), what an artifact runs
+//! ([`Plan`]), and what machine it was made for ([`TargetSpec`]). Everything is plain data that serialises; nothing here
+//! computes on tensors, and this crate depends on no other crate of the workspace.
+
+mod dim;
+mod dtype;
+mod kernel;
+mod op;
+mod plan;
+mod target;
+
+pub use dim::{Dim, DimBounds, DimError, Symbols};
+pub use dtype::{BlockFormat, DType, Storage};
+pub use kernel::{
+    Access, AttentionSpec, Coord, DotSpec, ElementOp, Inst, KernelSpec, MapSpec, MatMulSpec, PackSpec, Phase, Program,
+    RowSpec, Size, ValueId, Write,
+};
+pub use op::{BinaryOp, CompareOp, ReduceOp, UnaryOp};
+pub use plan::{
+    Buffer, DefaultFill, InputSpec, KernelEntry, OutputSpec, Plan, PreparedSpec, Schedule, Signature, StateSpec, Step,
+    Temporary, Variant, WeightSpec,
+};
+pub use target::TargetSpec;

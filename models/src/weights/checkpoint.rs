@@ -1,0 +1,235 @@
+//! [`Checkpoint`]: which tensors there are, and where their bytes lie.
+
+use super::safetensors;
+use crate::gguf::{self, Gguf};
+use crate::{Error, Result};
+use kiln_core::Storage;
+use memmap2::Mmap;
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// A set of named tensors, memory-mapped from one or several files.
+///
+/// Cloning is cheap: clones share the maps.
+#[derive(Clone, Debug)]
+pub struct Checkpoint {
+    path: PathBuf,
+    pub(super) files: Vec<Arc<Mapped>>,
+    tensors: BTreeMap<String, TensorEntry>,
+}
+
+/// One file in memory.
+#[derive(Debug)]
+pub(crate) struct Mapped {
+    pub(crate) path: PathBuf,
+    pub(crate) map: Mmap,
+}
+
+/// One tensor of a [`Checkpoint`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TensorEntry {
+    /// How the elements are stored in the file; reading keeps that form.
+    pub storage: Storage,
+    /// The shape in PyTorch order (a `Linear` weight is `[out_features, in_features]`).
+    pub shape: Vec<usize>,
+    /// How the rows in the file have to be rearranged to be those of the Hugging Face tensor. Reading does it.
+    pub row_order: RowOrder,
+    pub(super) file: usize,
+    pub(super) offset: usize,
+    pub(super) bytes: usize,
+}
+
+/// How the rows of a stored tensor relate to the rows of the Hugging Face tensor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RowOrder {
+    /// The same order.
+    AsStored,
+    /// The order that llama.cpp gives the query and key projections of `llama`: within each head, rows `i` and
+    /// `i + head_dim / 2`, which rotary embedding turns together, lie side by side.
+    InterleavedPairs {
+        /// Rows of one head; even.
+        head_dim: usize,
+    },
+}
+
+impl RowOrder {
+    /// Where row `row` of the Hugging Face tensor lies in the file.
+    pub fn stored_row(self, row: usize) -> usize {
+        match self {
+            RowOrder::AsStored => row,
+            RowOrder::InterleavedPairs { head_dim } => {
+                let (head, within, half) = (row / head_dim, row % head_dim, head_dim / 2);
+                head * head_dim + 2 * (within % half) + within / half
+            }
+        }
+    }
+}
+
+impl TensorEntry {
+    /// The number of elements.
+    pub fn elements(&self) -> usize {
+        self.shape.iter().product()
+    }
+
+    /// The number of bytes that [`Checkpoint::bytes`] gives and [`Checkpoint::write_to`] writes.
+    pub fn byte_len(&self) -> usize {
+        self.bytes
+    }
+}
+
+impl Checkpoint {
+    /// Opens a folder, a `.safetensors` file, a `.safetensors.index.json` file or a `.gguf` file.
+    ///
+    /// In a folder, `model.safetensors` comes before `model.safetensors.index.json`.
+    ///
+    /// # Errors
+    /// Whatever is wrong with the files: see [`Error`].
+    pub fn open(path: impl AsRef<Path>) -> Result<Checkpoint> {
+        let path = path.as_ref();
+        let name = path.file_name().and_then(|n| n.to_str()).unwrap_or_default();
+        if path.is_dir() {
+            Self::open_folder(path)
+        } else if name.ends_with(".gguf") {
+            gguf::checkpoint(&Gguf::open(path)?)
+        } else if name.ends_with(".index.json") {
+            safetensors::open_sharded(path)
+        } else {
+            safetensors::open_files(path, vec![path.to_path_buf()])
+        }
+    }
+
+    fn open_folder(folder: &Path) -> Result<Checkpoint> {
+        let single = folder.join("model.safetensors");
+        let index = folder.join("model.safetensors.index.json");
+        if single.exists() {
+            safetensors::open_files(&single, vec![single.clone()])
+        } else if index.exists() {
+            safetensors::open_sharded(&index)
+        } else {
+            let pickled = folder.join("pytorch_model.bin").exists() || folder.join("pytorch_model.bin.index.json").exists();
+            Err(Error::MissingFile {
+                folder: folder.to_path_buf(),
+                expected: "model.safetensors and no model.safetensors.index.json",
+                advice: if pickled {
+                    "its weights are pickled (pytorch_model.bin), which kiln does not read: save the model again with \
+                     safe_serialization=True"
+                } else {
+                    "give the folder that holds the weights, or the path of a .gguf file"
+                }
+                .to_string(),
+            })
+        }
+    }
+
+    pub(crate) fn new(path: &Path, files: Vec<Arc<Mapped>>) -> Checkpoint {
+        Checkpoint { path: path.to_path_buf(), files, tensors: BTreeMap::new() }
+    }
+
+    /// Adds a tensor whose bytes lie in file number `file`; the caller has checked that they do.
+    pub(crate) fn insert(
+        &mut self,
+        name: String,
+        (storage, shape): (Storage, Vec<usize>),
+        row_order: RowOrder,
+        (file, offset, bytes): (usize, usize, usize),
+    ) -> Result<()> {
+        let entry = TensorEntry { storage, shape, row_order, file, offset, bytes };
+        if let Some(first) = self.tensors.get(&name) {
+            return Err(Error::DuplicateTensor {
+                first: self.files[first.file].path.clone(),
+                second: self.files[file].path.clone(),
+                tensor: name,
+            });
+        }
+        self.tensors.insert(name, entry);
+        Ok(())
+    }
+
+    /// The file, folder index or GGUF that was opened.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The names of all tensors, sorted.
+    pub fn names(&self) -> impl ExactSizeIterator<Item = &str> {
+        self.tensors.keys().map(String::as_str)
+    }
+
+    /// All tensors, sorted by name.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = (&str, &TensorEntry)> {
+        self.tensors.iter().map(|(name, entry)| (name.as_str(), entry))
+    }
+
+    /// The number of tensors.
+    pub fn len(&self) -> usize {
+        self.tensors.len()
+    }
+
+    /// Whether there is no tensor at all.
+    pub fn is_empty(&self) -> bool {
+        self.tensors.is_empty()
+    }
+
+    /// The tensor of that name, if there is one.
+    pub fn get(&self, name: &str) -> Option<&TensorEntry> {
+        self.tensors.get(name)
+    }
+
+    /// The tensor of that name.
+    ///
+    /// # Errors
+    /// [`Error::MissingTensor`], which says what is there under a similar name.
+    pub fn entry(&self, name: &str) -> Result<&TensorEntry> {
+        self.get(name).ok_or_else(|| {
+            let last = name.rsplit('.').nth(1).unwrap_or(name);
+            let like: Vec<&str> = self.names().filter(|n| n.contains(last)).take(3).collect();
+            Error::MissingTensor {
+                path: self.path.clone(),
+                tensor: name.to_string(),
+                found: if like.is_empty() {
+                    format!("among its {} tensors none has a name with `{last}`", self.len())
+                } else {
+                    format!("it has {} tensors, the nearest `{}`", self.len(), like.join("`, `"))
+                },
+            }
+        })
+    }
+
+    /// The tensor of that name, which must have that shape.
+    ///
+    /// # Errors
+    /// [`Error::MissingTensor`] and [`Error::ShapeMismatch`].
+    pub fn require(&self, name: &str, shape: &[usize]) -> Result<&TensorEntry> {
+        let entry = self.entry(name)?;
+        if entry.shape == shape {
+            return Ok(entry);
+        }
+        Err(Error::ShapeMismatch {
+            path: self.path.clone(),
+            tensor: name.to_string(),
+            expected: shape.to_vec(),
+            found: entry.shape.clone(),
+        })
+    }
+
+    /// The files that hold the tensors.
+    pub fn files(&self) -> impl ExactSizeIterator<Item = &Path> {
+        self.files.iter().map(|f| f.path.as_path())
+    }
+
+    /// Where a tensor's stored bytes lie: file, offset, length. The rows there are in [`TensorEntry::row_order`].
+    pub fn location(&self, entry: &TensorEntry) -> Option<(&Path, usize, usize)> {
+        self.files.get(entry.file).map(|f| (f.path.as_path(), entry.offset, entry.bytes))
+    }
+}
+
+/// Maps a file that must not be empty.
+pub(crate) fn map_file(path: &Path) -> Result<Arc<Mapped>> {
+    let file = File::open(path).map_err(Error::io("open", path))?;
+    // SAFETY: the map is private and read-only. As with every mapped file, another process that truncates or rewrites it while
+    // it is open can fault this one; that is the documented contract of memory-mapped checkpoints.
+    let map = unsafe { Mmap::map(&file) }.map_err(Error::io("map", path))?;
+    Ok(Arc::new(Mapped { path: path.to_path_buf(), map }))
+}

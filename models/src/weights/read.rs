@@ -1,0 +1,123 @@
+//! Reading tensors out of a [`Checkpoint`]: borrowed, streamed, or as f32.
+
+use super::{Checkpoint, RowOrder, TensorEntry};
+use crate::{Error, Result};
+use kiln_core::{DType, Storage};
+use std::borrow::Cow;
+use std::io::Write;
+
+impl Checkpoint {
+    /// The bytes of a tensor, row-major in PyTorch order; block-quantised rows stay blocks.
+    ///
+    /// Borrowed from the map, except for a tensor whose rows have to be rearranged, which is copied.
+    ///
+    /// # Errors
+    /// [`Error::MissingTensor`].
+    pub fn bytes(&self, name: &str) -> Result<Cow<'_, [u8]>> {
+        let entry = self.entry(name)?;
+        let stored = self.stored(entry)?;
+        if entry.row_order == RowOrder::AsStored {
+            return Ok(Cow::Borrowed(stored));
+        }
+        let mut out = Vec::with_capacity(stored.len());
+        for row in rows(entry, stored) {
+            out.extend_from_slice(row);
+        }
+        Ok(Cow::Owned(out))
+    }
+
+    /// Writes a tensor's bytes, the same ones that [`bytes`](Self::bytes) gives, without a copy of the tensor in memory; the
+    /// pages that were read are given back to the system afterwards, so that a whole checkpoint streams through little memory.
+    ///
+    /// # Errors
+    /// [`Error::MissingTensor`], and [`Error::Io`] when `out` refuses.
+    pub fn write_to(&self, name: &str, out: &mut dyn Write) -> Result<()> {
+        let entry = self.entry(name)?;
+        let stored = self.stored(entry)?;
+        let written = if entry.row_order == RowOrder::AsStored {
+            out.write_all(stored)
+        } else {
+            rows(entry, stored).try_for_each(|row| out.write_all(row))
+        };
+        self.release(entry);
+        written.map_err(Error::io("write the weights of", self.path()))
+    }
+
+    /// A tensor's values as f32, row-major: dense types converted, blocks dequantised, bools 0 and 1.
+    ///
+    /// # Errors
+    /// [`Error::MissingTensor`].
+    pub fn to_f32(&self, name: &str) -> Result<Vec<f32>> {
+        let storage = self.entry(name)?.storage;
+        Ok(decode(storage, &self.bytes(name)?))
+    }
+
+    fn stored(&self, entry: &TensorEntry) -> Result<&[u8]> {
+        let file = self.files.get(entry.file);
+        file.and_then(|f| f.map.get(entry.offset..entry.offset + entry.bytes)).ok_or_else(|| Error::MissingTensor {
+            path: self.path().to_path_buf(),
+            tensor: "(entry of another checkpoint)".to_string(),
+            found: format!("it has {} tensors", self.len()),
+        })
+    }
+
+    /// Lets the system take back the pages of a tensor.
+    #[cfg(unix)]
+    fn release(&self, entry: &TensorEntry) {
+        const PAGE: usize = 64 * 1024; // a multiple of every page size in use
+        let first = entry.offset.next_multiple_of(PAGE);
+        let last = (entry.offset + entry.bytes) / PAGE * PAGE;
+        if first < last {
+            // SAFETY: the map is a read-only view of a file and no page of it was written, so a page that is dropped comes back
+            // with the same bytes when it is next touched.
+            let advised = unsafe {
+                self.files[entry.file].map.unchecked_advise_range(
+                    memmap2::UncheckedAdvice::DontNeed,
+                    first,
+                    last - first,
+                )
+            };
+            if let Err(error) = advised {
+                tracing::debug!(%error, "the system keeps the pages of a tensor that was streamed");
+            }
+        }
+    }
+
+    #[cfg(not(unix))]
+    fn release(&self, _: &TensorEntry) {}
+}
+
+/// The rows of a tensor in Hugging Face order. A vector counts as rows of one element.
+fn rows<'a>(entry: &'a TensorEntry, stored: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
+    let count = entry.shape.first().copied().unwrap_or(1).max(1);
+    let length = stored.len() / count;
+    (0..count).map(move |row| {
+        let at = entry.row_order.stored_row(row) * length;
+        &stored[at..at + length]
+    })
+}
+
+fn decode(storage: Storage, bytes: &[u8]) -> Vec<f32> {
+    fn each<const N: usize>(bytes: &[u8], value: impl Fn([u8; N]) -> f32) -> Vec<f32> {
+        bytes.as_chunks::<N>().0.iter().map(|chunk| value(*chunk)).collect()
+    }
+    match storage {
+        Storage::Dense(DType::F64) => each(bytes, |b| f64::from_le_bytes(b) as f32),
+        Storage::Dense(DType::F32) => each(bytes, f32::from_le_bytes),
+        Storage::Dense(DType::F16) => each(bytes, |b| half::f16::from_le_bytes(b).to_f32()),
+        Storage::Dense(DType::BF16) => each(bytes, |b| half::bf16::from_le_bytes(b).to_f32()),
+        Storage::Dense(DType::I64) => each(bytes, |b| i64::from_le_bytes(b) as f32),
+        Storage::Dense(DType::I32) => each(bytes, |b| i32::from_le_bytes(b) as f32),
+        Storage::Dense(DType::I8) => each(bytes, |b: [u8; 1]| f32::from(i8::from_le_bytes(b))),
+        Storage::Dense(DType::U8) => each(bytes, |[b]| f32::from(b)),
+        Storage::Dense(DType::Bool) => each(bytes, |[b]| f32::from(u8::from(b != 0))),
+        Storage::Block(format) => {
+            let (length, size) = (format.block_len(), format.block_bytes());
+            let mut out = vec![0.0; bytes.len() / size * length];
+            for (block, values) in bytes.chunks_exact(size).zip(out.chunks_exact_mut(length)) {
+                format.dequantize_block(block, values);
+            }
+            out
+        }
+    }
+}

@@ -1,0 +1,202 @@
+//! safetensors, single and sharded: from file paths to a checked [`Checkpoint`].
+//!
+//! The `safetensors` crate is the judge of the layout (the tensors cover the buffer, without gap or overlap). Before it is
+//! asked, the header is read here once more, in order, because a user needs to hear which tensor is wrong and how.
+
+use super::{Checkpoint, Mapped, RowOrder, map_file};
+use crate::{Error, Result};
+use ::safetensors::SafeTensors;
+use kiln_core::{DType, Storage};
+use serde::Deserialize;
+use serde::de::{Deserializer, MapAccess, Visitor};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::{Component, Path, PathBuf};
+
+const SUPPORTED: &str = "F64, F32, F16, BF16, I64, I32, I8, U8 and BOOL";
+
+/// The crate's own limit, named here for the message.
+const MAX_HEADER: u64 = 100_000_000;
+
+/// Opens one or several files as one checkpoint. `path` is what the checkpoint is called in messages.
+pub(super) fn open_files(path: &Path, files: Vec<PathBuf>) -> Result<Checkpoint> {
+    let mapped = files.iter().map(|f| map_file(f)).collect::<Result<Vec<_>>>()?;
+    let mut checkpoint = Checkpoint::new(path, mapped.clone());
+    for (index, file) in mapped.iter().enumerate() {
+        add_file(&mut checkpoint, index, file)?;
+    }
+    Ok(checkpoint)
+}
+
+/// Opens the files that an index lists, which lie beside it.
+pub(super) fn open_sharded(index_path: &Path) -> Result<Checkpoint> {
+    #[derive(Deserialize)]
+    struct Index {
+        weight_map: UniqueMap<String>,
+    }
+    let text = std::fs::read(index_path).map_err(Error::io("read", index_path))?;
+    let index: Index =
+        serde_json::from_slice(&text).map_err(|source| Error::Json { path: index_path.to_path_buf(), source })?;
+    let corrupt = |problem: String| Error::CorruptIndex { path: index_path.to_path_buf(), problem };
+    if let Some(tensor) = index.weight_map.repeated {
+        return Err(corrupt(format!("`weight_map` lists tensor `{tensor}` twice; expected each name once")));
+    }
+    let mut shards: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for (tensor, shard) in index.weight_map.entries {
+        shards.entry(shard).or_default().push(tensor);
+    }
+    if shards.is_empty() {
+        return Err(corrupt("`weight_map` is empty; expected tensor names and the file each is in".to_string()));
+    }
+    let folder = index_path.parent().unwrap_or(Path::new("."));
+    let mut files = Vec::new();
+    for (shard, tensors) in &shards {
+        // A downloaded index must not make us read elsewhere.
+        if Path::new(shard).components().any(|c| !matches!(c, Component::Normal(_))) {
+            return Err(corrupt(format!("shard `{shard}` lies outside the folder; expected a plain file name")));
+        }
+        let file = folder.join(shard);
+        if !file.exists() {
+            return Err(Error::MissingShard {
+                shard: shard.clone(),
+                index: index_path.to_path_buf(),
+                tensors: tensors.len(),
+            });
+        }
+        files.push(file);
+    }
+    let checkpoint = open_files(index_path, files)?;
+    for (shard, tensors) in &shards {
+        for tensor in tensors {
+            let found = checkpoint.get(tensor).and_then(|e| checkpoint.location(e));
+            if found.is_none_or(|(file, ..)| file != folder.join(shard)) {
+                return Err(corrupt(format!(
+                    "lists tensor `{tensor}` in {shard}, but it is {}; index and shards belong to different saves",
+                    found.map_or("in none of the shards".to_string(), |(file, ..)| format!("in {}", file.display()))
+                )));
+            }
+        }
+    }
+    Ok(checkpoint)
+}
+
+/// What the header says about one tensor.
+#[derive(Deserialize)]
+struct Described {
+    dtype: String,
+    shape: Vec<u64>,
+    data_offsets: (u64, u64),
+}
+
+fn add_file(checkpoint: &mut Checkpoint, index: usize, file: &Mapped) -> Result<()> {
+    let bytes: &[u8] = &file.map;
+    let corrupt = |problem: String| Error::CorruptSafetensors { path: file.path.clone(), problem };
+    let (header, data) = split_header(bytes).map_err(corrupt)?;
+    let described: UniqueMap<serde_json::Value> =
+        serde_json::from_slice(header).map_err(|e| corrupt(format!("its header is not the expected JSON object ({e})")))?;
+    if let Some(tensor) = described.repeated {
+        return Err(Error::DuplicateTensor { tensor, first: file.path.clone(), second: file.path.clone() });
+    }
+    let start = bytes.len() - data.len();
+    for (name, value) in described.entries {
+        if name == "__metadata__" {
+            continue;
+        }
+        let d = Described::deserialize(value).map_err(|e| {
+            corrupt(format!("tensor `{name}`: expected dtype, shape and data_offsets in its header entry ({e})"))
+        })?;
+        let Some(dtype) = dtype_of(&d.dtype) else {
+            return Err(Error::UnsupportedDType {
+                path: file.path.clone(),
+                tensor: name,
+                found: d.dtype,
+                supported: SUPPORTED,
+            });
+        };
+        let (shape, from, length) = place(&d, dtype, data.len()).map_err(|p| corrupt(format!("tensor `{name}`: {p}")))?;
+        checkpoint.insert(name, (Storage::Dense(dtype), shape), RowOrder::AsStored, (index, start + from, length))?;
+    }
+    SafeTensors::read_metadata(bytes).map_err(|e| corrupt(e.to_string()))?;
+    Ok(())
+}
+
+/// The JSON header and the buffer behind it.
+fn split_header(bytes: &[u8]) -> std::result::Result<(&[u8], &[u8]), String> {
+    let Some((length, rest)) = bytes.split_first_chunk::<8>() else {
+        return Err(format!("expected at least the 8 bytes of the header's length, found a file of {} bytes", bytes.len()));
+    };
+    let length = u64::from_le_bytes(*length);
+    if length > MAX_HEADER {
+        return Err(format!("its header claims {length} bytes, at most {MAX_HEADER} are allowed"));
+    }
+    let length = length as usize;
+    if rest.len() < length {
+        return Err(format!("expected a header of {length} bytes, found only {} bytes after its length", rest.len()));
+    }
+    Ok(rest.split_at(length))
+}
+
+/// Checks shape and offsets of one tensor against its type and the buffer; gives shape, offset and length.
+fn place(d: &Described, dtype: DType, buffer: usize) -> std::result::Result<(Vec<usize>, usize, usize), String> {
+    let shape: Vec<usize> = d.shape.iter().filter_map(|&n| usize::try_from(n).ok()).collect();
+    let size = shape.iter().try_fold(dtype.size(), |size, &n| size.checked_mul(n));
+    let (Some(size), true) = (size, shape.len() == d.shape.len()) else {
+        return Err(format!("shape {:?} of {dtype} overflows the address space", d.shape));
+    };
+    let (from, to) = d.data_offsets;
+    if from > to {
+        return Err(format!("data_offsets [{from}, {to}] run backwards"));
+    }
+    if to > buffer as u64 {
+        return Err(format!("its data ends at byte {to} of the buffer, but the file holds only {buffer} bytes of data"));
+    }
+    if to - from != size as u64 {
+        return Err(format!("shape {shape:?} of {dtype} takes {size} bytes, but data_offsets give it {}", to - from));
+    }
+    Ok((shape, from as usize, size))
+}
+
+fn dtype_of(name: &str) -> Option<DType> {
+    Some(match name {
+        "F64" => DType::F64,
+        "F32" => DType::F32,
+        "F16" => DType::F16,
+        "BF16" => DType::BF16,
+        "I64" => DType::I64,
+        "I32" => DType::I32,
+        "I8" => DType::I8,
+        "U8" => DType::U8,
+        "BOOL" => DType::Bool,
+        _ => return None,
+    })
+}
+
+/// A JSON object in its order, with the first key that comes twice.
+struct UniqueMap<V> {
+    entries: BTreeMap<String, V>,
+    repeated: Option<String>,
+}
+
+impl<'de, V: Deserialize<'de>> Deserialize<'de> for UniqueMap<V> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        struct Entries<V>(std::marker::PhantomData<V>);
+        impl<'de, V: Deserialize<'de>> Visitor<'de> for Entries<V> {
+            type Value = UniqueMap<V>;
+            fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+                f.write_str("a JSON object")
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> std::result::Result<Self::Value, A::Error> {
+                let mut all = UniqueMap { entries: BTreeMap::new(), repeated: None };
+                while let Some((key, value)) = map.next_entry::<String, V>()? {
+                    if all.entries.contains_key(&key) {
+                        all.repeated.get_or_insert(key);
+                    } else {
+                        all.entries.insert(key, value);
+                    }
+                }
+                Ok(all)
+            }
+        }
+        deserializer.deserialize_map(Entries(std::marker::PhantomData))
+    }
+}

@@ -1,0 +1,418 @@
+//! Symbolic sizes: integer polynomials over named symbols, floor divisions and maxima, in one canonical form.
+//!
+//! Two dims are equal exactly when their canonical forms are, so shape checks are plain comparisons. Symbols have bounds
+//! ([`Symbols`]); a program is compiled once and holds for every binding within them.
+
+use serde::{Deserialize, Serialize};
+use std::{collections::BTreeMap, fmt, ops, sync::Arc};
+
+/// A size known when compiling, or an expression over symbols: a sum of integer multiples of products of atoms.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Dim {
+    /// Product of atoms (sorted, with repetition; empty for the constant term) and its coefficient, never zero; sorted.
+    terms: Vec<(Vec<Atom>, i64)>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+enum Atom {
+    Sym(Arc<str>),
+    FloorDiv(Box<Dim>, Box<Dim>),
+    Max(Box<Dim>, Box<Dim>),
+}
+
+/// Inclusive bounds of one symbol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct DimBounds {
+    /// Smallest value.
+    pub min: i64,
+    /// Largest value.
+    pub max: i64,
+}
+
+/// The symbols of a program with their bounds, by name.
+pub type Symbols = BTreeMap<Arc<str>, DimBounds>;
+
+/// Why a dim has no value.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum DimError {
+    /// A symbol without a value.
+    #[error("the size symbol `{0}` has no value")]
+    Unbound(Arc<str>),
+    /// The value does not fit into i64.
+    #[error("the size `{0}` overflows 64 bits")]
+    Overflow(String),
+    /// Division by zero.
+    #[error("the size `{0}` divides by zero")]
+    DivideByZero(String),
+}
+
+impl Dim {
+    /// The constant `n`.
+    pub fn constant(n: i64) -> Self {
+        Dim { terms: if n == 0 { vec![] } else { vec![(vec![], n)] } }
+    }
+
+    /// The symbol `name`.
+    pub fn symbol(name: &str) -> Self {
+        Dim { terms: vec![(vec![Atom::Sym(name.into())], 1)] }
+    }
+
+    /// The value, if it is the same for every binding.
+    pub fn as_const(&self) -> Option<i64> {
+        match self.terms.as_slice() {
+            [] => Some(0),
+            [(atoms, c)] if atoms.is_empty() => Some(*c),
+            _ => None,
+        }
+    }
+
+    /// The symbol's name, if the dim is just a symbol.
+    pub fn as_symbol(&self) -> Option<&Arc<str>> {
+        match self.terms.as_slice() {
+            [(atoms, 1)] => match atoms.as_slice() {
+                [Atom::Sym(s)] => Some(s),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+
+    /// Whether the dim is the constant `n`.
+    pub fn is(&self, n: i64) -> bool {
+        self.as_const() == Some(n)
+    }
+
+    /// The quotient rounded towards minus infinity.
+    pub fn floor_div(&self, by: &Dim) -> Dim {
+        if by.is(1) {
+            return self.clone();
+        }
+        if let Some(q) = self.exact_div(by) {
+            return q;
+        }
+        match (self.as_const(), by.as_const()) {
+            (Some(a), Some(b)) if b != 0 => Dim::constant(a.div_euclid(b) - i64::from(b < 0 && a.rem_euclid(b) != 0)),
+            _ => Dim::atom(Atom::FloorDiv(Box::new(self.clone()), Box::new(by.clone()))),
+        }
+    }
+
+    /// The quotient rounded up.
+    pub fn ceil_div(&self, by: i64) -> Dim {
+        (self.clone() + Dim::constant(by - 1)).floor_div(&Dim::constant(by))
+    }
+
+    /// `self / by` when that is again a polynomial with integer coefficients: `by` must be a single term.
+    pub fn exact_div(&self, by: &Dim) -> Option<Dim> {
+        let [(divisor, coefficient)] = by.terms.as_slice() else {
+            return None;
+        };
+        let mut terms = BTreeMap::new();
+        for (atoms, c) in &self.terms {
+            if c % coefficient != 0 {
+                return None;
+            }
+            let mut rest = atoms.clone();
+            for d in divisor {
+                rest.remove(rest.iter().position(|a| a == d)?);
+            }
+            terms.insert(rest, c / coefficient);
+        }
+        Some(Dim { terms: terms.into_iter().collect() })
+    }
+
+    /// The larger of two dims.
+    pub fn maximum(&self, other: &Dim) -> Dim {
+        match (self.as_const(), other.as_const()) {
+            (Some(a), Some(b)) => Dim::constant(a.max(b)),
+            _ if self == other => self.clone(),
+            _ => {
+                let (a, b) = if self <= other { (self, other) } else { (other, self) };
+                Dim::atom(Atom::Max(Box::new(a.clone()), Box::new(b.clone())))
+            }
+        }
+    }
+
+    /// The smaller of two dims.
+    pub fn minimum(&self, other: &Dim) -> Dim {
+        self.clone() + other.clone() - self.maximum(other)
+    }
+
+    /// The value under a binding of symbols.
+    ///
+    /// # Errors
+    /// An unbound symbol, a division by zero, or a value beyond 64 bits.
+    pub fn eval(&self, lookup: &dyn Fn(&str) -> Option<i64>) -> Result<i64, DimError> {
+        let overflow = || DimError::Overflow(self.to_string());
+        let mut sum = 0i64;
+        for (atoms, c) in &self.terms {
+            let mut product = *c;
+            for a in atoms {
+                let v = match a {
+                    Atom::Sym(s) => lookup(s).ok_or_else(|| DimError::Unbound(s.clone()))?,
+                    Atom::Max(a, b) => a.eval(lookup)?.max(b.eval(lookup)?),
+                    Atom::FloorDiv(a, b) => {
+                        let (a, b) = (a.eval(lookup)?, b.eval(lookup)?);
+                        if b == 0 {
+                            return Err(DimError::DivideByZero(self.to_string()));
+                        }
+                        let q = a.checked_div(b).ok_or_else(overflow)?;
+                        q - i64::from(a % b != 0 && (a < 0) != (b < 0))
+                    }
+                };
+                product = product.checked_mul(v).ok_or_else(overflow)?;
+            }
+            sum = sum.checked_add(product).ok_or_else(overflow)?;
+        }
+        Ok(sum)
+    }
+
+    /// The largest value within the symbols' bounds, for a dim that grows with every symbol in it (sizes do).
+    ///
+    /// # Errors
+    /// As [`eval`](Self::eval).
+    pub fn upper_bound(&self, symbols: &Symbols) -> Result<i64, DimError> {
+        self.eval(&|s| symbols.get(s).map(|b| b.max))
+    }
+
+    /// The dim with symbols replaced where `lookup` knows them.
+    pub fn substitute(&self, lookup: &dyn Fn(&str) -> Option<Dim>) -> Dim {
+        let mut sum = Dim::constant(0);
+        for (atoms, c) in &self.terms {
+            let mut product = Dim::constant(*c);
+            for a in atoms {
+                product = product
+                    * match a {
+                        Atom::Sym(s) => lookup(s).unwrap_or_else(|| Dim::symbol(s)),
+                        Atom::Max(a, b) => a.substitute(lookup).maximum(&b.substitute(lookup)),
+                        Atom::FloorDiv(a, b) => a.substitute(lookup).floor_div(&b.substitute(lookup)),
+                    };
+            }
+            sum = sum + product;
+        }
+        sum
+    }
+
+    /// Calls `f` with the name of every symbol in the dim, some perhaps more than once.
+    pub fn for_each_symbol(&self, f: &mut dyn FnMut(&Arc<str>)) {
+        for atom in self.terms.iter().flat_map(|(atoms, _)| atoms) {
+            match atom {
+                Atom::Sym(s) => f(s),
+                Atom::Max(a, b) | Atom::FloorDiv(a, b) => {
+                    a.for_each_symbol(f);
+                    b.for_each_symbol(f);
+                }
+            }
+        }
+    }
+
+    fn atom(a: Atom) -> Dim {
+        Dim { terms: vec![(vec![a], 1)] }
+    }
+
+    fn from_terms(terms: impl IntoIterator<Item = (Vec<Atom>, i64)>) -> Dim {
+        let mut sum: BTreeMap<Vec<Atom>, i64> = BTreeMap::new();
+        for (mut atoms, c) in terms {
+            atoms.sort();
+            let slot = sum.entry(atoms).or_insert(0);
+            *slot = slot.saturating_add(c);
+        }
+        Dim { terms: sum.into_iter().filter(|(_, c)| *c != 0).collect() }
+    }
+}
+
+impl ops::Add for Dim {
+    type Output = Dim;
+    fn add(self, rhs: Dim) -> Dim {
+        Dim::from_terms(self.terms.into_iter().chain(rhs.terms))
+    }
+}
+
+impl ops::Sub for Dim {
+    type Output = Dim;
+    fn sub(self, rhs: Dim) -> Dim {
+        self + rhs * Dim::constant(-1)
+    }
+}
+
+impl ops::Mul for Dim {
+    type Output = Dim;
+    fn mul(self, rhs: Dim) -> Dim {
+        Dim::from_terms(self.terms.iter().flat_map(|(a, c)| {
+            rhs.terms.iter().map(move |(b, d)| (a.iter().chain(b).cloned().collect(), c.saturating_mul(*d)))
+        }))
+    }
+}
+
+impl From<i64> for Dim {
+    fn from(n: i64) -> Dim {
+        Dim::constant(n)
+    }
+}
+
+impl From<usize> for Dim {
+    fn from(n: usize) -> Dim {
+        Dim::constant(i64::try_from(n).unwrap_or(i64::MAX))
+    }
+}
+
+impl From<i32> for Dim {
+    fn from(n: i32) -> Dim {
+        Dim::constant(n.into())
+    }
+}
+
+impl std::iter::Product for Dim {
+    fn product<I: Iterator<Item = Dim>>(iter: I) -> Dim {
+        iter.fold(Dim::constant(1), |a, b| a * b)
+    }
+}
+
+/// `b*s`, `2*s + 1`, `(s + 7) floordiv 8`, `max(a, b)`.
+impl fmt::Display for Dim {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.terms.is_empty() {
+            return f.write_str("0");
+        }
+        // Symbols first, the constant last, as one writes it.
+        for (i, (atoms, c)) in self.terms.iter().rev().enumerate() {
+            let (sign, magnitude) = (if *c < 0 { "-" } else { "+" }, c.unsigned_abs());
+            match (i, *c < 0) {
+                (0, false) => {}
+                (0, true) => f.write_str("-")?,
+                _ => write!(f, " {sign} ")?,
+            }
+            if atoms.is_empty() || magnitude != 1 {
+                write!(f, "{magnitude}")?;
+            }
+            for (j, a) in atoms.iter().enumerate() {
+                if j > 0 || magnitude != 1 {
+                    f.write_str("*")?;
+                }
+                match a {
+                    Atom::Sym(s) => f.write_str(s)?,
+                    Atom::Max(a, b) => write!(f, "max({a}, {b})")?,
+                    Atom::FloorDiv(a, b) => write!(f, "floordiv({a}, {b})")?,
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl std::str::FromStr for Dim {
+    type Err = String;
+    fn from_str(s: &str) -> Result<Dim, String> {
+        let mut p = Parser { rest: s };
+        let d = p.sum()?;
+        p.skip();
+        if p.rest.is_empty() { Ok(d) } else { Err(format!("unexpected `{}` in the size `{s}`", p.rest)) }
+    }
+}
+
+struct Parser<'a> {
+    rest: &'a str,
+}
+
+impl Parser<'_> {
+    fn skip(&mut self) {
+        self.rest = self.rest.trim_start();
+    }
+
+    fn eat(&mut self, token: char) -> bool {
+        self.skip();
+        match self.rest.strip_prefix(token) {
+            Some(r) => {
+                self.rest = r;
+                true
+            }
+            None => false,
+        }
+    }
+
+    fn sum(&mut self) -> Result<Dim, String> {
+        let mut d = if self.eat('-') { Dim::constant(-1) * self.product()? } else { self.product()? };
+        loop {
+            if self.eat('+') {
+                d = d + self.product()?;
+            } else if self.eat('-') {
+                d = d - self.product()?;
+            } else {
+                return Ok(d);
+            }
+        }
+    }
+
+    fn product(&mut self) -> Result<Dim, String> {
+        let mut d = self.factor()?;
+        while self.eat('*') {
+            d = d * self.factor()?;
+        }
+        Ok(d)
+    }
+
+    fn factor(&mut self) -> Result<Dim, String> {
+        self.skip();
+        let end = self.rest.find(|c: char| !(c.is_alphanumeric() || c == '_')).unwrap_or(self.rest.len());
+        let (word, rest) = self.rest.split_at(end);
+        if word.is_empty() {
+            return Err(format!("expected a size, found `{}`", self.rest));
+        }
+        self.rest = rest;
+        if word.starts_with(|c: char| c.is_ascii_digit()) {
+            return word.parse().map(Dim::constant).map_err(|e| format!("`{word}`: {e}"));
+        }
+        if !matches!(word, "max" | "floordiv") || !self.eat('(') {
+            return Ok(Dim::symbol(word));
+        }
+        let a = self.sum()?;
+        if !self.eat(',') {
+            return Err(format!("expected `,` in {word}(…), found `{}`", self.rest));
+        }
+        let b = self.sum()?;
+        if !self.eat(')') {
+            return Err(format!("expected `)` after {word}(…, found `{}`", self.rest));
+        }
+        Ok(if word == "max" { a.maximum(&b) } else { a.floor_div(&b) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn dim(s: &str) -> Dim {
+        s.parse().expect(s)
+    }
+
+    #[test]
+    fn equal_expressions_have_one_form() {
+        assert_eq!(dim("b*s*2 + s*b"), dim("3*s*b"));
+        assert_eq!(dim("s + 1 - s"), Dim::constant(1));
+        assert_eq!(dim("b*s*576").exact_div(&dim("576*s")), Some(dim("b")));
+        assert_eq!(dim("floordiv(8*s, 8)"), dim("s"));
+        assert_ne!(dim("floordiv(s, 8)"), dim("s"));
+    }
+
+    #[test]
+    fn text_parses_back() {
+        for s in ["0", "7", "b", "b*s", "2*b*s - 3", "-s + 1", "max(b, s)", "floordiv(s + 7, 8)*b + max(1, s)"] {
+            assert_eq!(dim(&dim(s).to_string()), dim(s), "{s}");
+        }
+        for bad in ["", "b*", "max(b", "3x", "b s"] {
+            assert!(bad.parse::<Dim>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn evaluates_and_reports() {
+        let env = |s: &str| match s {
+            "b" => Some(3),
+            "s" => Some(-7),
+            _ => None,
+        };
+        assert_eq!(dim("floordiv(s, 2) + max(b, s)").eval(&env), Ok(-1));
+        assert_eq!(dim("t").eval(&env), Err(DimError::Unbound("t".into())));
+        assert!(matches!(dim("b*4611686018427387904").eval(&env), Err(DimError::Overflow(_))));
+        assert_eq!(dim("b").minimum(&dim("s")).eval(&env), Ok(-7));
+    }
+}
