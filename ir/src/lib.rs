@@ -1,1 +1,42 @@
-//! placeholder
+//! The typed tensor graph: what a model means before any decision of how to compute it.
+//!
+//! # Meaning
+//! A [`Module`] holds functions. A [`Function`] is a list of [`Node`]s in an order where every operand comes before its user;
+//! a node applies an [`Op`] to earlier nodes and has one [`Type`] (a tensor, or the tuple that a call returns). Evaluation is pure: a
+//! node's value depends on its operands only, so nodes may be evaluated in any order that respects operands, merged when equal, and
+//! dropped when unused. The one exception is *state* (the key/value cache): a value of a state argument is linear, each version
+//! is consumed at most once, and [`verify()`] rejects a graph that reads a version after it was consumed.
+//!
+//! Shapes are lists of [`Dim`]s, constants or expressions over the module's symbols. A graph holds for every binding of the symbols
+//! within their bounds. Operands of elementwise ops have equal shapes; broadcasting is an op of its own.
+//!
+//! `f16` and `bf16` values are rounded after every op. Reductions and products of floats have the meaning of exact arithmetic,
+//! rounded once; implementations may sum in any fixed order, within the tolerance that `specs/numerics.md` gives.
+//!
+//! # What is here
+//! - [`Op`]: the closed set of primitives and the named composites, each with its typing rule ([`infer`](Op::infer)).
+//! - [`verify()`]: the checks that later stages rely on.
+//! - [`text`]: the text format, printed deterministically and parsed back.
+//! - [`interp`]: the interpreter, the plain meaning of every op; everything else is tested against it.
+//! - [`compose`]: the decomposition of each composite into primitives.
+
+pub mod compose;
+mod error;
+mod graph;
+mod infer;
+pub mod interp;
+mod literal;
+mod op;
+pub mod text;
+mod types;
+mod verify;
+
+pub use error::{IrError, SourceLine};
+pub use graph::{Arg, ArgKind, FuncId, Function, Module, Node, NodeId, Output};
+pub use kiln_core::{
+    BinaryOp, BlockFormat, CompareOp, DType, DefaultFill, Dim, DimBounds, ReduceOp, Storage, Symbols, UnaryOp,
+};
+pub use literal::Literal;
+pub use op::{AttentionAttrs, DotDims, Op, Real};
+pub use types::{TensorType, Type};
+pub use verify::verify;

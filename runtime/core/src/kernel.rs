@@ -253,7 +253,8 @@ pub struct DotSpec {
 ///
 /// Query j of batch row b stands at position `p = starts[b] + j` (j without `starts`) and sees key t of key row `slots[b]` (b
 /// without `slots`) where `t < kv_len`, `t <= p` if causal, `t > p - window` if there is a window, and `mask[b, t]`
-/// if there is a mask. A query that sees no key gives zeros. Items are pairs of batch row and key/value head (and blocks of
+/// if there is a mask. A query that sees no key gives zeros where there are `starts` (it is padding), else the mean of all `kv_len`
+/// values (what softmax gives when every score is the lowest float, as transformers' eager attention does). Items are pairs of batch row and key/value head (and blocks of
 /// queries). Reads: q, k, v, then slots, starts (i64 `[batch]`), mask (bool) as present. Write: out.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct AttentionSpec {

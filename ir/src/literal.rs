@@ -1,0 +1,143 @@
+//! Constant tensors.
+
+use kiln_core::{DType, Dim};
+use std::{fmt, sync::Arc};
+
+/// A constant tensor: element type, shape, and its elements' bytes, row-major and little-endian.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Literal {
+    dtype: DType,
+    shape: Vec<usize>,
+    bytes: Arc<[u8]>,
+}
+
+impl Literal {
+    /// A constant of that shape; `None` if the number of bytes is not that of the shape.
+    pub fn new(dtype: DType, shape: Vec<usize>, bytes: impl Into<Arc<[u8]>>) -> Option<Self> {
+        let bytes = bytes.into();
+        let len = shape.iter().try_fold(dtype.size(), |n, d| n.checked_mul(*d))?;
+        (bytes.len() == len).then_some(Literal { dtype, shape, bytes })
+    }
+
+    /// A constant from numbers, rounded to the element type; `None` if their count is not that of the shape.
+    pub fn from_f64(dtype: DType, shape: Vec<usize>, values: &[f64]) -> Option<Self> {
+        let mut bytes = Vec::with_capacity(values.len() * dtype.size());
+        values.iter().for_each(|v| write_element(dtype, *v, &mut bytes));
+        Self::new(dtype, shape, bytes)
+    }
+
+    /// A scalar.
+    pub fn scalar(dtype: DType, value: f64) -> Self {
+        let mut bytes = Vec::with_capacity(8);
+        write_element(dtype, value, &mut bytes);
+        Literal { dtype, shape: vec![], bytes: bytes.into() }
+    }
+
+    /// Element type.
+    pub fn dtype(&self) -> DType {
+        self.dtype
+    }
+
+    /// Sizes.
+    pub fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    /// Sizes, as the type system has them.
+    pub fn dims(&self) -> Vec<Dim> {
+        self.shape.iter().map(|n| Dim::from(*n)).collect()
+    }
+
+    /// The elements' bytes.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// The elements as f64 (i64 beyond 2^53 loses its last bits).
+    pub fn to_f64(&self) -> Vec<f64> {
+        self.bytes.chunks_exact(self.dtype.size()).map(|b| read_element(self.dtype, b)).collect()
+    }
+
+    /// The value of a scalar, or of a tensor whose elements are all equal.
+    pub fn splat(&self) -> Option<f64> {
+        let mut chunks = self.bytes.chunks_exact(self.dtype.size());
+        let first = chunks.next()?;
+        chunks.all(|c| c == first).then(|| read_element(self.dtype, first))
+    }
+}
+
+/// The element in `bytes`, which has exactly the element's size.
+pub(crate) fn read_element(dtype: DType, bytes: &[u8]) -> f64 {
+    macro_rules! read {
+        ($t:ty) => {
+            <$t>::from_le_bytes(bytes.try_into().unwrap_or_default())
+        };
+    }
+    match dtype {
+        DType::F64 => read!(f64),
+        DType::F32 => read!(f32).into(),
+        DType::F16 => half::f16::from_le_bytes(bytes.try_into().unwrap_or_default()).to_f64(),
+        DType::BF16 => half::bf16::from_le_bytes(bytes.try_into().unwrap_or_default()).to_f64(),
+        DType::I64 => read!(i64) as f64,
+        DType::I32 => read!(i32).into(),
+        DType::I8 => read!(i8).into(),
+        DType::U8 => read!(u8).into(),
+        DType::Bool => f64::from(u8::from(bytes != [0])),
+    }
+}
+
+fn write_element(dtype: DType, v: f64, out: &mut Vec<u8>) {
+    match dtype {
+        DType::F64 => out.extend(v.to_le_bytes()),
+        DType::F32 => out.extend((v as f32).to_le_bytes()),
+        DType::F16 => out.extend(half::f16::from_f64(v).to_le_bytes()),
+        DType::BF16 => out.extend(half::bf16::from_f64(v).to_le_bytes()),
+        DType::I64 => out.extend((v as i64).to_le_bytes()),
+        DType::I32 => out.extend((v as i32).to_le_bytes()),
+        DType::I8 => out.extend((v as i8).to_le_bytes()),
+        DType::U8 => out.push(v as u8),
+        DType::Bool => out.push(u8::from(v != 0.0)),
+    }
+}
+
+/// The elements in one list, row-major: `[1.0, 2.5]`, `[true]`; floats print so that they read back to the same bits.
+impl fmt::Display for Literal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[")?;
+        for (i, b) in self.bytes.chunks_exact(self.dtype.size()).enumerate() {
+            f.write_str(if i > 0 { ", " } else { "" })?;
+            match self.dtype {
+                DType::I64 => write!(f, "{}", i64::from_le_bytes(b.try_into().unwrap_or_default()))?,
+                DType::F32 => write!(f, "{:?}", f32::from_le_bytes(b.try_into().unwrap_or_default()))?,
+                d if d.is_float() => write!(f, "{:?}", read_element(d, b))?,
+                DType::Bool => write!(f, "{}", b != [0])?,
+                d => write!(f, "{}", read_element(d, b))?,
+            }
+        }
+        f.write_str("]")
+    }
+}
+
+impl Literal {
+    /// Parses what `Display` prints.
+    pub(crate) fn parse(dtype: DType, shape: Vec<usize>, text: &str) -> Result<Self, String> {
+        let inner = text
+            .trim()
+            .strip_prefix('[')
+            .and_then(|t| t.strip_suffix(']'))
+            .ok_or_else(|| format!("expected a list in brackets, found `{text}`"))?;
+        let mut bytes = Vec::new();
+        for item in inner.split(',').map(str::trim).filter(|s| !s.is_empty()) {
+            let bad = |e: &dyn fmt::Display| format!("`{item}` is not a {dtype}: {e}");
+            match dtype {
+                DType::I64 => bytes.extend(item.parse::<i64>().map_err(|e| bad(&e))?.to_le_bytes()),
+                DType::F32 => bytes.extend(item.parse::<f32>().map_err(|e| bad(&e))?.to_le_bytes()),
+                DType::Bool => bytes.push(u8::from(item.parse::<bool>().map_err(|e| bad(&e))?)),
+                _ => write_element(dtype, item.parse::<f64>().map_err(|e| bad(&e))?, &mut bytes),
+            }
+        }
+        let found = bytes.len() / dtype.size();
+        Self::new(dtype, shape.clone(), bytes)
+            .ok_or_else(|| format!("the shape {shape:?} does not hold {found} elements"))
+    }
+}

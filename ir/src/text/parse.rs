@@ -1,0 +1,299 @@
+//! Text to module.
+
+use super::attributes::{self, Attributes};
+use crate::{Arg, ArgKind, Function, IrError, Module, Node, NodeId, Op, Output, TensorType, Type};
+use kiln_core::{DefaultFill, Dim, DimBounds, Storage};
+use std::collections::HashMap;
+
+type Result<T> = std::result::Result<T, String>;
+
+/// Parses a module. What it says of types is checked by [`verify`](crate::verify()), not here.
+///
+/// # Errors
+/// [`IrError::Parse`] with the line number.
+pub fn parse(text: &str) -> std::result::Result<Module, IrError> {
+    let mut p = Parser { text, pos: 0, module: Module::default() };
+    p.module().map_err(|reason| {
+        let end = p.pos.min(text.len());
+        IrError::Parse { line: text[..end].matches('\n').count() + 1, reason }
+    })?;
+    Ok(p.module)
+}
+
+/// Splits at commas outside brackets and quotes; items are trimmed, an empty text has none.
+pub(super) fn split(text: &str) -> impl Iterator<Item = &str> {
+    let mut rest = Some(text).filter(|t| !t.trim().is_empty());
+    std::iter::from_fn(move || {
+        let t = rest?;
+        let (mut depth, mut end) = (0i32, t.len());
+        for (i, c) in t.char_indices() {
+            match c {
+                '[' | '(' | '{' => depth += 1,
+                ']' | ')' | '}' => depth -= 1,
+                ',' if depth == 0 => {
+                    end = i;
+                    break;
+                }
+                _ => {}
+            }
+        }
+        rest = t.get(end + 1..);
+        Some(t[..end].trim())
+    })
+}
+
+struct Parser<'a> {
+    text: &'a str,
+    pos: usize,
+    module: Module,
+}
+
+impl<'a> Parser<'a> {
+    fn rest(&self) -> &'a str {
+        &self.text[self.pos..]
+    }
+
+    /// Skips white space and comments (`//` to the end of the line).
+    fn skip(&mut self) {
+        loop {
+            self.pos = self.text.len() - self.rest().trim_start().len();
+            if !self.rest().starts_with("//") {
+                return;
+            }
+            self.pos += self.rest().find('\n').unwrap_or(self.rest().len());
+        }
+    }
+
+    fn eat(&mut self, token: &str) -> bool {
+        self.skip();
+        let found = self.rest().starts_with(token);
+        if found {
+            self.pos += token.len();
+        }
+        found
+    }
+
+    fn expect(&mut self, token: &str) -> Result<()> {
+        if self.eat(token) { Ok(()) } else { Err(format!("expected `{token}`, found {}", self.found())) }
+    }
+
+    fn found(&self) -> String {
+        match self.rest().split_whitespace().next() {
+            Some(word) => format!("`{word}`"),
+            None => "the end of the text".into(),
+        }
+    }
+
+    fn word(&mut self) -> Result<&'a str> {
+        self.skip();
+        let rest = self.rest();
+        let end = rest.find(|c: char| !(c.is_alphanumeric() || matches!(c, '_' | '.' | '-'))).unwrap_or(rest.len());
+        if end == 0 {
+            return Err(format!("expected a name, found {}", self.found()));
+        }
+        self.pos += end;
+        Ok(&rest[..end])
+    }
+
+    fn number<T: std::str::FromStr<Err: std::fmt::Display>>(&mut self) -> Result<T> {
+        self.skip();
+        let rest = self.rest();
+        let end = rest.find(|c: char| !(c.is_ascii_digit() || c == '-')).unwrap_or(rest.len());
+        self.pos += end;
+        rest[..end].parse().map_err(|e| format!("`{}`: {e}", &rest[..end]))
+    }
+
+    fn quoted(&mut self) -> Result<String> {
+        self.expect("\"")?;
+        let mut out = String::new();
+        let mut chars = self.rest().char_indices();
+        while let Some((i, c)) = chars.next() {
+            match c {
+                '"' => {
+                    self.pos += i + 1;
+                    return Ok(out);
+                }
+                '\\' => match chars.next() {
+                    Some((_, 'n')) => out.push('\n'),
+                    Some((_, c)) => out.push(c),
+                    None => break,
+                },
+                c => out.push(c),
+            }
+        }
+        Err("a quoted name does not end".into())
+    }
+
+    /// The text up to the bracket that closes the one just eaten.
+    fn until_closing(&mut self, open: char, close: char) -> Result<&'a str> {
+        let rest = self.rest();
+        let mut depth = 1;
+        for (i, c) in rest.char_indices() {
+            depth += i32::from(c == open) - i32::from(c == close);
+            if depth == 0 {
+                self.pos += i + close.len_utf8();
+                return Ok(&rest[..i]);
+            }
+        }
+        Err(format!("`{open}` is not closed"))
+    }
+
+    fn module(&mut self) -> Result<()> {
+        loop {
+            self.skip();
+            if self.rest().is_empty() {
+                return Ok(());
+            }
+            match self.word()? {
+                "sym" => {
+                    let name = self.word()?;
+                    self.expect("in")?;
+                    let min = self.number()?;
+                    self.expect("..=")?;
+                    let bounds = DimBounds { min, max: self.number()? };
+                    if self.module.symbols.insert(name.into(), bounds).is_some() {
+                        return Err(format!("the symbol `{name}` is declared twice"));
+                    }
+                }
+                kind @ ("entry" | "func") => {
+                    let f = self.function(kind == "entry")?;
+                    if self.module.find(&f.name).is_some() {
+                        return Err(format!("the function @{} is defined twice", f.name));
+                    }
+                    self.module.functions.push(f);
+                }
+                other => return Err(format!("expected sym, func or entry, found `{other}`")),
+            }
+        }
+    }
+
+    fn function(&mut self, entry: bool) -> Result<Function> {
+        self.expect("@")?;
+        let mut f = Function::new(self.word()?, entry);
+        let mut names: HashMap<u32, NodeId> = HashMap::new();
+        self.expect("(")?;
+        while !self.eat(")") {
+            let name = self.value_name()?;
+            self.expect(":")?;
+            let ty = self.tensor_type()?;
+            let kind = match self.word()? {
+                "input" => ArgKind::Input,
+                "param" => ArgKind::Param { live: false },
+                "live" => ArgKind::Param { live: true },
+                "state" => ArgKind::State,
+                other => return Err(format!("expected input, param, live or state, found `{other}`")),
+            };
+            let arg_name = self.quoted()?;
+            let default = if self.eat("default") {
+                Some(match self.word()? {
+                    "zeros" => DefaultFill::Zeros,
+                    "ones" => DefaultFill::Ones,
+                    "iota" => DefaultFill::Iota,
+                    other => return Err(format!("expected zeros, ones or iota, found `{other}`")),
+                })
+            } else {
+                None
+            };
+            let id = f.add_arg(Arg { name: arg_name.into(), ty, kind, default });
+            define(&mut names, name, id)?;
+            if !self.eat(",") {
+                self.expect(")")?;
+                break;
+            }
+        }
+        self.expect("{")?;
+        while !self.eat("return") {
+            let name = self.value_name()?;
+            self.expect(":")?;
+            let ty = self.ty()?;
+            self.expect("=")?;
+            let node = self.node(ty, &names)?;
+            define(&mut names, name, f.push(node))?;
+        }
+        while !self.eat("}") {
+            let name = self.quoted()?;
+            let value = self.operand(&names)?;
+            let updates = if self.eat("updates") { Some(self.number()?) } else { None };
+            f.outputs.push(Output { name: name.into(), value, updates });
+            if !self.eat(",") {
+                self.expect("}")?;
+                break;
+            }
+        }
+        Ok(f)
+    }
+
+    fn node(&mut self, ty: Type, names: &HashMap<u32, NodeId>) -> Result<Node> {
+        let name = self.word()?;
+        let callee = if name == "call" {
+            self.expect("@")?;
+            let callee = self.word()?;
+            let found = self.module.find(callee).map(|(id, _)| id);
+            Some(found.ok_or_else(|| format!("there is no function @{callee} before this one"))?)
+        } else {
+            None
+        };
+        let mut operands = vec![];
+        self.skip();
+        if self.rest().starts_with('%') {
+            operands.push(self.operand(names)?);
+            while self.eat(",") {
+                operands.push(self.operand(names)?);
+            }
+        }
+        let mut attributes = Attributes::new();
+        if self.eat("{") {
+            for item in split(self.until_closing('{', '}')?) {
+                let (key, value) =
+                    item.split_once('=').ok_or_else(|| format!("expected `name = value`, found `{item}`"))?;
+                if attributes.insert(key.trim().into(), value.trim().into()).is_some() {
+                    return Err(format!("the attribute `{}` is given twice", key.trim()));
+                }
+            }
+        }
+        let op = match callee {
+            Some(id) => Op::Call(id),
+            None => attributes::parse(name, &mut attributes, &ty)?,
+        };
+        Ok(Node { op, operands, ty, source: None })
+    }
+
+    fn value_name(&mut self) -> Result<u32> {
+        self.expect("%")?;
+        self.number()
+    }
+
+    fn operand(&mut self, names: &HashMap<u32, NodeId>) -> Result<NodeId> {
+        let name = self.value_name()?;
+        names.get(&name).copied().ok_or_else(|| format!("%{name} is not defined before this"))
+    }
+
+    fn ty(&mut self) -> Result<Type> {
+        if !self.eat("(") {
+            return self.tensor_type().map(Type::Tensor);
+        }
+        let mut types = vec![];
+        while !self.eat(")") {
+            types.push(self.tensor_type()?);
+            if !self.eat(",") {
+                self.expect(")")?;
+                break;
+            }
+        }
+        Ok(Type::Tuple(types.into()))
+    }
+
+    fn tensor_type(&mut self) -> Result<TensorType> {
+        let storage: Storage = self.word()?.parse()?;
+        self.expect("[")?;
+        let shape: Result<Vec<Dim>> = split(self.until_closing('[', ']')?).map(str::parse).collect();
+        Ok(TensorType::new(storage, shape?))
+    }
+}
+
+fn define(names: &mut HashMap<u32, NodeId>, name: u32, id: NodeId) -> Result<()> {
+    match names.insert(name, id) {
+        Some(_) => Err(format!("%{name} is defined twice")),
+        None => Ok(()),
+    }
+}

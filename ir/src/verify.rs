@@ -1,0 +1,188 @@
+//! The verifier: what the later stages rely on, checked after every pass in tests and under `--verify`.
+//!
+//! | rule | why |
+//! |---|---|
+//! | operands come before their users | every stage walks nodes once, in order |
+//! | node i of the argument nodes is `arg i`, each once, typed as declared | binding by number |
+//! | every node has the type that its op infers | shapes are never re-checked later |
+//! | callees come before callers, calls match their signatures | inlining ends |
+//! | block rows hold whole blocks | bytes are computable |
+//! | symbols are declared, with 0 <= min <= max | upper bounds exist |
+//! | a state version is consumed at most once and not read afterwards; results that update a state descend from it | buffers are updated in place |
+
+use crate::{ArgKind, FuncId, Function, IrError, Module, Node, NodeId, Op, Type};
+use kiln_core::{Dim, Storage};
+
+/// Checks a module.
+///
+/// # Errors
+/// [`IrError::Verify`]: the first broken rule, with the function and the node.
+pub fn verify(module: &Module) -> Result<(), IrError> {
+    for (name, b) in &module.symbols {
+        if b.min < 0 || b.min > b.max {
+            return Err(IrError::Verify {
+                function: "module".into(),
+                node: format!("symbol {name}"),
+                reason: format!("bounds {}..={} are not 0 <= min <= max", b.min, b.max),
+            });
+        }
+    }
+    (0..module.functions.len()).try_for_each(|i| Check { module, id: FuncId(i as u32) }.function())
+}
+
+struct Check<'a> {
+    module: &'a Module,
+    id: FuncId,
+}
+
+impl Check<'_> {
+    fn f(&self) -> &Function {
+        self.module.function(self.id)
+    }
+
+    fn error(&self, node: Option<NodeId>, reason: impl Into<String>) -> IrError {
+        let f = self.f();
+        let node = match node.filter(|n| n.index() < f.len()) {
+            Some(id) => {
+                let line = f.node(id).source.map(|s| format!(" at {s}")).unwrap_or_default();
+                format!("{id} ({}){line}", f.node(id).op)
+            }
+            None => "the signature".into(),
+        };
+        IrError::Verify { function: f.name.to_string(), node, reason: reason.into() }
+    }
+
+    fn function(&self) -> Result<(), IrError> {
+        let f = self.f();
+        let mut args_seen = vec![false; f.args.len()];
+        for (id, node) in f.nodes() {
+            if let Some(o) = node.operands.iter().find(|o| **o >= id) {
+                return Err(self.error(Some(id), format!("operand {o} does not come before its user")));
+            }
+            self.node(id, node, &mut args_seen)?;
+        }
+        if let Some(i) = args_seen.iter().position(|s| !s) {
+            return Err(self.error(None, format!("argument {i} (`{}`) has no node", f.args[i].name)));
+        }
+        for o in &f.outputs {
+            if o.value.index() >= f.len() || f.ty(o.value).tensor().is_none() {
+                return Err(self.error(None, format!("the result `{}` is not a tensor of this function", o.name)));
+            }
+        }
+        self.states()
+    }
+
+    fn node(&self, id: NodeId, node: &Node, args_seen: &mut [bool]) -> Result<(), IrError> {
+        let f = self.f();
+        let inferred: Type = match &node.op {
+            Op::Arg(i) => {
+                let arg = f.args.get(*i as usize).ok_or_else(|| self.error(Some(id), "there is no such argument"))?;
+                if std::mem::replace(&mut args_seen[*i as usize], true) {
+                    return Err(self.error(Some(id), "the argument has two nodes"));
+                }
+                arg.ty.clone().into()
+            }
+            Op::Call(callee) => {
+                if *callee >= self.id {
+                    return Err(self.error(Some(id), "a callee comes before its caller"));
+                }
+                f.call_type(self.module.function(*callee), &node.operands)
+                    .map_err(|e| self.error(Some(id), e.to_string()))?
+            }
+            op => {
+                let types: Vec<&Type> = node.operands.iter().map(|o| f.ty(*o)).collect();
+                op.infer(&types).map_err(|e| self.error(Some(id), e.to_string()))?
+            }
+        };
+        if inferred != node.ty {
+            return Err(self.error(Some(id), format!("its type is {inferred}, the node says {}", node.ty)));
+        }
+        if let Type::Tensor(t) = &node.ty {
+            t.shape.iter().try_for_each(|d| self.dim(id, d))?;
+            if let Storage::Block(b) = t.storage
+                && t.shape.last().is_none_or(|d| d.exact_div(&Dim::from(b.block_len())).is_none())
+            {
+                return Err(self.error(Some(id), format!("rows of {t} are not whole blocks of {}", b.block_len())));
+            }
+        }
+        Ok(())
+    }
+
+    fn dim(&self, id: NodeId, d: &Dim) -> Result<(), IrError> {
+        let mut unknown = None;
+        d.for_each_symbol(&mut |s| {
+            if !self.module.symbols.contains_key(s) {
+                unknown = Some(s.clone());
+            }
+        });
+        match unknown {
+            Some(s) => Err(self.error(Some(id), format!("the size symbol `{s}` is not declared"))),
+            None if d.as_const().is_some_and(|n| n < 0) => {
+                Err(self.error(Some(id), format!("the size {d} is negative")))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Follows each state argument through its versions.
+    fn states(&self) -> Result<(), IrError> {
+        let f = self.f();
+        // The state argument whose version a node is.
+        let mut version_of: Vec<Option<u32>> = vec![None; f.len()];
+        let mut consumed_by: Vec<Option<NodeId>> = vec![None; f.len()];
+        for (id, node) in f.nodes() {
+            match &node.op {
+                Op::Arg(i) if f.args[*i as usize].kind == ArgKind::State => version_of[id.index()] = Some(*i),
+                Op::Get(i) => {
+                    let call = node.operands[0];
+                    if let Op::Call(callee) = &f.node(call).op
+                        && let Some(arg) =
+                            self.module.function(*callee).outputs.get(*i as usize).and_then(|o| o.updates)
+                    {
+                        version_of[id.index()] =
+                            f.node(call).operands.get(arg as usize).and_then(|o| version_of[o.index()]);
+                    }
+                }
+                Op::CacheUpdate => version_of[id.index()] = version_of[node.operands[0].index()],
+                _ => {}
+            }
+            for (k, o) in node.operands.iter().enumerate() {
+                if let Some(c) = consumed_by[o.index()] {
+                    return Err(self.error(Some(id), format!("uses the state version {o}, which {c} has consumed")));
+                }
+                let consumes = match &node.op {
+                    Op::CacheUpdate => k == 0,
+                    Op::Call(c) => self.module.function(*c).args[k].kind == ArgKind::State,
+                    _ => false,
+                };
+                if consumes && version_of[o.index()].is_none() && !matches!(node.op, Op::CacheUpdate) {
+                    return Err(self.error(Some(id), format!("operand {o} must be a version of a state")));
+                }
+                if consumes && version_of[o.index()].is_some() {
+                    consumed_by[o.index()] = Some(id);
+                }
+            }
+        }
+        for o in &f.outputs {
+            if consumed_by[o.value.index()].is_some() {
+                return Err(self.error(Some(o.value), format!("the result `{}` was consumed", o.name)));
+            }
+            match (o.updates, version_of[o.value.index()]) {
+                (Some(a), v) if v != Some(a) => {
+                    return Err(self.error(
+                        Some(o.value),
+                        format!("the result `{}` does not descend from state argument {a}", o.name),
+                    ));
+                }
+                (None, Some(_)) => {
+                    return Err(self.error(
+                        Some(o.value),
+                        format!("the result `{}` is a state: say which one it updates", o.name),
+                    ));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+}
