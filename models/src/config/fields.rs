@@ -1,0 +1,145 @@
+//! Reading the fields of a config, each with its type and range; JSON `null` counts as absent.
+
+use crate::{Error, Result};
+use serde_json::{Map, Value};
+use std::ops::RangeInclusive;
+
+/// An object of a config, with what is needed to name a field in a message.
+pub(super) struct Fields<'a> {
+    model_type: &'static str,
+    prefix: String,
+    map: &'a Map<String, Value>,
+}
+
+impl<'a> Fields<'a> {
+    pub(super) fn of(model_type: &'static str, config: &'a Value) -> Result<Fields<'a>> {
+        match config {
+            Value::Object(map) => Ok(Fields { model_type, prefix: String::new(), map }),
+            other => Err(Error::InvalidField {
+                model_type,
+                field: "(the whole file)".to_string(),
+                expected: "a JSON object".to_string(),
+                found: shown(other),
+            }),
+        }
+    }
+
+    /// The fields of a nested object.
+    pub(super) fn object(&self, name: &str) -> Result<Option<Fields<'a>>> {
+        match self.get(name) {
+            None => Ok(None),
+            Some(Value::Object(map)) => {
+                Ok(Some(Fields { model_type: self.model_type, prefix: format!("{}{name}.", self.prefix), map }))
+            }
+            Some(other) => Err(self.invalid(name, "an object", other)),
+        }
+    }
+
+    pub(super) fn get(&self, name: &str) -> Option<&'a Value> {
+        self.map.get(name).filter(|v| !v.is_null())
+    }
+
+    /// Whether the field is there and `null`, which transformers tells from absent where the default is not `null`.
+    pub(super) fn is_null(&self, name: &str) -> bool {
+        self.map.get(name).is_some_and(Value::is_null)
+    }
+
+    /// Whether there is no field at all, or only `null`s.
+    pub(super) fn is_empty(&self) -> bool {
+        self.map.values().all(Value::is_null)
+    }
+
+    pub(super) fn string(&self, name: &str) -> Result<Option<&'a str>> {
+        self.typed(name, "a string", Value::as_str)
+    }
+
+    pub(super) fn bool(&self, name: &str, default: bool) -> Result<bool> {
+        Ok(self.typed(name, "true or false", Value::as_bool)?.unwrap_or(default))
+    }
+
+    /// A size from 1 to `largest`.
+    pub(super) fn size(&self, name: &str, largest: usize) -> Result<Option<usize>> {
+        self.typed(name, &size_range(largest), |v| {
+            // Some writers give a whole number as `2048.0`.
+            let whole = v.as_f64().filter(|x| x.fract() == 0.0 && (1.0..=1e15).contains(x)).map(|x| x as u64);
+            let n = v.as_u64().or(whole)?;
+            usize::try_from(n).ok().filter(|n| (1..=largest).contains(n))
+        })
+    }
+
+    pub(super) fn required_size(&self, name: &str, largest: usize) -> Result<usize> {
+        self.size(name, largest)?.ok_or_else(|| self.missing(name, &size_range(largest)))
+    }
+
+    /// A number in a range.
+    pub(super) fn number(&self, name: &str, range: RangeInclusive<f64>) -> Result<Option<f64>> {
+        let expected = format!("a number from {:e} to {:e}", range.start(), range.end());
+        self.typed(name, &expected, |v| v.as_f64().filter(|x| range.contains(x)))
+    }
+
+    pub(super) fn required_number(&self, name: &str, range: RangeInclusive<f64>) -> Result<f64> {
+        let expected = format!("a number from {:e} to {:e}", range.start(), range.end());
+        self.number(name, range)?.ok_or_else(|| self.missing(name, &expected))
+    }
+
+    /// A token id below `vocab_size`.
+    pub(super) fn token_id(&self, name: &str, vocab_size: usize) -> Result<Option<u32>> {
+        self.typed(name, &format!("a token id from 0 to {}", vocab_size - 1), |v| id(v, vocab_size))
+    }
+
+    /// One token id or several; empty if absent.
+    pub(super) fn token_ids(&self, name: &str, vocab_size: usize) -> Result<Vec<u32>> {
+        let expected = format!("a token id from 0 to {}, or a list of them", vocab_size - 1);
+        let ids = self.typed(name, &expected, |v| match v {
+            Value::Array(all) => all.iter().map(|v| id(v, vocab_size)).collect(),
+            one => Some(vec![id(one, vocab_size)?]),
+        })?;
+        Ok(ids.unwrap_or_default())
+    }
+
+    fn typed<T>(&self, name: &str, expected: &str, read: impl FnOnce(&'a Value) -> Option<T>) -> Result<Option<T>> {
+        match self.get(name) {
+            None => Ok(None),
+            Some(value) => read(value).map(Some).ok_or_else(|| self.invalid(name, expected, value)),
+        }
+    }
+
+    pub(super) fn missing(&self, name: &str, expected: &str) -> Error {
+        Error::MissingField {
+            model_type: self.model_type,
+            field: format!("{}{name}", self.prefix),
+            expected: expected.to_string(),
+        }
+    }
+
+    pub(super) fn invalid(&self, name: &str, expected: &str, found: &Value) -> Error {
+        Error::InvalidField {
+            model_type: self.model_type,
+            field: format!("{}{name}", self.prefix),
+            expected: expected.to_string(),
+            found: shown(found),
+        }
+    }
+
+    pub(super) fn contradictory(&self, problem: String) -> Error {
+        Error::ContradictoryFields { model_type: self.model_type, problem }
+    }
+}
+
+fn size_range(largest: usize) -> String {
+    format!("a whole number from 1 to {largest}")
+}
+
+/// transformers writes -1 for "no such token" in old configs; it is refused like any other id that no token has.
+fn id(value: &Value, vocab_size: usize) -> Option<u32> {
+    u32::try_from(value.as_u64()?).ok().filter(|&id| (id as usize) < vocab_size)
+}
+
+/// A value as JSON, cut short.
+fn shown(value: &Value) -> String {
+    let text = value.to_string();
+    match text.char_indices().nth(60) {
+        Some((at, _)) => format!("{}…", &text[..at]),
+        None => text,
+    }
+}

@@ -1,0 +1,173 @@
+//! From a MODEL, as the user names it, to its files.
+//!
+//! MODEL is a folder, a `.gguf` file, or a hub id (`owner/name`, or `owner/name@revision`). What exists on disk is taken from
+//! there; everything else must look like an id. Out comes [`ModelFiles`], the same for all three: raw JSON where this crate is
+//! not the one to judge it, and an opened [`Checkpoint`].
+
+mod default_model;
+mod hub;
+
+pub use default_model::{DEFAULT_MODEL, fetch_default_model};
+pub use hub::HubOptions;
+
+use crate::gguf::{self, Gguf};
+use crate::weights::Checkpoint;
+use crate::{Error, Result};
+use serde_json::Value;
+use std::path::Path;
+
+/// Everything a model consists of.
+#[derive(Clone, Debug)]
+pub struct ModelFiles {
+    /// The hub id, or the name of the folder or file.
+    pub id: String,
+    /// The commit, for a model from the hub.
+    pub revision: Option<String>,
+    /// `config.json`.
+    pub config: Value,
+    /// `generation_config.json`.
+    pub generation_config: Option<Value>,
+    /// `tokenizer.json`, as bytes: whoever uses it parses it.
+    pub tokenizer_json: Option<Vec<u8>>,
+    /// `tokenizer_config.json`.
+    pub tokenizer_config: Option<Value>,
+    /// The chat template: `chat_template.jinja`, or the default one in `tokenizer_config.json`.
+    pub chat_template: Option<String>,
+    /// The weights.
+    pub checkpoint: Checkpoint,
+}
+
+impl ModelFiles {
+    /// Resolves MODEL, downloading from the hub what the cache does not hold.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchModel`] if MODEL is nothing of the three, else whatever is wrong with the files or the network.
+    pub fn resolve(model: &str) -> Result<ModelFiles> {
+        Self::resolve_with(model, &HubOptions::from_env())
+    }
+
+    /// As [`resolve`](Self::resolve), with the hub given rather than taken from the environment.
+    ///
+    /// # Errors
+    /// The same.
+    pub fn resolve_with(model: &str, options: &HubOptions) -> Result<ModelFiles> {
+        let path = Path::new(model);
+        if path.is_dir() {
+            return Self::open_folder(path);
+        }
+        if path.is_file() {
+            return Self::open_file(path);
+        }
+        match hub::HubId::parse(model) {
+            Some(id) => hub::resolve(&id, options),
+            None => Err(Error::NoSuchModel {
+                model: model.to_string(),
+                found: "nothing exists at that path, and it is no hub id".to_string(),
+            }),
+        }
+    }
+
+    /// Opens a folder as Hugging Face lays it out. Only `config.json` and the weights must be there.
+    ///
+    /// # Errors
+    /// Whatever is wrong with the files.
+    pub fn open_folder(folder: &Path) -> Result<ModelFiles> {
+        let config = read_json(&folder.join("config.json"))?.ok_or_else(|| Error::MissingFile {
+            folder: folder.to_path_buf(),
+            expected: "config.json",
+            advice: "give the folder that transformers' save_pretrained wrote, or the path of a .gguf file".to_string(),
+        })?;
+        let tokenizer_config = read_json(&folder.join("tokenizer_config.json"))?;
+        Ok(ModelFiles {
+            id: name_of(folder),
+            revision: None,
+            config,
+            generation_config: read_json(&folder.join("generation_config.json"))?,
+            tokenizer_json: read(&folder.join("tokenizer.json"))?,
+            chat_template: chat_template(folder, tokenizer_config.as_ref())?,
+            tokenizer_config,
+            checkpoint: Checkpoint::open(folder)?,
+        })
+    }
+
+    /// Opens a `.gguf` file.
+    ///
+    /// A tokenizer of a kind that is not supported is left out, with a warning: the model still runs on token ids.
+    ///
+    /// # Errors
+    /// Whatever is wrong with the file; [`Error::NoSuchModel`] for a file of another kind.
+    pub fn open_file(path: &Path) -> Result<ModelFiles> {
+        if path.extension().is_none_or(|e| e != "gguf") {
+            return Err(Error::NoSuchModel {
+                model: path.display().to_string(),
+                found: "it is a file, but no .gguf (for safetensors, give the folder that also holds config.json)"
+                    .to_string(),
+            });
+        }
+        let gguf = Gguf::open(path)?;
+        let tokenizer = match gguf::tokenizer(&gguf) {
+            Err(error @ Error::UnsupportedGguf { .. }) => {
+                tracing::warn!("{error}; going on without a tokenizer");
+                None
+            }
+            other => other?,
+        };
+        let (tokenizer_json, tokenizer_config, chat_template) = match tokenizer {
+            Some(t) => (Some(t.tokenizer_json.to_string().into_bytes()), Some(t.tokenizer_config), t.chat_template),
+            None => (None, None, None),
+        };
+        Ok(ModelFiles {
+            id: name_of(path),
+            revision: None,
+            config: gguf::config_json(&gguf)?,
+            generation_config: Some(gguf::generation_config_json(&gguf)?),
+            tokenizer_json,
+            tokenizer_config,
+            chat_template,
+            checkpoint: gguf::checkpoint(&gguf)?,
+        })
+    }
+}
+
+/// The last part of a path, without `.gguf`.
+fn name_of(path: &Path) -> String {
+    let whole = path.canonicalize().unwrap_or_else(|_| path.to_path_buf());
+    let name = whole.file_name().unwrap_or(whole.as_os_str()).to_string_lossy();
+    name.strip_suffix(".gguf").unwrap_or(&name).to_string()
+}
+
+/// A file's bytes, `None` if there is no such file.
+fn read(path: &Path) -> Result<Option<Vec<u8>>> {
+    match std::fs::read(path) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(Error::io("read", path)(e)),
+    }
+}
+
+fn read_json(path: &Path) -> Result<Option<Value>> {
+    let Some(bytes) = read(path)? else { return Ok(None) };
+    serde_json::from_slice(&bytes).map(Some).map_err(|source| Error::Json { path: path.to_path_buf(), source })
+}
+
+/// transformers looks in this order: a file of its own, then the tokenizer's config, where it is one template or a list of named
+/// ones, of which `default` is meant.
+fn chat_template(folder: &Path, tokenizer_config: Option<&Value>) -> Result<Option<String>> {
+    let jinja = folder.join("chat_template.jinja");
+    if let Some(bytes) = read(&jinja)? {
+        let invalid = |e| Error::io("read", &jinja)(std::io::Error::new(std::io::ErrorKind::InvalidData, e));
+        return String::from_utf8(bytes).map(Some).map_err(invalid);
+    }
+    let in_json = read_json(&folder.join("chat_template.json"))?;
+    let entry = in_json.as_ref().or(tokenizer_config).and_then(|config| config.get("chat_template"));
+    Ok(match entry {
+        Some(Value::String(template)) => Some(template.clone()),
+        Some(Value::Array(named)) => named
+            .iter()
+            .find(|t| t.get("name").and_then(Value::as_str) == Some("default"))
+            .and_then(|t| t.get("template"))
+            .and_then(Value::as_str)
+            .map(str::to_string),
+        _ => None,
+    })
+}

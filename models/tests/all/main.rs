@@ -1,0 +1,11 @@
+//! The checkpoint side of kiln-models: what good files give, and what bad ones say.
+
+mod support;
+
+mod config;
+mod default_model;
+mod gguf;
+mod gguf_metadata;
+mod rope;
+mod safetensors;
+mod source;
