@@ -1,1 +1,5 @@
 //! placeholder
+
+pub mod generate;
+#[cfg(feature = "text")]
+pub mod text;

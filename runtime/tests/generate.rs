@@ -1,0 +1,484 @@
+//! The generation loop on toy models: what a row says must not depend on its neighbours, on padding, on chunks, or on how it is read.
+
+use kiln_runtime::generate::{
+    CausalLm, ConfigError, Detokenizer, FinishReason, GenerateError, Generation, GenerationConfig, History,
+    LogitsProcessor, Output, Prompt, Request, StepError, TextStream, TextStreamError, TokenEvent, generate,
+};
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// A model whose logits are a function of all tokens that a row has seen, and that checks how it is called.
+struct Toy {
+    vocab: usize,
+    context: usize,
+    rows: usize,
+    chunk: usize,
+    slots: Vec<Vec<i64>>,
+    logits: Vec<f32>,
+    /// Rows and columns of every call.
+    calls: Vec<(usize, usize)>,
+    rule: fn(&[i64], &mut [f32]),
+}
+
+/// Logits that look random and depend on the whole history.
+fn hashed(history: &[i64], logits: &mut [f32]) {
+    let mut state =
+        history.iter().fold(7u64, |h, &t| (h ^ t as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(23));
+    for logit in logits {
+        state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        *logit = (state >> 40) as f32 / (1 << 24) as f32 * 8.0 - 4.0;
+    }
+}
+
+/// Always the token after the last one; the last token of the vocabulary is followed by token 0.
+fn counting(history: &[i64], logits: &mut [f32]) {
+    let next = (*history.last().unwrap() as usize + 1) % logits.len();
+    logits.fill(0.0);
+    logits[next] = 9.0;
+}
+
+impl Toy {
+    fn new(rule: fn(&[i64], &mut [f32])) -> Self {
+        Toy {
+            vocab: 32,
+            context: 64,
+            rows: 4,
+            chunk: 64,
+            slots: vec![Vec::new(); 4],
+            logits: Vec::new(),
+            calls: Vec::new(),
+            rule,
+        }
+    }
+}
+
+impl CausalLm for Toy {
+    fn vocab_size(&self) -> usize {
+        self.vocab
+    }
+    fn max_context(&self) -> usize {
+        self.context
+    }
+    fn max_rows(&self) -> usize {
+        self.rows
+    }
+    fn max_chunk(&self) -> usize {
+        self.chunk
+    }
+
+    fn step(&mut self, tokens: &[i64], seq: usize, slots: &[i64], starts: &[i64]) -> Result<&mut [f32], StepError> {
+        assert!(seq >= 1 && seq <= self.chunk && !slots.is_empty() && slots.len() <= self.rows);
+        assert_eq!((tokens.len(), starts.len()), (slots.len() * seq, slots.len()));
+        self.calls.push((slots.len(), seq));
+        self.logits.clear();
+        for (row, (&slot, &start)) in slots.iter().zip(starts).enumerate() {
+            assert!(!slots[..row].contains(&slot), "a slot is named once");
+            let cache = &mut self.slots[slot as usize];
+            if start <= 0 {
+                cache.clear();
+            }
+            assert_eq!(cache.len() as i64, start.max(0), "a row goes on where its slot ends");
+            assert!(start + seq as i64 > 0, "the last token is no padding");
+            cache.extend(&tokens[row * seq..][..seq][(-start).max(0) as usize..]);
+            assert!(cache.len() <= self.context, "the slot overflows");
+            let mut logits = vec![0.0; self.vocab];
+            (self.rule)(cache, &mut logits);
+            self.logits.extend(logits);
+        }
+        Ok(&mut self.logits)
+    }
+}
+
+/// Letters for tokens; 26 and above are special.
+struct Letters;
+
+impl Detokenizer for Letters {
+    fn text_stream(&self, skip_special_tokens: bool) -> Box<dyn TextStream + '_> {
+        Box::new(LetterStream { skip: skip_special_tokens, held: String::new() })
+    }
+}
+
+/// Holds every letter back until the next one, as a real one does with half a character.
+struct LetterStream {
+    skip: bool,
+    held: String,
+}
+
+impl TextStream for LetterStream {
+    fn push(&mut self, id: u32, text: &mut String) -> Result<(), TextStreamError> {
+        text.push_str(&self.held);
+        self.held = match id {
+            0..26 => char::from(b'a' + id as u8).to_string(),
+            _ if self.skip => String::new(),
+            31 => return Err("token 31 is no letter".into()),
+            _ => format!("<{id}>"),
+        };
+        if self.held != "q" {
+            text.push_str(&std::mem::take(&mut self.held));
+        }
+        Ok(())
+    }
+    fn finish(&mut self, text: &mut String) -> Result<(), TextStreamError> {
+        text.push_str(&std::mem::take(&mut self.held));
+        Ok(())
+    }
+}
+
+fn config(json: &str) -> GenerationConfig {
+    GenerationConfig::from_json(json.as_bytes()).unwrap()
+}
+
+fn run(model: &mut Toy, prompts: &[Prompt], config: &GenerationConfig) -> Output {
+    generate(model, Request::new(prompts, config), |_| ControlFlow::Continue(())).unwrap()
+}
+
+fn ids(output: &Output) -> Vec<Vec<u32>> {
+    output.rows.iter().map(|r| r.token_ids.clone()).collect()
+}
+
+fn failure(model: &mut Toy, prompts: &[Prompt], config: &GenerationConfig) -> GenerateError {
+    generate(model, Request::new(prompts, config), |_| ControlFlow::Continue(())).unwrap_err()
+}
+
+/// Prompts of 1, 7, 3 and 12 tokens.
+fn ragged() -> Vec<Prompt> {
+    [1u32, 7, 3, 12].iter().map(|&n| Prompt::new((0..n).map(|i| (i * 5 + n) % 32).collect::<Vec<_>>())).collect()
+}
+
+const OPTIONS: [&str; 4] = [
+    r#"{"max_new_tokens": 20}"#,
+    r#"{"max_new_tokens": 20, "eos_token_id": [3, 9, 17]}"#,
+    r#"{"max_new_tokens": 20, "repetition_penalty": 1.3, "no_repeat_ngram_size": 2}"#,
+    r#"{"max_new_tokens": 20, "do_sample": true, "seed": 5, "top_k": 8, "top_p": 0.95, "min_p": 0.01, "temperature": 1.5}"#,
+];
+
+#[test]
+fn a_batch_says_what_its_rows_say_alone() {
+    for options in OPTIONS.map(config) {
+        let prompts = ragged();
+        let together = run(&mut Toy::new(hashed), &prompts, &options);
+        for (index, prompt) in prompts.iter().enumerate() {
+            // The stream of random numbers goes with the row.
+            let alone = [Prompt { stream: Some(index as u64), ..prompt.clone() }];
+            let alone = run(&mut Toy::new(hashed), &alone, &options);
+            assert_eq!(alone.rows[0], together.rows[index], "row {index}, {options:?}");
+        }
+    }
+}
+
+#[test]
+fn padding_of_the_callers_changes_nothing_that_the_model_sees() {
+    for options in [OPTIONS[0], OPTIONS[1], OPTIONS[3]].map(config) {
+        let bare = ragged();
+        let padded: Vec<Prompt> = bare
+            .iter()
+            .enumerate()
+            .map(|(row, p)| {
+                let padding = 12 - p.ids.len();
+                let mask: Vec<i64> = (0..12).map(|i| (i >= padding).into()).collect();
+                let ids = std::iter::repeat_n(30, padding).chain(p.ids.iter().copied()).collect::<Vec<_>>();
+                Prompt::masked(row, ids, &mask).unwrap()
+            })
+            .collect();
+        let want = run(&mut Toy::new(hashed), &bare, &options);
+        assert_eq!(ids(&run(&mut Toy::new(hashed), &padded, &options)), ids(&want));
+        assert_eq!(run(&mut Toy::new(hashed), &padded, &options).timings.prompt_tokens, 23);
+    }
+}
+
+#[test]
+fn padding_counts_for_ngrams_and_not_for_the_penalty() {
+    // As transformers 5 has it: the penalty's mask leaves padding out, n-grams look at the whole row.
+    let prompt = [Prompt::masked(0, [5, 4], &[0, 1]).unwrap()];
+    let options = |json| GenerationConfig { max_new_tokens: Some(1), ..config(json) };
+    let penalty = options(r#"{"repetition_penalty": 99.0}"#);
+    assert_eq!(ids(&run(&mut Toy::new(counting), &prompt, &penalty)), [[5]]);
+    let unigrams = options(r#"{"no_repeat_ngram_size": 1}"#);
+    assert_eq!(ids(&run(&mut Toy::new(counting), &prompt, &unigrams)), [[0]]);
+}
+
+#[test]
+fn chunks_do_not_show() {
+    for options in OPTIONS.map(config) {
+        let want = run(&mut Toy::new(hashed), &ragged(), &options);
+        for chunk in [1, 2, 5, 11, 12, 13] {
+            let mut model = Toy { chunk, ..Toy::new(hashed) };
+            assert_eq!(ids(&run(&mut model, &ragged(), &options)), ids(&want), "chunks of {chunk}");
+        }
+    }
+    // The call shapes: rows that are padding throughout a chunk sit it out.
+    let mut model = Toy { chunk: 5, ..Toy::new(hashed) };
+    run(&mut model, &ragged(), &config(r#"{"max_new_tokens": 2}"#));
+    assert_eq!(model.calls, [(1, 5), (3, 5), (4, 2), (4, 1)]);
+}
+
+#[test]
+fn events_are_the_output_token_by_token() {
+    let options = config(r#"{"max_new_tokens": 20, "eos_token_id": [3, 9, 17, 28]}"#);
+    let request = |prompts| Request { detokenizer: Some(&Letters), ..Request::new(prompts, &options) };
+    let prompts = ragged();
+    let mut seen: Vec<TokenEvent> = Vec::new();
+    let output = generate(&mut Toy::new(hashed), request(&prompts), |event| {
+        seen.push(event.clone());
+        ControlFlow::Continue(())
+    })
+    .unwrap();
+    let mut model = Toy::new(hashed);
+    let iterated: Vec<TokenEvent> =
+        Generation::new(&mut model, request(&prompts)).unwrap().map(|event| event.unwrap()).collect();
+    assert_eq!(iterated, seen);
+    for (index, row) in output.rows.iter().enumerate() {
+        let events: Vec<_> = seen.iter().filter(|e| e.row == index).collect();
+        assert_eq!(events.iter().map(|e| e.id).collect::<Vec<_>>(), row.token_ids);
+        assert_eq!(Some(events.iter().map(|e| e.text.as_str()).collect()), row.text);
+        let (last, before) = events.split_last().unwrap();
+        assert_eq!(last.finish_reason, Some(row.finish_reason));
+        assert!(before.iter().all(|e| e.finish_reason.is_none()));
+    }
+    assert_eq!(output.timings.new_tokens, seen.len());
+}
+
+#[test]
+fn rows_that_end_leave_the_batch() {
+    // Row r counts from its prompt up to the end token 20.
+    let prompts = [Prompt::new([17]), Prompt::new([10]), Prompt::new([18])];
+    let mut model = Toy::new(counting);
+    let output = run(&mut model, &prompts, &config(r#"{"max_new_tokens": 6, "eos_token_id": 20}"#));
+    assert_eq!(ids(&output), [vec![18, 19, 20], vec![11, 12, 13, 14, 15, 16], vec![19, 20]]);
+    let reasons: Vec<_> = output.rows.iter().map(|r| r.finish_reason).collect();
+    assert_eq!(reasons, [FinishReason::EosToken, FinishReason::Length, FinishReason::EosToken]);
+    assert_eq!(model.calls, [(3, 1), (3, 1), (2, 1), (1, 1), (1, 1), (1, 1)]);
+    assert_eq!(serde_json::to_string(&reasons).unwrap(), r#"["eos_token","length","eos_token"]"#);
+}
+
+#[test]
+fn stop_strings_span_tokens_and_stay_in_the_text() {
+    let stop = |stops: &str, prompt: &[u32]| {
+        let options = config(&format!(r#"{{"max_new_tokens": 40, "stop_strings": {stops}}}"#));
+        let prompts = [Prompt::new(prompt)];
+        let request = Request { detokenizer: Some(&Letters), ..Request::new(&prompts, &options) };
+        let mut model = Toy { vocab: 31, ..Toy::new(counting) };
+        let output = generate(&mut model, request, |_| ControlFlow::Continue(())).unwrap();
+        (output.rows[0].text.clone().unwrap(), output.rows[0].finish_reason)
+    };
+    let stopped = |text: &str| (text.to_owned(), FinishReason::StopString);
+    assert_eq!(stop(r#""def""#, &[0]), stopped("bcdef"));
+    assert_eq!(stop(r#"["xyz", "gh"]"#, &[0]), stopped("bcdefgh"));
+    // It may begin in the prompt, but not end there.
+    assert_eq!(stop(r#"["cd"]"#, &[0, 1, 2]), stopped("d"));
+    assert_eq!(stop(r#"["bc", "fg"]"#, &[0, 1, 2]), stopped("defg"));
+    // A special token can be one, though the text leaves it out.
+    assert_eq!(stop(r#"["z<26>"]"#, &[20]), stopped("vwxyz"));
+    // "q" is held back by the tokenizer: the match shows with the next letter.
+    assert_eq!(stop(r#"["pq"]"#, &[13]), stopped("opqr"));
+}
+
+#[test]
+fn stop_strings_without_a_tokenizer_are_refused() {
+    let error = failure(&mut Toy::new(counting), &[Prompt::new([1])], &config(r#"{"stop_strings": "x"}"#));
+    assert!(matches!(error, GenerateError::StopStringsWithoutText), "{error}");
+}
+
+#[test]
+fn held_back_text_is_flushed_when_the_row_ends() {
+    let options = config(r#"{"max_new_tokens": 2}"#);
+    let prompts = [Prompt::new([14])];
+    let request = Request { detokenizer: Some(&Letters), ..Request::new(&prompts, &options) };
+    let output = generate(&mut Toy::new(counting), request, |_| ControlFlow::Continue(())).unwrap();
+    assert_eq!(output.rows[0].text.as_deref(), Some("pq"));
+}
+
+#[test]
+fn lengths() {
+    let prompt = [Prompt::new([1, 2, 3])];
+    let len = |context: usize, json: &str| {
+        let output = run(&mut Toy { context, ..Toy::new(counting) }, &prompt, &config(json));
+        assert_eq!(output.rows[0].finish_reason, FinishReason::Length);
+        output.rows[0].token_ids.len()
+    };
+    assert_eq!(len(64, "{}"), 20, "the default");
+    assert_eq!(len(64, r#"{"max_length": 10}"#), 7);
+    assert_eq!(len(64, r#"{"max_length": 10, "max_new_tokens": 9}"#), 9);
+    // The context ends the row; the last token need not enter it.
+    assert_eq!(len(10, r#"{"max_new_tokens": 50}"#), 8);
+    assert_eq!(len(3, r#"{"max_new_tokens": 50}"#), 1);
+    assert_eq!(len(10, r#"{"max_new_tokens": 1000000000000000}"#), 8, "nothing is reserved beyond the context");
+    let error = failure(&mut Toy::new(counting), &prompt, &config(r#"{"max_length": 3}"#));
+    assert!(matches!(error, GenerateError::Config(ConfigError::Value { field: "max_length", .. })), "{error}");
+}
+
+#[test]
+fn bad_requests_are_named() {
+    let one = [Prompt::new([1])];
+    let message = |prompts: &[Prompt], json: &str| failure(&mut Toy::new(hashed), prompts, &config(json)).to_string();
+    let long = message(&[one[0].clone(), Prompt::new(vec![1; 65])], "{}");
+    assert!(long.contains("prompt 1 has 65 tokens") && long.contains("context of 64"), "{long}");
+    assert!(message(&[Prompt::new([])], "{}").contains("prompt 0 is empty"));
+    assert!(message(&[], "{}").contains("0 prompts"));
+    assert!(message(&vec![one[0].clone(); 5], "{}").contains("expected 1 to 4"));
+    assert!(message(&[Prompt::new([1, 32])], "{}").contains("token id 32 at position 1"));
+    assert!(message(&one, r#"{"do_sample": true, "temperature": 0}"#).contains("`temperature`"));
+}
+
+#[test]
+fn failures_on_the_way_are_errors_and_end_the_iteration() {
+    fn nan(history: &[i64], logits: &mut [f32]) {
+        counting(history, logits);
+        if history.len() == 3 {
+            logits[4] = f32::NAN;
+        }
+    }
+    let prompts = [Prompt::new([1])];
+    for options in [r#"{}"#, r#"{"do_sample": true}"#].map(config) {
+        let mut model = Toy::new(nan);
+        let mut generation = Generation::new(&mut model, Request::new(&prompts, &options)).unwrap();
+        assert_eq!(generation.by_ref().take_while(|event| event.is_ok()).count(), 2);
+        assert!(generation.next().is_none());
+        let message = failure(&mut Toy::new(nan), &prompts, &options).to_string();
+        assert!(message.contains("row 0, new token 2") && message.contains("NaN"), "{message}");
+    }
+    // Every token forbidden.
+    let message =
+        failure(&mut Toy { vocab: 3, ..Toy::new(counting) }, &prompts, &config(r#"{"no_repeat_ngram_size": 1}"#));
+    assert!(message.to_string().contains("no token is left"), "{message}");
+    // The tokenizer fails.
+    let options = config(r#"{"max_new_tokens": 9, "stop_strings": "x"}"#);
+    let prompts = [Prompt::new([28])];
+    let request = Request { detokenizer: Some(&Letters), ..Request::new(&prompts, &options) };
+    let error = generate(&mut Toy::new(counting), request, |_| ControlFlow::Continue(())).unwrap_err();
+    assert!(matches!(error, GenerateError::Text { row: 0, id: 31, .. }), "{error}");
+}
+
+/// Fails, or answers with the wrong size.
+struct Broken(Option<Vec<f32>>);
+
+impl CausalLm for Broken {
+    fn vocab_size(&self) -> usize {
+        8
+    }
+    fn max_context(&self) -> usize {
+        8
+    }
+    fn max_rows(&self) -> usize {
+        1
+    }
+    fn max_chunk(&self) -> usize {
+        8
+    }
+    fn step(&mut self, _: &[i64], _: usize, _: &[i64], _: &[i64]) -> Result<&mut [f32], StepError> {
+        self.0.as_deref_mut().ok_or_else(|| "out of memory".into())
+    }
+}
+
+#[test]
+fn a_model_that_fails_is_reported() {
+    let prompts = [Prompt::new([1])];
+    for (answer, want) in
+        [(None, "out of memory"), (Some(vec![]), "expected 1 x 8"), (Some(vec![0.0; 9]), "returned 9")]
+    {
+        let options = GenerationConfig::default();
+        let error =
+            generate(&mut Broken(answer), Request::new(&prompts, &options), |_| ControlFlow::Continue(())).unwrap_err();
+        assert!(error.to_string().contains(want), "{error}");
+    }
+}
+
+#[test]
+fn it_can_be_stopped() {
+    let options = config(r#"{"max_new_tokens": 50}"#);
+    let prompts = ragged();
+    // By the callback.
+    let mut left = 6;
+    let mut model = Toy::new(hashed);
+    let output = generate(&mut model, Request::new(&prompts, &options), |_| {
+        left -= 1;
+        if left == 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    })
+    .unwrap();
+    assert_eq!(model.calls.len(), 2, "two steps of four rows hold six tokens");
+    assert!(output.rows.iter().all(|r| r.finish_reason == FinishReason::Cancelled && r.token_ids.len() == 2));
+    // From outside, before a chunk of the prompt and between tokens.
+    for after in [0, 5] {
+        let flag = Arc::new(AtomicBool::new(false));
+        let request = Request { cancel: Some(flag.clone()), ..Request::new(&prompts, &options) };
+        let mut model = Toy::new(hashed);
+        let mut generation = Generation::new(&mut model, request).unwrap();
+        for event in generation.by_ref().take(4 * after) {
+            event.unwrap();
+        }
+        flag.store(true, Ordering::Relaxed);
+        assert!(generation.next().is_none());
+        let output = generation.into_output();
+        assert!(output.rows.iter().all(|r| r.finish_reason == FinishReason::Cancelled && r.token_ids.len() == after));
+    }
+}
+
+#[test]
+fn sampling_repeats_by_its_seed() {
+    let sampled = |json: &str| run(&mut Toy::new(hashed), &ragged(), &config(json));
+    let first = sampled(r#"{"do_sample": true, "max_new_tokens": 12}"#);
+    let seed = first.seed.unwrap();
+    let again = sampled(&format!(r#"{{"do_sample": true, "max_new_tokens": 12, "seed": {seed}}}"#));
+    assert_eq!(first.rows, again.rows);
+    let other = sampled(&format!(r#"{{"do_sample": true, "max_new_tokens": 12, "seed": {}}}"#, seed.wrapping_add(1)));
+    assert_ne!(first.rows, other.rows);
+    assert_eq!(sampled("{}").seed, None);
+    // Two rows with one prompt go different ways.
+    let twins = [Prompt::new([3, 4]), Prompt::new([3, 4])];
+    let output = run(&mut Toy::new(hashed), &twins, &config(r#"{"do_sample": true, "seed": 1}"#));
+    assert_ne!(output.rows[0], output.rows[1]);
+}
+
+#[test]
+fn sampling_follows_the_distribution() {
+    // Four tokens with logits ln 1, ln 2, ln 3, ln 4; temperature 0.5 squares the weights, top_k 3 drops the least.
+    fn weights(_: &[i64], logits: &mut [f32]) {
+        for (i, logit) in logits.iter_mut().enumerate() {
+            *logit = (i as f32 + 1.0).ln();
+        }
+    }
+    let n = 8000;
+    let mut model = Toy { vocab: 4, context: n + 1, ..Toy::new(weights) };
+    let options = format!(r#"{{"do_sample": true, "seed": 3, "temperature": 0.5, "top_k": 3, "max_new_tokens": {n}}}"#);
+    let output = run(&mut model, &[Prompt::new([0])], &config(&options));
+    for (token, weight) in [0.0, 4.0, 9.0, 16.0].iter().enumerate() {
+        let p = weight / 29.0;
+        let count = output.rows[0].token_ids.iter().filter(|&&id| id as usize == token).count() as f64;
+        let sd = (n as f64 * p * (1.0 - p)).sqrt();
+        assert!((count - n as f64 * p).abs() <= 4.0 * sd, "token {token}: {count} of {n}");
+    }
+}
+
+#[test]
+fn processors_of_the_callers_own_take_part() {
+    struct Only(u32);
+    impl LogitsProcessor for Only {
+        fn process(&mut self, history: History<'_>, logits: &mut [f32]) {
+            assert_eq!(history.ids[0], 1);
+            for (id, logit) in logits.iter_mut().enumerate() {
+                *logit = if id as u32 == self.0 { 0.0 } else { f32::NEG_INFINITY };
+            }
+        }
+    }
+    let options = config(r#"{"max_new_tokens": 3, "do_sample": true}"#);
+    let prompts = [Prompt::new([1])];
+    let request = Request { processors: vec![Box::new(Only(6))], ..Request::new(&prompts, &options) };
+    let output = generate(&mut Toy::new(hashed), request, |_| ControlFlow::Continue(())).unwrap();
+    assert_eq!(ids(&output), [[6, 6, 6]]);
+}
+
+#[test]
+fn timings_add_up() {
+    fn slow(history: &[i64], logits: &mut [f32]) {
+        std::thread::sleep(std::time::Duration::from_millis(2));
+        counting(history, logits);
+    }
+    let prompts = [Prompt::new([1, 2, 3, 4])];
+    let output = run(&mut Toy::new(slow), &prompts, &config(r#"{"max_new_tokens": 5}"#));
+    let t = output.timings;
+    assert_eq!((t.prompt_tokens, t.new_tokens), (4, 5));
+    assert!(t.time_to_first_token >= 0.002 && t.total >= 0.010, "{t:?}");
+    assert!(t.prefill_tokens_per_second > 0.0 && t.prefill_tokens_per_second <= 2000.0, "{t:?}");
+    assert!(t.decode_tokens_per_second > 0.0 && t.decode_tokens_per_second <= 500.0, "{t:?}");
+}
