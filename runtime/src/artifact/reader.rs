@@ -1,0 +1,301 @@
+//! Reading an artifact: mapped, checked once, then sections by name.
+
+use super::layout::{self, SectionEntry};
+use super::{Manifest, Section, WEIGHT_ALIGN, checksum, weight_bytes};
+use crate::{Error, Result};
+use kiln_core::{Plan, WeightSpec};
+use memmap2::{Mmap, MmapMut, MmapOptions};
+use std::fs::File;
+use std::path::Path;
+use std::sync::Arc;
+
+/// How to open an artifact.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct OpenOptions {
+    /// Skips the checksum of the weights section, which otherwise has all its bytes read. Everything else is still checked.
+    pub trust_weights: bool,
+    /// Threads that check; by default as many as the machine has.
+    pub threads: Option<usize>,
+}
+
+/// An artifact in memory.
+pub enum Bytes {
+    /// Built into the program, by [`include_artifact!`](crate::include_artifact) or `include_bytes!`.
+    Static(&'static [u8]),
+    /// Shared with the program.
+    Shared(Arc<[u8]>),
+}
+
+impl From<&'static [u8]> for Bytes {
+    fn from(bytes: &'static [u8]) -> Self {
+        Bytes::Static(bytes)
+    }
+}
+
+impl<const N: usize> From<&'static [u8; N]> for Bytes {
+    fn from(bytes: &'static [u8; N]) -> Self {
+        Bytes::Static(bytes)
+    }
+}
+
+impl From<Arc<[u8]>> for Bytes {
+    fn from(bytes: Arc<[u8]>) -> Self {
+        Bytes::Shared(bytes)
+    }
+}
+
+impl From<Vec<u8>> for Bytes {
+    fn from(bytes: Vec<u8>) -> Self {
+        Bytes::Shared(bytes.into())
+    }
+}
+
+enum Source {
+    File { file: File, map: Mmap },
+    Memory(Bytes),
+}
+
+/// An open, checked artifact.
+///
+/// A file is memory-mapped, so it must not be changed or truncated while the artifact lives; replace it by a rename, as
+/// [`ArtifactWriter`](super::ArtifactWriter) does.
+pub struct Artifact {
+    table: Table,
+    source: Source,
+    manifest: Manifest,
+    /// The weights section where its place in memory is not aligned as kernels need it.
+    aligned_weights: Option<Mmap>,
+}
+
+/// Executable memory.
+pub(crate) struct Code {
+    map: Mmap,
+}
+
+impl Code {
+    /// The address of a byte of the image.
+    pub(crate) fn at(&self, offset: u64) -> Option<*const u8> {
+        usize::try_from(offset).ok().and_then(|o| self.map.get(o)).map(std::ptr::from_ref)
+    }
+}
+
+impl Artifact {
+    /// Maps and checks a file.
+    ///
+    /// # Errors
+    /// When it cannot be read, is no artifact, has another version, or any byte of it has changed.
+    pub fn open(path: impl AsRef<Path>, options: &OpenOptions) -> Result<Self> {
+        let path = path.as_ref();
+        let io = |action, source| Error::Io { action, path: path.into(), source };
+        let file = File::open(path).map_err(|e| io("open", e))?;
+        let metadata = file.metadata().map_err(|e| io("read", e))?;
+        if !metadata.is_file() {
+            return Err(io("open", std::io::Error::other("not a regular file")));
+        }
+        let name = path.display().to_string();
+        if metadata.len() == 0 {
+            // An empty range cannot be mapped; the checks below refuse it.
+            return Self::from_parts(name, Source::Memory(Bytes::Static(&[])), options);
+        }
+        // SAFETY: the mapping is read-only and shared. Its bytes are read as plain data only after they were checked; that nobody
+        // changes the file meanwhile is asked of the caller in the type's documentation.
+        let map = unsafe { Mmap::map(&file) }.map_err(|e| io("map", e))?;
+        Self::from_parts(name, Source::File { file, map }, options)
+    }
+
+    /// Checks an artifact in memory. Weights that are not 64-byte aligned there are copied:
+    /// [`include_artifact!`](crate::include_artifact) aligns.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn from_bytes(bytes: impl Into<Bytes>, options: &OpenOptions) -> Result<Self> {
+        Self::from_parts("artifact in memory".into(), Source::Memory(bytes.into()), options)
+    }
+
+    fn from_parts(name: String, source: Source, options: &OpenOptions) -> Result<Self> {
+        let bytes = source.bytes();
+        let sections = layout::decode(&name, bytes)?;
+        let threads = options.threads.unwrap_or_else(crate::device::default_threads);
+        for s in &sections {
+            if options.trust_weights && s.name == Section::Weights.name() {
+                continue;
+            }
+            let found = checksum::parallel(&bytes[s.offset as usize..s.end() as usize], threads);
+            if found != s.checksum {
+                return Err(Error::Damaged {
+                    file: name,
+                    what: format!("section `{}`", s.name),
+                    expected: format!("checksum {:016x}", s.checksum),
+                    found: format!("{found:016x}"),
+                });
+            }
+        }
+        let table = Table { file: name, sections };
+        let manifest = table.json(bytes, Section::Manifest)?;
+        let aligned_weights = match table.bytes(bytes, Section::Weights.name()) {
+            Some(weights) if !weights.is_empty() && !weights.as_ptr().addr().is_multiple_of(WEIGHT_ALIGN as usize) => {
+                Some(copied(weights, "aligned weights")?)
+            }
+            _ => None,
+        };
+        Ok(Artifact { table, manifest, aligned_weights, source })
+    }
+
+    /// The file's name, for messages.
+    pub fn name(&self) -> &str {
+        &self.table.file
+    }
+
+    /// What the artifact says about itself.
+    pub fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    /// The section table.
+    pub fn sections(&self) -> &[SectionEntry] {
+        &self.table.sections
+    }
+
+    /// The bytes of a section, if it is there.
+    pub fn section(&self, section: Section) -> Option<&[u8]> {
+        self.named_section(section.name())
+    }
+
+    /// The bytes of any section, by name.
+    pub fn named_section(&self, name: &str) -> Option<&[u8]> {
+        self.table.bytes(self.source.bytes(), name)
+    }
+
+    /// The bytes of a section that must be there.
+    ///
+    /// # Errors
+    /// When it is missing.
+    pub fn require(&self, section: Section) -> Result<&[u8]> {
+        self.table.require(self.source.bytes(), section)
+    }
+
+    /// A section that holds text, if it is there.
+    ///
+    /// # Errors
+    /// When it is not UTF-8.
+    pub fn text(&self, section: Section) -> Result<Option<&str>> {
+        self.section(section)
+            .map(|bytes| std::str::from_utf8(bytes).map_err(|e| self.table.malformed(section, e.to_string())))
+            .transpose()
+    }
+
+    /// The plan.
+    ///
+    /// # Errors
+    /// When it is missing or does not parse.
+    pub fn plan(&self) -> Result<Plan> {
+        self.table.json(self.source.bytes(), Section::Plan)
+    }
+
+    /// The bytes of a weight, 64-byte aligned.
+    ///
+    /// # Errors
+    /// When the spec points outside the weights section or is not aligned.
+    pub fn weight(&self, spec: &WeightSpec) -> Result<&[u8]> {
+        let all = match &self.aligned_weights {
+            Some(copy) => copy,
+            None => self.require(Section::Weights)?,
+        };
+        let bytes = || {
+            let start = usize::try_from(spec.offset).ok()?;
+            let end = start.checked_add(weight_bytes(spec)?)?;
+            all.get(start..end).filter(|_| spec.offset.is_multiple_of(WEIGHT_ALIGN))
+        };
+        bytes().ok_or_else(|| {
+            let WeightSpec { name, storage, shape, offset } = spec;
+            let reason = format!(
+                "weight `{name}`: expected {storage} {shape:?} at a multiple of {WEIGHT_ALIGN} within {} bytes, found offset {offset}",
+                all.len()
+            );
+            self.table.malformed(Section::Weights, reason)
+        })
+    }
+
+    /// Maps the kernel image for execution: straight from the file, or from memory by a copy. `None` when it is empty or absent.
+    pub(crate) fn code(&self) -> Result<Option<Code>> {
+        let Some(image) = self.section(Section::Image).filter(|image| !image.is_empty()) else {
+            return Ok(None);
+        };
+        let refused = |source| Error::Io {
+            action: "map the code executable (is the file on a noexec mount?) of",
+            path: self.name().into(),
+            source,
+        };
+        let map = match &self.source {
+            Source::File { file, .. } => {
+                let offset = self.table.find(Section::Image.name()).map_or(0, |s| s.offset);
+                // SAFETY: read-only and executable, never writable; the caveat on changing the file is the same as for the whole.
+                unsafe { MmapOptions::new().offset(offset).len(image.len()).map_exec(file) }
+            }
+            Source::Memory(_) => {
+                // Written first, executable afterwards: never both.
+                copied(image, "the kernel image")?.make_mut().and_then(MmapMut::make_exec)
+            }
+        };
+        Ok(Some(Code { map: map.map_err(refused)? }))
+    }
+}
+
+/// The checked section table.
+struct Table {
+    file: String,
+    sections: Vec<SectionEntry>,
+}
+
+impl Table {
+    fn find(&self, name: &str) -> Option<&SectionEntry> {
+        self.sections.iter().find(|s| s.name == name)
+    }
+
+    fn bytes<'a>(&self, file: &'a [u8], name: &str) -> Option<&'a [u8]> {
+        let s = self.find(name)?;
+        file.get(s.offset as usize..s.end() as usize)
+    }
+
+    fn require<'a>(&self, file: &'a [u8], section: Section) -> Result<&'a [u8]> {
+        self.bytes(file, section.name()).ok_or_else(|| Error::MissingSection {
+            file: self.file.clone(),
+            section: section.name(),
+            present: self.sections.iter().map(|s| s.name.as_str()).collect::<Vec<_>>().join(", "),
+        })
+    }
+
+    fn json<T: serde::de::DeserializeOwned>(&self, file: &[u8], section: Section) -> Result<T> {
+        serde_json::from_slice(self.require(file, section)?).map_err(|e| self.malformed(section, e.to_string()))
+    }
+
+    fn malformed(&self, section: Section, reason: String) -> Error {
+        Error::Malformed { file: self.file.clone(), section: section.name(), reason }
+    }
+}
+
+impl Source {
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Source::File { map, .. } => map,
+            Source::Memory(Bytes::Static(bytes)) => bytes,
+            Source::Memory(Bytes::Shared(bytes)) => bytes,
+        }
+    }
+}
+
+fn copied(bytes: &[u8], what: &'static str) -> Result<Mmap> {
+    let failed = |source| Error::Memory { what, bytes: bytes.len() as u64, source };
+    let mut map = MmapMut::map_anon(bytes.len()).map_err(failed)?;
+    map.copy_from_slice(bytes);
+    map.make_read_only().map_err(failed)
+}
+
+impl std::fmt::Debug for Artifact {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Artifact")
+            .field("name", &self.name())
+            .field("sections", &self.sections())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,12 @@
+//! Where kernels run: the CPU check ([`cpu`]) and the threads ([`pool`]).
+
+pub mod cpu;
+pub mod pool;
+
+pub use cpu::KernelFn;
+pub use pool::{Pool, Workers};
+
+/// As many threads as this process may run at once.
+pub fn default_threads() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}

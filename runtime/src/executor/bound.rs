@@ -1,0 +1,134 @@
+//! A variant bound to sizes and addresses.
+
+use super::launches::Launches;
+use super::model::{Model, arena_layout};
+use crate::memory::{Layout, Region, Touched, tensor_bytes, unsized_buffer};
+use crate::{Error, Result};
+use kiln_core::{Buffer, Dim, Signature, Storage, Variant};
+
+/// Sizes by symbol, in the order of the plan's symbols; `None` where a call leaves one open.
+pub(super) type Sizes = [Option<i64>];
+
+/// The value of a symbol.
+pub(super) fn lookup<'a>(model: &'a Model, sizes: &'a Sizes) -> impl Fn(&str) -> Option<i64> + 'a {
+    move |name| model.plan().symbols.keys().position(|s| **s == *name).and_then(|i| sizes[i])
+}
+
+/// A part of the input and output region.
+pub(super) struct Place {
+    pub(super) at: u64,
+    pub(super) bytes: u64,
+    pub(super) shape: Vec<usize>,
+}
+
+/// All that a call with these sizes needs.
+pub(super) struct Bound {
+    pub(super) signature: usize,
+    pub(super) sizes: Box<Sizes>,
+    pub(super) variant: usize,
+    pub(super) inputs: Vec<Place>,
+    pub(super) outputs: Vec<Place>,
+    pub(super) launches: Launches,
+    /// When it ran last, for eviction.
+    pub(super) used: u64,
+}
+
+/// A session's memory that changes from call to call. It only grows, and what was bound to it before is then void.
+pub(super) struct Scratch {
+    pub(super) arena: Region,
+    pub(super) io: Region,
+}
+
+impl Scratch {
+    pub(super) fn new() -> Result<Self> {
+        Ok(Scratch {
+            arena: Region::new(0, Touched::Wholly, "temporaries")?,
+            io: Region::new(0, Touched::Wholly, "inputs and outputs")?,
+        })
+    }
+}
+
+impl Bound {
+    /// Chooses the variant and evaluates it. The flag says whether `scratch` grew.
+    pub(super) fn new(
+        model: &Model,
+        signature: usize,
+        sizes: &Sizes,
+        states: &[*mut u8],
+        scratch: &mut Scratch,
+    ) -> Result<(Self, bool)> {
+        let spec = &model.plan().signatures[signature];
+        let size = lookup(model, sizes);
+        let (number, variant) = choose(model, spec, sizes)?;
+        let mut io = Layout::default();
+        let mut place = |what: &str, name: &str, storage: Storage, dims: &[Dim]| {
+            let what = || format!("signature `{}`, {what} `{name}`", spec.name);
+            let values = dims
+                .iter()
+                .map(|d| d.eval(&size))
+                .collect::<Result<Vec<_>, _>>()
+                .map_err(|e| unsized_buffer(&what(), &e))?;
+            let placed = tensor_bytes(storage, values.iter().copied()).and_then(|b| Some((b, io.place(b)?)));
+            let Some((bytes, at)) = placed else {
+                return Err(Error::Plan {
+                    what: what(),
+                    expected: "sizes that fit memory".into(),
+                    found: format!("{values:?}"),
+                });
+            };
+            Ok(Place { at, bytes, shape: values.iter().map(|v| *v as usize).collect() })
+        };
+        let inputs =
+            spec.inputs.iter().map(|i| place("input", &i.name, i.storage, &i.shape)).collect::<Result<Vec<_>>>()?;
+        let outputs =
+            spec.outputs.iter().map(|o| place("output", &o.name, o.storage, &o.shape)).collect::<Result<Vec<_>>>()?;
+        let schedule = &variant.schedule;
+        let (slots, arena_bytes) = arena_layout(schedule, &size)?;
+        let mut grew = false;
+        // The old memory goes before the new comes, so that there is never both.
+        if arena_bytes > scratch.arena.len() {
+            scratch.arena = Region::new(0, Touched::Wholly, "temporaries")?;
+            scratch.arena = Region::new(arena_bytes, Touched::Wholly, "temporaries")?;
+            grew = true;
+        }
+        if io.len() > scratch.io.len() {
+            scratch.io = Region::new(io.len(), Touched::Wholly, "inputs and outputs")?;
+            grew = true;
+        }
+        let launches = Launches::bind(schedule, model.kernels(), &size, &|buffer| match buffer {
+            Buffer::State(n) => states[n as usize],
+            Buffer::Temporary(n) => scratch.arena.at(slots[schedule.temporaries[n as usize].slot as usize]),
+            Buffer::Input(n) => scratch.io.at(inputs[n as usize].at),
+            Buffer::Output(n) => scratch.io.at(outputs[n as usize].at),
+            // The plan was checked: the others are the model's.
+            shared => model.shared_address(shared).unwrap_or(std::ptr::null_mut()),
+        })?;
+        let bound = Bound { signature, sizes: sizes.into(), variant: number, inputs, outputs, launches, used: 0 };
+        Ok((bound, grew))
+    }
+}
+
+/// The first variant whose guards hold.
+fn choose<'a>(model: &'a Model, signature: &'a Signature, sizes: &Sizes) -> Result<(usize, &'a Variant)> {
+    let size = lookup(model, sizes);
+    for (i, variant) in signature.variants.iter().enumerate() {
+        let mut holds = true;
+        for (dim, bounds) in &variant.guards {
+            let what = || format!("signature `{}`, variant {i}, guard {dim}", signature.name);
+            let value = dim.eval(&size).map_err(|e| unsized_buffer(&what(), &e))?;
+            holds &= (bounds.min..=bounds.max).contains(&value);
+        }
+        if holds {
+            return Ok((i, variant));
+        }
+    }
+    let values = model.plan().symbols.keys().zip(sizes).filter_map(|(s, v)| Some(format!("{s} = {}", (*v)?)));
+    let ranges = signature.variants.iter().map(|v| {
+        v.guards.iter().map(|(d, b)| format!("{d} in {}..={}", b.min, b.max)).collect::<Vec<_>>().join(" and ")
+    });
+    Err(Error::NoVariant {
+        signature: signature.name.clone(),
+        sizes: values.collect::<Vec<_>>().join(", "),
+        ranges: ranges.collect::<Vec<_>>().join(" or "),
+    })
+}

@@ -1,0 +1,80 @@
+//! Whether a plan is consistent, once at load: afterwards every number in it can be used as an index.
+
+use crate::{Error, Result};
+use kiln_core::{Buffer, Plan, Schedule, Signature};
+
+/// Checks every reference of a plan.
+pub(super) fn check(plan: &Plan) -> Result<()> {
+    if let Some((s, b)) = plan.symbols.iter().find(|(_, b)| b.min > b.max) {
+        return Err(inconsistent(format!("size `{s}`"), "min <= max", format!("{}..={}", b.min, b.max)));
+    }
+    schedule(plan, &plan.prepare, None, "prepare")?;
+    for (i, s) in plan.signatures.iter().enumerate() {
+        if plan.signatures[..i].iter().any(|other| other.name == s.name) {
+            return Err(inconsistent("signatures".into(), "each name once", format!("`{}` again", s.name)));
+        }
+        for (i, input) in s.inputs.iter().enumerate() {
+            if input.storage.dense().is_none() {
+                let what = format!("signature `{}`, input `{}`", s.name, input.name);
+                return Err(inconsistent(what, "a dense element type", input.storage.to_string()));
+            }
+            if s.inputs[..i].iter().any(|other| other.name == input.name) {
+                let what = format!("signature `{}`, inputs", s.name);
+                return Err(inconsistent(what, "each name once", format!("`{}` again", input.name)));
+            }
+        }
+        if let Some(output) = s.outputs.iter().find(|o| o.storage.dense().is_none()) {
+            let what = format!("signature `{}`, output `{}`", s.name, output.name);
+            return Err(inconsistent(what, "a dense element type", output.storage.to_string()));
+        }
+        for (i, variant) in s.variants.iter().enumerate() {
+            schedule(plan, &variant.schedule, Some(s), &format!("signature `{}`, variant {i}", s.name))?;
+        }
+    }
+    Ok(())
+}
+
+fn schedule(plan: &Plan, schedule: &Schedule, signature: Option<&Signature>, place: &str) -> Result<()> {
+    for (i, t) in schedule.temporaries.iter().enumerate() {
+        if t.slot as usize >= schedule.slots.len() {
+            let expected = format!("a slot below {}", schedule.slots.len());
+            return Err(inconsistent(format!("{place}, temporary {i}"), &expected, t.slot.to_string()));
+        }
+    }
+    for (i, step) in schedule.steps.iter().enumerate() {
+        let what = || format!("{place}, step {i} (`{}`)", step.label);
+        let Some(kernel) = plan.kernels.get(step.kernel as usize) else {
+            let expected = format!("a kernel below {}", plan.kernels.len());
+            return Err(inconsistent(what(), &expected, step.kernel.to_string()));
+        };
+        let (reads, writes) = (kernel.spec.reads().len(), kernel.spec.writes().len());
+        if step.operands.len() != reads + writes {
+            let expected = format!("{reads} + {writes} operands of kernel `{}`", kernel.symbol);
+            return Err(inconsistent(what(), &expected, step.operands.len().to_string()));
+        }
+        for (n, operand) in step.operands.iter().enumerate() {
+            let written = n >= reads;
+            let (number, count, allowed) = match *operand {
+                Buffer::Weight(n) => (n, plan.weights.len(), !written),
+                Buffer::Prepared(n) => (n, plan.prepared.len(), !written || signature.is_none()),
+                Buffer::State(n) => (n, plan.states.len(), signature.is_some()),
+                Buffer::Temporary(n) => (n, schedule.temporaries.len(), true),
+                Buffer::Input(n) => (n, signature.map_or(0, |s| s.inputs.len()), !written),
+                Buffer::Output(n) => (n, signature.map_or(0, |s| s.outputs.len()), true),
+            };
+            if number as usize >= count {
+                let expected = format!("a buffer that exists as operand {n} (there are {count})");
+                return Err(inconsistent(what(), &expected, format!("{operand:?}")));
+            }
+            if !allowed {
+                let role = if written { "may be written" } else { "may be read" };
+                return Err(inconsistent(what(), &format!("a buffer that {role} here"), format!("{operand:?}")));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn inconsistent(what: String, expected: &str, found: String) -> Error {
+    Error::Plan { what, expected: expected.into(), found }
+}

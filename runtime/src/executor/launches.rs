@@ -1,0 +1,116 @@
+//! A schedule bound to sizes and addresses: a flat list of kernel calls, and the loop that makes them.
+
+use crate::device::{KernelFn, Workers};
+use crate::memory::unsized_buffer;
+use crate::{Error, Result};
+use kiln_core::{Buffer, Dim, Schedule};
+use std::ffi::c_void;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::time::Instant;
+
+/// Everything that the steps of one schedule pass to their kernels.
+#[derive(Default)]
+pub(super) struct Launches {
+    steps: Vec<Launch>,
+    operands: Vec<*mut c_void>,
+    meta: Vec<u64>,
+    /// Two zero words that the calling convention asks for; kernels without barriers leave them alone.
+    sync: [AtomicU32; 2],
+}
+
+struct Launch {
+    kernel: KernelFn,
+    chunks: u32,
+    /// Where its part of `operands` and of `meta` begins.
+    operands: usize,
+    meta: usize,
+}
+
+// SAFETY: the addresses point into regions that outlive the launches (a model's or a session's); `run` is called by their owner.
+unsafe impl Send for Launches {}
+
+/// One launch's arguments, for whichever threads run its chunks.
+struct Call<'a> {
+    launch: &'a Launch,
+    operands: *mut *mut c_void,
+    meta: *mut u64,
+    sync: *mut u32,
+}
+
+// SAFETY: kernels read the arguments and write disjoint parts of their outputs chunk by chunk; that is their contract
+// (`kiln_core::KernelSpec`).
+unsafe impl Sync for Call<'_> {}
+
+impl Call<'_> {
+    fn run(&self, chunk: u32) {
+        // SAFETY: the kernel's code is that of this plan, made for this machine (`cpu::check`); `bind` gave as many operands,
+        // arguments and trailing words as the calling convention says, and the buffers are as large as the plan says.
+        unsafe { (self.launch.kernel)(self.operands, 1, 1, 1, chunk, 0, 0, self.sync, self.meta) }
+    }
+}
+
+impl Launches {
+    /// Evaluates each step of a checked schedule. `address` says where a buffer is.
+    pub(super) fn bind(
+        schedule: &Schedule,
+        kernels: &[KernelFn],
+        size: &dyn Fn(&str) -> Option<i64>,
+        address: &dyn Fn(Buffer) -> *mut u8,
+    ) -> Result<Self> {
+        let mut launches = Launches::default();
+        for step in &schedule.steps {
+            let eval = |what: &str, dim: &Dim| {
+                dim.eval(size).map_err(|e| unsized_buffer(&format!("step `{}`, {what} {dim}", step.label), &e))
+            };
+            let chunks = eval("chunks", &step.chunks)?;
+            let launch = Launch {
+                kernel: kernels[step.kernel as usize],
+                chunks: u32::try_from(chunks).ok().filter(|c| *c > 0).ok_or_else(|| Error::Plan {
+                    what: format!("step `{}`, chunks {}", step.label, step.chunks),
+                    expected: "1 to 2^32 - 1".into(),
+                    found: chunks.to_string(),
+                })?,
+                operands: launches.operands.len(),
+                meta: launches.meta.len(),
+            };
+            launches.operands.extend(step.operands.iter().map(|b| address(*b).cast::<c_void>()));
+            launches.meta.push(u64::from(launch.chunks));
+            for arg in &step.args {
+                launches.meta.push(eval("argument", arg)? as u64);
+            }
+            launches.meta.extend(step.operands.iter().map(|_| 0));
+            launches.steps.push(launch);
+        }
+        Ok(launches)
+    }
+
+    /// Runs the steps in order. `cancel` is looked at before each; `times` gets the nanoseconds that each took.
+    pub(super) fn run(
+        &self,
+        workers: &dyn Workers,
+        cancel: Option<&AtomicBool>,
+        mut times: Option<&mut Vec<u64>>,
+    ) -> Result<()> {
+        for launch in &self.steps {
+            if cancel.is_some_and(|c| c.load(Ordering::Relaxed)) {
+                return Err(Error::Cancelled);
+            }
+            let start = times.is_some().then(Instant::now);
+            let call = Call {
+                launch,
+                operands: self.operands[launch.operands..].as_ptr().cast_mut(),
+                meta: self.meta[launch.meta..].as_ptr().cast_mut(),
+                sync: self.sync[0].as_ptr(),
+            };
+            if launch.chunks == 1 {
+                call.run(0);
+            } else {
+                workers.run(launch.chunks, &|chunk| call.run(chunk));
+            }
+            if let (Some(times), Some(start)) = (&mut times, start) {
+                times.push(start.elapsed().as_nanos() as u64);
+            }
+        }
+        Ok(())
+    }
+}

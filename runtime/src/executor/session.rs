@@ -1,0 +1,425 @@
+//! One conversation with a model: its states, its temporaries, its calls.
+
+use super::bound::{Bound, Scratch, Sizes, lookup};
+use super::model::Model;
+use crate::memory::{Layout, Region, Touched, tensor_bytes, unsized_buffer};
+use crate::tensor::{Element, TensorView};
+use crate::{Error, Result};
+use kiln_core::{DType, DefaultFill, Dim, InputSpec};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Bound variants that a session keeps; the one that ran longest ago makes room.
+const KEPT: usize = 16;
+
+/// How to make a session.
+#[derive(Clone, Debug, Default)]
+pub struct SessionOptions {
+    /// Sizes that stay fixed for the session, by symbol: those of the states' shapes, such as cache rows and context. What is not
+    /// given here is its upper bound; a state's memory is taken only as it is written.
+    pub sizes: Vec<(String, i64)>,
+}
+
+/// A model's states and temporaries for one caller at a time. Sessions of one model are independent; a session may move between
+/// threads.
+pub struct Session {
+    model: Arc<Model>,
+    fixed: Box<Sizes>,
+    states: Region,
+    state_at: Vec<*mut u8>,
+    state_bytes: Vec<u64>,
+    scratch: Scratch,
+    bound: Vec<Bound>,
+    clock: u64,
+    /// The sizes of the call at hand.
+    sizes: Box<Sizes>,
+    cancel: CancelToken,
+}
+
+// SAFETY: the addresses in a session point into regions that it or its model owns, and every use goes through `&mut self`.
+unsafe impl Send for Session {}
+
+/// Cancels the calls of a session from another thread.
+#[derive(Clone, Debug, Default)]
+pub struct CancelToken(Arc<AtomicBool>);
+
+impl CancelToken {
+    /// Makes the running call, and those after it, end with [`Error::Cancelled`] before their next step.
+    pub fn cancel(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    /// Lets calls run again.
+    pub fn reset(&self) {
+        self.0.store(false, Ordering::Relaxed);
+    }
+
+    /// Whether [`cancel`](Self::cancel) was called.
+    pub fn is_cancelled(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// What one step of a call took.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StepTime {
+    /// The step's label.
+    pub label: Arc<str>,
+    /// Its kernel.
+    pub kernel: String,
+    /// Wall-clock nanoseconds.
+    pub nanoseconds: u64,
+    /// Floating-point operations.
+    pub flops: i64,
+    /// Bytes read and written.
+    pub bytes: i64,
+}
+
+/// The outputs of a call, in the session's memory until its next call.
+pub struct Outputs<'a> {
+    session: &'a mut Session,
+    bound: usize,
+}
+
+impl Session {
+    /// A session with zeroed states.
+    ///
+    /// # Errors
+    /// When a size is unknown or out of bounds, or memory is short.
+    pub fn new(model: &Arc<Model>, options: &SessionOptions) -> Result<Self> {
+        let plan = model.plan();
+        let mut fixed: Box<Sizes> = vec![None; plan.symbols.len()].into();
+        for (name, value) in &options.sizes {
+            let wrong = |expected| Error::StateSize { symbol: name.clone(), expected, found: value.to_string() };
+            let Some((i, (_, bounds))) = plan.symbols.iter().enumerate().find(|(_, (s, _))| ***s == **name) else {
+                let known = plan.symbols.keys().map(|s| s.to_string()).collect::<Vec<_>>().join(", ");
+                return Err(wrong(format!("one of the sizes {known}")));
+            };
+            if !(bounds.min..=bounds.max).contains(value) {
+                return Err(wrong(format!("{} to {}", bounds.min, bounds.max)));
+            }
+            fixed[i] = Some(*value);
+        }
+        for dim in plan.states.iter().flat_map(|s| &s.shape) {
+            dim.for_each_symbol(&mut |symbol| {
+                if let Some((i, (_, bounds))) = plan.symbols.iter().enumerate().find(|(_, (s, _))| *s == symbol) {
+                    fixed[i].get_or_insert(bounds.max);
+                }
+            });
+        }
+        let mut layout = Layout::default();
+        let mut places = vec![];
+        for state in &plan.states {
+            let what = || format!("state `{}`", state.name);
+            let shape = state.shape.iter().map(|d| d.eval(&lookup(model, &fixed))).collect::<Result<Vec<_>, _>>();
+            let shape = shape.map_err(|e| unsized_buffer(&what(), &e))?;
+            let placed = tensor_bytes(state.storage, shape.iter().copied()).and_then(|b| Some((layout.place(b)?, b)));
+            places.push(placed.ok_or_else(|| Error::Plan {
+                what: what(),
+                expected: "sizes that fit memory".into(),
+                found: format!("{shape:?}"),
+            })?);
+        }
+        let states = Region::new(layout.len(), Touched::Lazily, "the session's state")?;
+        Ok(Session {
+            model: model.clone(),
+            sizes: fixed.clone(),
+            fixed,
+            state_at: places.iter().map(|(at, _)| states.at(*at)).collect(),
+            state_bytes: places.iter().map(|(_, bytes)| *bytes).collect(),
+            states,
+            scratch: Scratch::new()?,
+            bound: vec![],
+            clock: 0,
+            cancel: CancelToken::default(),
+        })
+    }
+
+    /// The model.
+    pub fn model(&self) -> &Arc<Model> {
+        &self.model
+    }
+
+    /// What cancels this session's calls.
+    pub fn cancel_token(&self) -> CancelToken {
+        self.cancel.clone()
+    }
+
+    /// The value of a size that is fixed for the session.
+    pub fn fixed_size(&self, symbol: &str) -> Option<i64> {
+        lookup(&self.model, &self.fixed)(symbol)
+    }
+
+    /// The bytes of a state, by name.
+    pub fn state(&self, name: &str) -> Option<&[u8]> {
+        let i = self.model.plan().states.iter().position(|s| s.name == name)?;
+        // SAFETY: the state lies within `states`, which is zeroed when made, and no call runs while the session is borrowed.
+        Some(unsafe { std::slice::from_raw_parts(self.state_at[i], self.state_bytes[i] as usize) })
+    }
+
+    /// Zeroes every state.
+    pub fn reset(&mut self) {
+        // SAFETY: the whole of a region that nobody else uses while the session is borrowed.
+        unsafe { std::ptr::write_bytes(self.states.at(0), 0, self.states.len() as usize) }
+    }
+
+    /// Runs a signature on inputs given by name. Inputs with a default may be left out.
+    ///
+    /// Once a signature has run with some sizes, running it again with the same sizes allocates nothing.
+    ///
+    /// # Errors
+    /// When the signature or an input is unknown, missing or of the wrong type or shape, when no variant was compiled for these
+    /// sizes, when memory is short, or when the call was cancelled.
+    pub fn call(&mut self, signature: &str, inputs: &[(&str, TensorView<'_>)]) -> Result<Outputs<'_>> {
+        let bound = self.begin(signature, inputs)?;
+        self.run(bound, None)?;
+        Ok(Outputs { session: self, bound })
+    }
+
+    /// As [`call`](Self::call), and tells how long each step took.
+    ///
+    /// # Errors
+    /// As [`call`](Self::call).
+    pub fn call_profiled(
+        &mut self,
+        signature: &str,
+        inputs: &[(&str, TensorView<'_>)],
+    ) -> Result<(Outputs<'_>, Vec<StepTime>)> {
+        let bound = self.begin(signature, inputs)?;
+        let mut times = vec![];
+        self.run(bound, Some(&mut times))?;
+        let times = self.step_times(&self.bound[bound], &times);
+        Ok((Outputs { session: self, bound }, times))
+    }
+
+    fn step_times(&self, bound: &Bound, nanoseconds: &[u64]) -> Vec<StepTime> {
+        let plan = self.model.plan();
+        let size = lookup(&self.model, &bound.sizes);
+        let steps = &plan.signatures[bound.signature].variants[bound.variant].schedule.steps;
+        let times = steps.iter().zip(nanoseconds).map(|(step, nanoseconds)| StepTime {
+            label: step.label.clone(),
+            kernel: plan.kernels[step.kernel as usize].symbol.clone(),
+            nanoseconds: *nanoseconds,
+            flops: step.flops.eval(&size).unwrap_or(0),
+            bytes: step.bytes.eval(&size).unwrap_or(0),
+        });
+        times.collect()
+    }
+
+    /// Checks the inputs, binds sizes, and copies the inputs to where the steps read them. Gives the number of the bound variant.
+    fn begin(&mut self, name: &str, passed: &[(&str, TensorView<'_>)]) -> Result<usize> {
+        let model = self.model.clone();
+        let plan = model.plan();
+        let Some(signature) = plan.signatures.iter().position(|s| s.name == name) else {
+            let known = plan.signatures.iter().map(|s| s.name.as_str()).collect::<Vec<_>>().join(", ");
+            return Err(Error::UnknownSignature { name: name.into(), known });
+        };
+        let specs = &plan.signatures[signature].inputs;
+        let wrong = |input: &str, expected: String, found: String| Error::Input {
+            signature: name.into(),
+            input: input.into(),
+            expected,
+            found,
+        };
+        for (i, (input, _)) in passed.iter().enumerate() {
+            if !specs.iter().any(|s| s.name == *input) {
+                let known = specs.iter().map(|s| s.name.as_str()).collect::<Vec<_>>().join(", ");
+                return Err(wrong(input, format!("one of the inputs {known}"), "a name that is none of them".into()));
+            }
+            if passed[..i].iter().any(|(other, _)| other == input) {
+                return Err(wrong(input, "it once".into(), "it twice".into()));
+            }
+        }
+        self.sizes.copy_from_slice(&self.fixed);
+        for spec in specs {
+            match passed.iter().find(|(n, _)| *n == spec.name) {
+                Some((_, view)) => self
+                    .bind_sizes(&model, spec, view)
+                    .map_err(|found| wrong(&spec.name, expectation(&model, spec, &self.sizes), found))?,
+                None if spec.default.is_some() => {}
+                None => return Err(wrong(&spec.name, expectation(&model, spec, &self.sizes), "nothing".into())),
+            }
+        }
+        self.check_shapes(&model, specs, passed)
+            .map_err(|(spec, found)| wrong(&spec.name, expectation(&model, spec, &self.sizes), found))?;
+        let bound = self.bound_for(&model, signature)?;
+        for (i, spec) in specs.iter().enumerate() {
+            let place = &self.bound[bound].inputs[i];
+            // SAFETY: the place lies within `io`, which nobody reads or writes while the session is borrowed by a call.
+            let target = unsafe { std::slice::from_raw_parts_mut(self.scratch.io.at(place.at), place.bytes as usize) };
+            match passed.iter().find(|(n, _)| *n == spec.name) {
+                Some((_, view)) => target.copy_from_slice(view.bytes),
+                None => fill(spec, place.shape.last().copied(), target)
+                    .map_err(|found| wrong(&spec.name, expectation(&model, spec, &self.sizes), found))?,
+            }
+        }
+        Ok(bound)
+    }
+
+    /// Binds the symbols of an input's shape by the shape passed; gives what was found if it cannot fit.
+    fn bind_sizes(&mut self, model: &Model, spec: &InputSpec, view: &TensorView<'_>) -> Result<(), String> {
+        view.check()?;
+        if spec.storage.dense() != Some(view.dtype) || spec.shape.len() != view.shape.len() {
+            return Err(view.describe());
+        }
+        for (dim, size) in spec.shape.iter().zip(view.shape) {
+            let Some(symbol) = dim.as_symbol() else { continue };
+            let found = model.plan().symbols.iter().enumerate().find(|(_, (s, _))| *s == symbol);
+            if let Some((i, (_, bounds))) = found {
+                let size = i64::try_from(*size).map_err(|_| view.describe())?;
+                if !(bounds.min..=bounds.max).contains(&size) || *self.sizes[i].get_or_insert(size) != size {
+                    return Err(view.describe());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Compares all shapes, now that the symbols have their values; gives the first input that does not fit, and what was found.
+    fn check_shapes<'p>(
+        &self,
+        model: &Model,
+        specs: &'p [InputSpec],
+        passed: &[(&str, TensorView<'_>)],
+    ) -> Result<(), (&'p InputSpec, String)> {
+        let size = lookup(model, &self.sizes);
+        for spec in specs {
+            let view = passed.iter().find(|(n, _)| *n == spec.name).map(|(_, v)| v);
+            for (i, dim) in spec.shape.iter().enumerate() {
+                let value = dim.eval(&size).ok();
+                match view {
+                    Some(view) if value.is_some() && i64::try_from(view.shape[i]).ok() == value => {}
+                    Some(view) => return Err((spec, view.describe())),
+                    None if value.is_some() => {}
+                    None => return Err((spec, "nothing, though no other input gives its size".into())),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The bound variant for `self.sizes`, made if this is their first call.
+    fn bound_for(&mut self, model: &Model, signature: usize) -> Result<usize> {
+        self.clock += 1;
+        let known = self.bound.iter().position(|b| b.signature == signature && b.sizes == self.sizes);
+        let at = match known {
+            Some(at) => at,
+            None => {
+                let bound = Bound::new(model, signature, &self.sizes, &self.state_at, &mut self.scratch);
+                // Growth, even if what followed it failed, moved what the others point to.
+                let (bound, grew) = bound.inspect_err(|_| self.bound.clear())?;
+                if grew {
+                    self.bound.clear();
+                }
+                if self.bound.len() == KEPT {
+                    let oldest = self.bound.iter().enumerate().min_by_key(|(_, b)| b.used).map_or(0, |(i, _)| i);
+                    self.bound.swap_remove(oldest);
+                }
+                self.bound.push(bound);
+                self.bound.len() - 1
+            }
+        };
+        self.bound[at].used = self.clock;
+        Ok(at)
+    }
+
+    fn run(&mut self, bound: usize, mut times: Option<&mut Vec<u64>>) -> Result<()> {
+        let launches = &self.bound[bound].launches;
+        let workers = self.model.workers();
+        let mut result = Ok(());
+        workers.during_call(&mut || {
+            result = launches.run(workers, Some(&self.cancel.0), times.as_deref_mut());
+        });
+        result
+    }
+}
+
+impl Outputs<'_> {
+    /// The tensor of that name.
+    pub fn get(&self, name: &str) -> Option<TensorView<'_>> {
+        let i = self.specs().iter().position(|o| o.name == name)?;
+        self.at(i)
+    }
+
+    /// All outputs with their names, in the signature's order.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, TensorView<'_>)> {
+        self.specs().iter().enumerate().filter_map(|(i, spec)| Some((spec.name.as_str(), self.at(i)?)))
+    }
+
+    fn specs(&self) -> &[kiln_core::OutputSpec] {
+        &self.session.model.plan().signatures[self.session.bound[self.bound].signature].outputs
+    }
+
+    fn at(&self, i: usize) -> Option<TensorView<'_>> {
+        let place = &self.session.bound[self.bound].outputs[i];
+        // SAFETY: the place lies within `io`; the call is over, and the next one needs the session that this borrows.
+        let bytes = unsafe { std::slice::from_raw_parts(self.session.scratch.io.at(place.at), place.bytes as usize) };
+        Some(TensorView { dtype: self.specs()[i].storage.dense()?, shape: &place.shape, bytes })
+    }
+}
+
+impl<'a> Outputs<'a> {
+    /// The elements of one output, to read and to overwrite; `None` if there is none of that name and type. `bool` is not for
+    /// writing.
+    pub fn into_mut<T: Element + bytemuck::AnyBitPattern>(self, name: &str) -> Option<&'a mut [T]> {
+        let i = self.specs().iter().position(|o| o.name == name && o.storage.dense() == Some(T::DTYPE))?;
+        let place = &self.session.bound[self.bound].outputs[i];
+        // SAFETY: as in `at`, and the session stays exclusively borrowed for as long as the slice lives.
+        let bytes =
+            unsafe { std::slice::from_raw_parts_mut(self.session.scratch.io.at(place.at), place.bytes as usize) };
+        bytemuck::try_cast_slice_mut(bytes).ok()
+    }
+}
+
+/// `i64 [b, s] with b in 1..=8 and s = 3`.
+fn expectation(model: &Model, spec: &InputSpec, sizes: &Sizes) -> String {
+    let dims = spec.shape.iter().map(Dim::to_string).collect::<Vec<_>>().join(", ");
+    let mut symbols = vec![];
+    for dim in &spec.shape {
+        dim.for_each_symbol(&mut |s| {
+            if !symbols.contains(s) {
+                symbols.push(s.clone());
+            }
+        });
+    }
+    let known = model.plan().symbols.iter().zip(sizes).filter(|((s, _), _)| symbols.contains(s));
+    let known: Vec<_> = known
+        .map(|((s, bounds), value)| match value {
+            Some(value) => format!("{s} = {value}"),
+            None => format!("{s} in {}..={}", bounds.min, bounds.max),
+        })
+        .collect();
+    let with = if known.is_empty() { "" } else { " with " };
+    format!("{} [{dims}]{with}{}", spec.storage, known.join(" and "))
+}
+
+/// Fills an input that was not passed.
+fn fill(spec: &InputSpec, last: Option<usize>, target: &mut [u8]) -> Result<(), String> {
+    fn with<T: Element>(target: &mut [u8], value: impl Fn(usize) -> T) {
+        for (i, element) in target.chunks_exact_mut(size_of::<T>()).enumerate() {
+            element.copy_from_slice(bytemuck::bytes_of(&value(i)));
+        }
+    }
+    let last = last.unwrap_or(1).max(1);
+    let value = match spec.default {
+        Some(DefaultFill::Zeros) | None => {
+            target.fill(0);
+            return Ok(());
+        }
+        Some(DefaultFill::Ones) => |_: usize, _: usize| 1,
+        Some(DefaultFill::Iota) => |i: usize, last: usize| i % last,
+    };
+    match spec.storage.dense() {
+        Some(DType::I64) => with(target, |i| value(i, last) as i64),
+        Some(DType::I32) => with(target, |i| value(i, last) as i32),
+        Some(DType::F32) => with(target, |i| value(i, last) as f32),
+        Some(DType::F64) => with(target, |i| value(i, last) as f64),
+        Some(DType::Bool) => with(target, |i| value(i, last) != 0),
+        Some(DType::U8) => with(target, |i| value(i, last) as u8),
+        Some(DType::I8) => with(target, |i| value(i, last) as i8),
+        Some(DType::F16) => with(target, |i| half::f16::from_f32(value(i, last) as f32)),
+        Some(DType::BF16) => with(target, |i| half::bf16::from_f32(value(i, last) as f32)),
+        None => return Err("no default for block storage".into()),
+    }
+    Ok(())
+}

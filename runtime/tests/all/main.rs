@@ -1,0 +1,6 @@
+//! What the runtime promises to the programs that embed it.
+
+mod artifact;
+mod executor;
+mod pool;
+mod toy;
