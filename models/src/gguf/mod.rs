@@ -2,7 +2,7 @@
 //!
 //! In goes a `.gguf` file. [`Gguf`] is the checked container. From it come the same things that a Hugging Face folder holds:
 //! [`checkpoint`] gives the tensors under Hugging Face names, [`config_json`] and [`generation_config_json`] what `config.json`
-//! and `generation_config.json` would say, and [`tokenizer`] a `tokenizer.json` with its config. So nothing after this module
+//! and `generation_config.json` would say, and [`tokenizer()`] a `tokenizer.json` with its config. So nothing after this module
 //! knows where a model came from.
 
 mod config;

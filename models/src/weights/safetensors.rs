@@ -194,10 +194,8 @@ impl<'de, V: Deserialize<'de>> Deserialize<'de> for UniqueMap<V> {
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> std::result::Result<Self::Value, A::Error> {
                 let mut all = UniqueMap { entries: BTreeMap::new(), repeated: None };
                 while let Some((key, value)) = map.next_entry::<String, V>()? {
-                    if all.entries.contains_key(&key) {
+                    if all.entries.insert(key.clone(), value).is_some() {
                         all.repeated.get_or_insert(key);
-                    } else {
-                        all.entries.insert(key, value);
                     }
                 }
                 Ok(all)

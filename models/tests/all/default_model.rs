@@ -63,3 +63,96 @@ fn the_embedding_dequantises_to_the_first_hidden_state() {
         assert_eq!(embedding[at..at + 576], hidden[row * 576..(row + 1) * 576]);
     }
 }
+
+/// Row-major matrices, only as much of them as one decoder layer needs.
+#[derive(Clone)]
+struct Rows {
+    width: usize,
+    values: Vec<f32>,
+}
+
+impl Rows {
+    fn iter(&self) -> impl Iterator<Item = &[f32]> {
+        self.values.chunks_exact(self.width)
+    }
+
+    /// `self @ weight^T`, as a `Linear` without bias computes it.
+    fn linear(&self, model: &Checkpoint, name: &str) -> Rows {
+        let name = format!("model.layers.0.{name}.weight");
+        let weight = model.to_f32(&name).unwrap();
+        let dot = |x: &[f32], w: &[f32]| x.iter().zip(w).map(|(x, w)| f64::from(x * w)).sum::<f64>() as f32;
+        let values = self.iter().flat_map(|x| weight.chunks_exact(self.width).map(move |w| dot(x, w))).collect();
+        Rows { width: model.entry(&name).unwrap().shape[0], values }
+    }
+
+    fn rms_norm(&self, model: &Checkpoint, name: &str) -> Rows {
+        let weight = model.to_f32(&format!("model.layers.0.{name}.weight")).unwrap();
+        let values = self.iter().flat_map(|x| {
+            let mean = x.iter().map(|x| x * x).sum::<f32>() / x.len() as f32;
+            let scale = 1.0 / (mean + 1e-5).sqrt();
+            x.iter().zip(&weight).map(move |(x, w)| x * scale * w).collect::<Vec<_>>()
+        });
+        Rows { width: self.width, values: values.collect() }
+    }
+
+    fn zip(&self, other: &Rows, f: impl Fn(f32, f32) -> f32) -> Rows {
+        Rows { width: self.width, values: self.values.iter().zip(&other.values).map(|(a, b)| f(*a, *b)).collect() }
+    }
+
+    fn rope(mut self, inv_freq: &[f32]) -> Rows {
+        let half = inv_freq.len();
+        for (position, row) in self.values.chunks_exact_mut(self.width).enumerate() {
+            for head in row.chunks_exact_mut(2 * half) {
+                for (i, f) in inv_freq.iter().enumerate() {
+                    let (sin, cos) = (position as f32 * f).sin_cos();
+                    let (a, b) = (head[i], head[i + half]);
+                    (head[i], head[i + half]) = (a * cos - b * sin, b * cos + a * sin);
+                }
+            }
+        }
+        self
+    }
+}
+
+/// Causal attention with 9 query and 3 key/value heads of 64.
+fn attention(q: &Rows, k: &Rows, v: &Rows) -> Rows {
+    let mut out = Vec::new();
+    for (now, q) in q.iter().enumerate() {
+        for (head, q) in q.chunks_exact(64).enumerate() {
+            let at = head / 3 * 64..head / 3 * 64 + 64;
+            let score = |k: &[f32]| q.iter().zip(&k[at.clone()]).map(|(q, k)| q * k).sum::<f32>() / 8.0;
+            let scores: Vec<f32> = k.iter().take(now + 1).map(score).collect();
+            let most = scores.iter().copied().fold(f32::MIN, f32::max);
+            let weights: Vec<f32> = scores.iter().map(|s| (s - most).exp()).collect();
+            let sum: f32 = weights.iter().sum();
+            let value = |i: usize| v.iter().zip(&weights).map(|(v, w)| v[at.start + i] * w).sum::<f32>() / sum;
+            out.extend((0..64).map(value));
+        }
+    }
+    Rows { width: q.width, values: out }
+}
+
+/// Row order of query and key, orientation and dequantisation of every projection: all of it shows here.
+#[test]
+#[ignore = "downloads the default model"]
+fn the_first_layer_gives_the_second_hidden_state() {
+    let files = model();
+    let rope = LlamaConfig::from_json(&files.config).unwrap().rope_parameters;
+    let (inv_freq, _) = rope.inv_freq(64, None);
+    let model = &files.checkpoint;
+    let golden = Checkpoint::open(golden("smollm2-135m-instruct.safetensors")).unwrap();
+    let hidden = Rows { width: 576, values: golden.to_f32("cake.hidden.0").unwrap() };
+    let normed = hidden.rms_norm(model, "input_layernorm");
+    let q = normed.linear(model, "self_attn.q_proj").rope(&inv_freq);
+    let k = normed.linear(model, "self_attn.k_proj").rope(&inv_freq);
+    let v = normed.linear(model, "self_attn.v_proj");
+    let hidden = hidden.zip(&attention(&q, &k, &v).linear(model, "self_attn.o_proj"), |a, b| a + b);
+    let normed = hidden.rms_norm(model, "post_attention_layernorm");
+    let gate = normed.linear(model, "mlp.gate_proj");
+    let inner = gate.zip(&normed.linear(model, "mlp.up_proj"), |g, u| g / (1.0 + (-g).exp()) * u);
+    let got = hidden.zip(&inner.linear(model, "mlp.down_proj"), |a, b| a + b);
+    let want = golden.to_f32("cake.hidden.1").unwrap();
+    let norm = |values: &mut dyn Iterator<Item = f32>| values.map(|x| f64::from(x).powi(2)).sum::<f64>().sqrt();
+    let error = norm(&mut got.values.iter().zip(&want).map(|(g, w)| g - w)) / norm(&mut want.iter().copied());
+    assert!(error < 1e-5, "relative error {error}");
+}
