@@ -41,6 +41,12 @@ impl TargetSpec {
         }
     }
 
+    /// Columns in a panel of a packed right-hand side of `n` columns in `parts` parts: what a tile of accumulators holds.
+    pub fn panel(&self, n: i64, parts: i64) -> i64 {
+        let lanes = self.vector_lanes as i64;
+        if parts == 2 || (n % (3 * lanes) != 0 && n % (2 * lanes) == 0) { 2 * lanes } else { 3 * lanes }
+    }
+
     /// The target that `--target` names: `cpu` (the default level of this family) or `cpu:NAME`.
     ///
     /// # Errors

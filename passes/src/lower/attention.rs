@@ -1,0 +1,77 @@
+//! Attention: operands as strided buffers, one kernel.
+
+use super::{
+    Lowering,
+    emit::{Args, Launch},
+    lazy::{Lazy, Leaf},
+};
+use crate::PassError;
+use kiln_core::{AttentionSpec, Buffer, DType, Dim, KernelSpec};
+use kiln_ir::{AttentionAttrs, Node, NodeId};
+
+impl Lowering<'_, '_> {
+    pub(super) fn attention(&mut self, id: NodeId, node: &Node, a: &AttentionAttrs) -> Result<Lazy, PassError> {
+        let ty = self.ty(id);
+        if ty.dtype() != Some(DType::F32) {
+            return Err(self.unsupported(id, format!("attention is computed in f32, found {}", ty.storage)));
+        }
+        let constant = |d: &Dim| d.as_const();
+        let (q_shape, k_shape) = (&self.ty(node.operands[0]).shape, &self.ty(node.operands[1]).shape);
+        let heads = (constant(&q_shape[2]), constant(&k_shape[2]), constant(&q_shape[3]), constant(&ty.shape[3]));
+        let (Some(q_heads), Some(kv_heads), Some(head_dim), Some(v_dim)) = heads else {
+            return Err(self.unsupported(id, "numbers of heads and head sizes must be constants"));
+        };
+        let (queries, kv_len, batch) = (q_shape[1].clone(), k_shape[1].clone(), q_shape[0].clone());
+        let mut leaves: Vec<Leaf> = vec![];
+        for (i, o) in node.operands.iter().enumerate() {
+            // Slots and starts are plain vectors; the others may be strided.
+            let vector = a.cached && (i == 3 || i == 4);
+            let lazy = if vector { self.contiguous(*o)? } else { self.buffer(*o)? };
+            let leaf = lazy.as_buffer().cloned();
+            leaves.push(leaf.ok_or_else(|| self.unsupported(id, "an operand is not in a buffer"))?);
+        }
+        let dest = self.destination(id);
+        let mut args = Args::default();
+        let operands: Vec<Buffer> = leaves
+            .iter()
+            .filter_map(|l| match l.source {
+                super::Source::Buffer(b) => Some(b),
+                super::Source::Index => None,
+            })
+            .chain([dest.buffer])
+            .collect();
+        let out = Leaf::contiguous(dest.buffer, dest.storage, &ty.shape);
+        let spec = AttentionSpec {
+            batch: args.size(&batch),
+            queries: args.size(&queries),
+            kv_len: args.size(&kv_len),
+            q_heads,
+            kv_heads,
+            head_dim,
+            v_dim,
+            scale: (a.scale.get() as f32).to_bits(),
+            causal: a.causal,
+            window: a.window,
+            q: args.access(&leaves[0]),
+            k: args.access(&leaves[1]),
+            v: args.access(&leaves[2]),
+            slots: a.cached,
+            starts: a.cached,
+            mask: a.mask.then(|| args.access(&leaves[leaves.len() - 1])),
+            out: args.access(&out),
+        };
+        // Cached keys may be far fewer than the cache holds: count the queries' own.
+        let keys = if a.cached { queries.clone() } else { kv_len };
+        let pairs = batch * queries * keys * Dim::from(q_heads);
+        let launch = Launch {
+            spec: KernelSpec::Attention(spec),
+            operands,
+            args: args.0,
+            flops: pairs * Dim::from(2 * (head_dim + v_dim)),
+            bytes: ty.bytes() * Dim::from(3),
+        };
+        let label = self.label(id);
+        self.launch(launch, label);
+        Ok(self.in_destination(id, &dest))
+    }
+}

@@ -1,0 +1,266 @@
+//! Elementwise ops, rotations, concatenation and padding.
+
+use super::{
+    Lowering, Value,
+    dot::Anchor,
+    emit::{self, Body, Dest, Launch},
+    lazy::{Builder, Lazy, Source},
+};
+use crate::PassError;
+use kiln_core::{BinaryOp, Buffer, DType, Dim, ElementOp, UnaryOp, ValueId};
+use kiln_ir::{ArgKind, Node, NodeId, Op};
+use std::sync::Arc;
+
+/// A lazy converted to another element type.
+pub(super) fn cast(x: &Lazy, to: DType) -> Lazy {
+    let mut b = Builder::default();
+    let v = b.import(x);
+    let v = b.cast(v, to);
+    b.finish_with(x.shape.clone(), v)
+}
+
+/// The rotation of the pairs `(x_i, x_{i + d/2})`: one kernel over half of the head that stores both halves.
+pub(super) fn rope([x, cos, sin]: &[Lazy; 3], dest: &Dest) -> Launch {
+    let half = x.shape[3].floor_div(&2.into());
+    let (low, high) = (x.slice(3, &0.into(), &half), x.slice(3, &half, &half));
+    let spread = |t: &Lazy| t.insert_axis(2, x.shape[2].clone());
+    let mut body = Body::new();
+    let b = &mut body.builder;
+    let (low_v, high_v) = (b.import(&low), b.import(&high));
+    let (c, s) = (b.import(&spread(cos)), b.import(&spread(sin)));
+    let product = |b: &mut Builder, x, y| b.binary(BinaryOp::Mul, x, y);
+    let (a1, a2) = (product(b, low_v, c), product(b, high_v, s));
+    let first = b.binary(BinaryOp::Sub, a1, a2);
+    let (b1, b2) = (product(b, high_v, c), product(b, low_v, s));
+    let second = b.binary(BinaryOp::Add, b1, b2);
+    // Data-dependent addresses are the same for every element of a head.
+    let halved = |l: &Lazy| l.slice(3, &0.into(), &half);
+    let part = |offset: Dim| Dest {
+        offset: dest.offset.clone() + offset * dest.strides[3].clone(),
+        indirect: dest.indirect.iter().map(|(l, s)| (halved(l), s.clone())).collect(),
+        condition: dest.condition.as_ref().map(halved),
+        ..dest.clone()
+    };
+    body.store(first, &part(0.into()));
+    body.store(second, &part(half.clone()));
+    emit::map_body(&low.shape, body)
+}
+
+impl Lowering<'_, '_> {
+    pub(super) fn elementwise(&mut self, id: NodeId, node: &Node) -> Result<Value, PassError> {
+        // At most one matmul can take the op as its epilogue; others are emitted first.
+        let mut anchor: Option<Arc<Anchor>> = None;
+        let mut operands: Vec<Lazy> = Vec::with_capacity(node.operands.len());
+        for o in &node.operands {
+            let absorbed = match self.value(*o)? {
+                Value::Anchored(a, l) if self.absorbs(*o, node) => match &anchor {
+                    Some(first) if !Arc::ptr_eq(first, &a) => None,
+                    _ => Some((a, l)),
+                },
+                _ => None,
+            };
+            match absorbed {
+                Some((a, l)) => {
+                    anchor = Some(a);
+                    operands.push(l);
+                }
+                None => operands.push(self.lazy(*o)?),
+            }
+        }
+        let mut b = Builder::default();
+        let values: Vec<ValueId> = operands.iter().map(|l| b.import(l)).collect();
+        let result = apply(&node.op, &mut b, &values);
+        let lazy = b.finish_with(self.ty(id).shape.to_vec(), result);
+        let reads_state = lazy.leaves.iter().any(|l| matches!(l.source, Source::Buffer(Buffer::State(_))));
+        let shared = self.use_count(id) > 1 && !lazy.is_cheap();
+        let large = lazy.insts.len() > 64 || lazy.leaves.len() > 8;
+        // A matmul melts only into a value with one user of its own, or none that computes.
+        let (value, shared) = match anchor {
+            Some(anchor) => (Value::Anchored(anchor, lazy), self.use_count(id) > 1),
+            None => (Value::Lazy(lazy), shared),
+        };
+        if (shared || large || reads_state) && !self.is_static(id) {
+            self.values[id.index()] = Some(value);
+            return self.buffer(id).map(Value::Lazy);
+        }
+        Ok(value)
+    }
+
+    /// Whether a matmul's value may melt into its user: it has no other.
+    fn absorbs(&self, id: NodeId, user: &Node) -> bool {
+        self.results[id.index()] == 0 && self.users[id.index()].iter().all(|u| std::ptr::eq(self.f.node(*u), user))
+    }
+
+    pub(super) fn concat(&mut self, id: NodeId, node: &Node, axis: usize) -> Result<Lazy, PassError> {
+        let dest = self.destination(id);
+        let label = self.label(id);
+        let mut start = Dim::constant(0);
+        for o in &node.operands {
+            let value = self.lazy(*o)?;
+            let len = value.shape[axis].clone();
+            let part = Dest { offset: start.clone() * dest.strides[axis].clone(), ..dest.clone() };
+            self.launch(emit::map(&value.shape.clone(), &[(value, part)]), label.clone());
+            start = start + len;
+        }
+        Ok(self.in_destination(id, &dest))
+    }
+
+    pub(super) fn pad(&mut self, id: NodeId, axis: usize, low: &Dim, high: &Dim, v: f64) -> Result<Lazy, PassError> {
+        let dest = self.destination(id);
+        let label = self.label(id);
+        let ty = self.ty(id);
+        let x = self.lazy(self.f.node(id).operands[0])?;
+        let len = x.shape[axis].clone();
+        let filler = |n: &Dim| {
+            let mut shape = ty.shape.to_vec();
+            shape[axis] = n.clone();
+            Lazy::splat(&shape, ty.dtype().unwrap_or(DType::F32), v)
+        };
+        let parts = [(Dim::constant(0), filler(low)), (low.clone(), x), (low.clone() + len, filler(high))];
+        for (start, value) in parts {
+            if !value.shape[axis].is(0) {
+                let part = Dest { offset: start * dest.strides[axis].clone(), ..dest.clone() };
+                self.launch(emit::map(&value.shape.clone(), &[(value, part)]), label.clone());
+            }
+        }
+        Ok(self.in_destination(id, &dest))
+    }
+
+    /// The value of a node that was written to its destination.
+    pub(super) fn in_destination(&mut self, id: NodeId, dest: &Dest) -> Lazy {
+        let ty = self.ty(id);
+        self.stored(id, super::Leaf::contiguous(dest.buffer, ty.storage, &ty.shape))
+    }
+
+    /// Writes new rows into a state, in place.
+    pub(super) fn cache_update(&mut self, id: NodeId, node: &Node) -> Result<Lazy, PassError> {
+        let cache = self.lazy(node.operands[0])?;
+        let Some(leaf) = cache.as_buffer().cloned() else {
+            return Err(self.unsupported(id, "the cache must be a state"));
+        };
+        let Source::Buffer(buffer @ Buffer::State(_)) = leaf.source else {
+            return self.functional_update(id, node, &cache);
+        };
+        self.update_in_place(node, &Dest::from_leaf(&leaf, buffer), &cache.shape)?;
+        Ok(cache)
+    }
+
+    /// A cache that is an ordinary value is copied first.
+    fn functional_update(&mut self, id: NodeId, node: &Node, cache: &Lazy) -> Result<Lazy, PassError> {
+        let dest = self.destination(id);
+        let label = self.label(id);
+        self.launch(emit::map(&cache.shape.clone(), &[(cache.clone(), dest.clone())]), label);
+        self.update_in_place(node, &dest, &cache.shape)?;
+        Ok(self.in_destination(id, &dest))
+    }
+
+    fn update_in_place(&mut self, node: &Node, cache: &Dest, cache_shape: &[Dim]) -> Result<(), PassError> {
+        let new_shape = self.ty(node.operands[1]).shape.to_vec();
+        let rank = new_shape.len();
+        let (slots, starts) = (self.lazy(node.operands[2])?, self.lazy(node.operands[3])?);
+        // Per-row values in the space of the new values.
+        let per_row = |l: &Lazy| {
+            l.map_leaves(new_shape.clone(), |leaf| {
+                let mut s = vec![Dim::constant(0); rank];
+                s[0] = leaf.strides[0].clone();
+                s
+            })
+        };
+        let slot = per_row(&slots);
+        let position = combine(BinaryOp::Add, &per_row(&starts), &Lazy::iota(&new_shape, 1));
+        let within = |x: &Lazy, end: &Dim| {
+            let mut b = Builder::default();
+            let (v, zero) = (b.import(x), b.constant(DType::I64, 0.0));
+            let end = b.import(&Lazy::size(&new_shape, end.clone()));
+            let above = b.push(ElementOp::Compare(kiln_core::CompareOp::Ge, v, zero), DType::Bool);
+            let below = b.push(ElementOp::Compare(kiln_core::CompareOp::Lt, v, end), DType::Bool);
+            let both = b.push(ElementOp::Binary(BinaryOp::And, above, below), DType::Bool);
+            b.finish_with(new_shape.clone(), both)
+        };
+        let condition = combine(BinaryOp::And, &within(&slot, &cache_shape[0]), &within(&position, &cache_shape[1]));
+        let mut strides = cache.strides.clone();
+        strides[0] = 0.into();
+        strides[1] = 0.into();
+        let dest = Dest {
+            strides,
+            indirect: vec![(slot, cache.strides[0].clone()), (position, cache.strides[1].clone())],
+            condition: Some(condition),
+            ..cache.clone()
+        };
+        // A rotation with no other user is stored straight into the cache.
+        let new = node.operands[1];
+        let state = match self.f.node(node.operands[0]).op {
+            Op::Arg(i) if self.f.args[i as usize].kind == ArgKind::State => self.f.args[i as usize].name.to_string(),
+            _ => String::new(),
+        };
+        let label: Arc<str> = format!("cache_update {state}").into();
+        match self.value(new)? {
+            value @ Value::Rope(_) if self.use_count(new) == 1 => self.store(&value, &dest, label),
+            _ => {
+                let value = Value::Lazy(self.lazy(new)?);
+                self.store(&value, &dest, label);
+            }
+        }
+        Ok(())
+    }
+}
+
+fn combine(op: BinaryOp, x: &Lazy, y: &Lazy) -> Lazy {
+    let mut b = Builder::default();
+    let (u, v) = (b.import(x), b.import(y));
+    let w = b.binary(op, u, v);
+    b.finish_with(x.shape.clone(), w)
+}
+
+/// Appends an elementwise op; composites are written out.
+fn apply(op: &Op, b: &mut Builder, x: &[ValueId]) -> ValueId {
+    match op {
+        Op::Unary(u) => b.unary(*u, x[0]),
+        Op::Binary(o) => b.binary(*o, x[0], x[1]),
+        Op::Compare(c) => b.push(ElementOp::Compare(*c, x[0], x[1]), DType::Bool),
+        Op::Select => b.push(ElementOp::Select(x[0], x[1], x[2]), b.dtype(x[1])),
+        Op::Cast(d) => b.cast(x[0], *d),
+        Op::Sigmoid => {
+            let d = sigmoid_denominator(b, x[0]);
+            let one = b.constant(b.dtype(x[0]), 1.0);
+            b.binary(BinaryOp::Div, one, d)
+        }
+        Op::Silu => {
+            let d = sigmoid_denominator(b, x[0]);
+            b.binary(BinaryOp::Div, x[0], d)
+        }
+        Op::Gelu { tanh } => gelu(b, x[0], *tanh),
+        other => unreachable!("`{other}` is not elementwise"),
+    }
+}
+
+/// `1 + e^-x`
+fn sigmoid_denominator(b: &mut Builder, x: ValueId) -> ValueId {
+    let n = b.unary(UnaryOp::Neg, x);
+    let e = b.unary(UnaryOp::Exp, n);
+    let one = b.constant(b.dtype(x), 1.0);
+    b.binary(BinaryOp::Add, one, e)
+}
+
+/// `x/2 * (1 + erf(x / sqrt 2))`, or `x/2 * (1 + tanh(sqrt(2/π) * (x + 0.044715 x^3)))`
+fn gelu(b: &mut Builder, x: ValueId, tanh: bool) -> ValueId {
+    let d = b.dtype(x);
+    let inner = if tanh {
+        let square = b.binary(BinaryOp::Mul, x, x);
+        let cube = b.binary(BinaryOp::Mul, square, x);
+        let c = b.constant(d, 0.044715);
+        let term = b.binary(BinaryOp::Mul, c, cube);
+        let sum = b.binary(BinaryOp::Add, x, term);
+        let c = b.constant(d, (2.0 / std::f64::consts::PI).sqrt());
+        let scaled = b.binary(BinaryOp::Mul, c, sum);
+        b.unary(UnaryOp::Tanh, scaled)
+    } else {
+        let c = b.constant(d, std::f64::consts::FRAC_1_SQRT_2);
+        let scaled = b.binary(BinaryOp::Mul, x, c);
+        b.unary(UnaryOp::Erf, scaled)
+    };
+    let (one, half) = (b.constant(d, 1.0), b.constant(d, 0.5));
+    let sum = b.binary(BinaryOp::Add, one, inner);
+    let scaled = b.binary(BinaryOp::Mul, half, x);
+    b.binary(BinaryOp::Mul, scaled, sum)
+}

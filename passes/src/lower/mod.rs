@@ -1,0 +1,387 @@
+//! Inlined entries to schedules of kernels.
+//!
+//! Nodes are walked in order. Views and cheap elementwise ops stay [`Lazy`] and melt into whatever uses them; an op that needs a template
+//! (matmul, rows, attention, …) asks for its operands as buffers and emits a launch. A matmul stays *anchored* while its one user is
+//! elementwise, so that bias, residual, activation and gate become its epilogue. What depends on static parameters only is
+//! emitted into `prepare`, once for all entries.
+
+mod attention;
+mod dot;
+mod elementwise;
+mod emit;
+mod lazy;
+mod rows;
+mod shared;
+
+pub use shared::ConstantData;
+
+use crate::{PassError, variants};
+use dot::Anchor;
+use emit::{Dest, Launch};
+use kiln_core::{Buffer, Dim, InputSpec, OutputSpec, Plan, Schedule, Signature, Storage, TargetSpec, Variant};
+use kiln_ir::{ArgKind, Function, Module, Node, NodeId, Op, TensorType};
+use lazy::{Lazy, Leaf, Source};
+use shared::{Shared, StaticKey, Steps};
+use std::{collections::HashMap, sync::Arc};
+
+/// A plan without code, and what goes with it.
+#[derive(Clone, Debug)]
+pub struct Compiled {
+    /// The plan; kernels have no entry offsets and weights no file offsets yet.
+    pub plan: Plan,
+    /// Bytes of the weights that are constants of the graph.
+    pub constants: Vec<ConstantData>,
+    /// The module as it was lowered, for the artifact and for `kiln inspect --ir`.
+    pub module: Module,
+}
+
+pub(crate) fn lower(module: &Module, target: &TargetSpec) -> Result<Compiled, PassError> {
+    let mut shared = Shared::new(target, &module.symbols);
+    for (id, _) in module.entries() {
+        let flat = crate::simplify::simplify(&module.inline(id));
+        let mut variants = vec![];
+        for range in variants::ranges(module, &flat) {
+            let f = crate::simplify::simplify(&variants::specialise(&flat, &range.fixed));
+            let schedule = Lowering::new(&mut shared, &f, &range)?.run()?;
+            variants.push(Variant { guards: range.guards, schedule });
+        }
+        let signature = signature(&flat, variants);
+        shared.plan.signatures.push(signature);
+    }
+    let prepare = std::mem::take(&mut shared.prepare);
+    shared.plan.prepare = prepare.finish(&module.symbols)?;
+    Ok(Compiled { plan: shared.plan, constants: shared.constants, module: module.clone() })
+}
+
+fn signature(f: &Function, variants: Vec<Variant>) -> Signature {
+    let inputs = f.args.iter().filter(|a| a.kind == ArgKind::Input).map(|a| InputSpec {
+        name: a.name.to_string(),
+        storage: a.ty.storage,
+        shape: a.ty.shape.to_vec(),
+        default: a.default,
+    });
+    let outputs = f.outputs.iter().filter(|o| o.updates.is_none()).map(|o| {
+        let ty = f.tensor(o.value);
+        OutputSpec { name: o.name.to_string(), storage: ty.storage, shape: ty.shape.to_vec() }
+    });
+    Signature { name: f.name.to_string(), inputs: inputs.collect(), outputs: outputs.collect(), variants }
+}
+
+/// A node's value so far.
+#[derive(Clone, Debug)]
+enum Value {
+    /// Leaves and a program.
+    Lazy(Lazy),
+    /// As lazy, over the accumulators of a matmul that is not emitted yet.
+    Anchored(Arc<Anchor>, Lazy),
+    /// A rotation that is not emitted yet, so that it can be stored straight where it is wanted: x, cos, sin.
+    Rope([Lazy; 3]),
+}
+
+struct Lowering<'s, 't> {
+    shared: &'s mut Shared<'t>,
+    f: &'s Function,
+    range: &'s variants::VariantRange,
+    users: Vec<Vec<NodeId>>,
+    /// How often each node is a result.
+    results: Vec<usize>,
+    statics: Vec<Option<StaticKey>>,
+    values: Vec<Option<Value>>,
+    /// Slices of a matmul whose two halves meet in one epilogue: the matmul, and which half.
+    halves: HashMap<NodeId, (NodeId, u32)>,
+    steps: Steps,
+    /// Whether the node being lowered is static: its launches go to `prepare`.
+    in_prepare: bool,
+    /// The output buffer that a node's value may be written to directly.
+    output_of: HashMap<NodeId, u32>,
+}
+
+impl<'s, 't> Lowering<'s, 't> {
+    fn new(shared: &'s mut Shared<'t>, f: &'s Function, range: &'s variants::VariantRange) -> Result<Self, PassError> {
+        let statics = shared.static_keys(f)?;
+        let mut results = vec![0; f.len()];
+        let mut output_of = HashMap::new();
+        let mut number = 0;
+        for o in &f.outputs {
+            results[o.value.index()] += 1;
+            if o.updates.is_none() {
+                output_of.entry(o.value).or_insert(number);
+                number += 1;
+            }
+        }
+        Ok(Lowering {
+            users: f.users(),
+            values: vec![None; f.len()],
+            results,
+            statics,
+            halves: HashMap::new(),
+            steps: Steps::default(),
+            in_prepare: false,
+            output_of,
+            shared,
+            f,
+            range,
+        })
+    }
+
+    fn run(mut self) -> Result<Schedule, PassError> {
+        let f = self.f;
+        for (id, _) in f.nodes() {
+            // Static nodes are lowered when something asks for them.
+            if self.statics[id.index()].is_none() {
+                self.value(id)?;
+            }
+        }
+        let mut number = 0;
+        for o in f.outputs.iter().filter(|o| o.updates.is_none()) {
+            let ty = f.tensor(o.value).clone();
+            let buffer = Buffer::Output(number);
+            number += 1;
+            let value = self.buffer(o.value)?;
+            let written = value.as_buffer().is_some_and(|l| l.source == Source::Buffer(buffer));
+            if !written {
+                let dest = Dest::contiguous(buffer, ty.storage, &ty.shape);
+                self.launch(emit::map(&ty.shape, &[(value, dest)]), format!("output {}", o.name));
+            }
+        }
+        self.steps.finish(&self.range.symbols)
+    }
+
+    fn unsupported(&self, id: NodeId, reason: impl Into<String>) -> PassError {
+        let node = self.f.node(id);
+        let line = node.source.map(|s| format!(" at {s}")).unwrap_or_default();
+        PassError::Unsupported {
+            function: self.f.name.to_string(),
+            node: format!("{id}: {} = {}{line}", node.ty, node.op),
+            reason: reason.into(),
+        }
+    }
+
+    fn ty(&self, id: NodeId) -> &'s TensorType {
+        self.f.tensor(id)
+    }
+
+    fn is_static(&self, id: NodeId) -> bool {
+        self.statics[id.index()].is_some()
+    }
+
+    /// Sends launches where the node's belong; gives what to restore.
+    fn enter(&mut self, id: NodeId) -> bool {
+        let is_static = self.is_static(id);
+        std::mem::replace(&mut self.in_prepare, is_static)
+    }
+
+    fn use_count(&self, id: NodeId) -> usize {
+        self.users[id.index()].len() + self.results[id.index()]
+    }
+
+    fn launch(&mut self, launch: Launch, label: impl Into<Arc<str>>) {
+        let step = self.shared.step(launch, label.into());
+        if self.in_prepare { self.shared.prepare.steps.push(step) } else { self.steps.steps.push(step) }
+    }
+
+    /// The node's value, lowering the node if that has not happened.
+    fn value(&mut self, id: NodeId) -> Result<Value, PassError> {
+        if let Some(v) = &self.values[id.index()] {
+            return Ok(v.clone());
+        }
+        let known = self.statics[id.index()].and_then(|k| self.shared.prepared.get(&k).cloned());
+        let value = match known {
+            Some(lazy) => Value::Lazy(lazy),
+            None => {
+                let outer = self.enter(id);
+                let value = self.lower_node(id, self.f.node(id));
+                self.in_prepare = outer;
+                value?
+            }
+        };
+        self.values[id.index()] = Some(value.clone());
+        Ok(value)
+    }
+
+    fn lower_node(&mut self, id: NodeId, node: &'s Node) -> Result<Value, PassError> {
+        let shape = &self.ty(id).shape;
+        let operand = |i: usize| node.operands[i];
+        Ok(Value::Lazy(match &node.op {
+            Op::Arg(i) => self.argument(id, *i)?,
+            Op::Constant(l) => match l.splat() {
+                Some(v) => Lazy::splat(shape, l.dtype(), v),
+                None => {
+                    let buffer = Buffer::Weight(self.shared.constant(l));
+                    Lazy::leaf(shape, Leaf::contiguous(buffer, l.dtype().into(), shape))
+                }
+            },
+            Op::Iota { axis, .. } => Lazy::iota(shape, *axis),
+            Op::DimSize(d) => Lazy::size(shape, d.clone()),
+            op if op.is_elementwise() => return self.elementwise(id, node),
+            Op::Dequantize(d) => elementwise::cast(&self.lazy(operand(0))?, *d),
+            Op::Transpose(perm) => self.lazy(operand(0))?.transpose(perm),
+            Op::Broadcast(to) => self.lazy(operand(0))?.broadcast(to),
+            Op::Slice { axis, start, len } => {
+                if let Some((dot, part)) = self.halves.get(&id)
+                    && let Some(Value::Anchored(anchor, _)) = &self.values[dot.index()]
+                {
+                    return Ok(Value::Anchored(anchor.clone(), anchor.accumulator(*part)));
+                }
+                self.lazy(operand(0))?.slice(*axis, start, len)
+            }
+            Op::Reshape(to) => {
+                let x = self.lazy(operand(0))?;
+                match x.reshape(to) {
+                    Some(view) => view,
+                    None => {
+                        let x = self.contiguous(operand(0))?;
+                        x.reshape(to).ok_or_else(|| self.unsupported(id, "no view of its operand has this shape"))?
+                    }
+                }
+            }
+            Op::Take { axis } => {
+                let indices = self.lazy(operand(1))?;
+                self.lazy(operand(0))?.take(*axis, &indices)
+            }
+            Op::Concat { axis } => self.concat(id, node, *axis)?,
+            Op::Pad { axis, low, high, value } => self.pad(id, *axis, low, high, value.get())?,
+            Op::Reduce { op, axis, keep } => self.reduce(id, operand(0), *op, *axis, *keep)?,
+            Op::Softmax { axis } => self.softmax(id, operand(0), *axis)?,
+            Op::RmsNorm { eps } => self.norm(id, node, eps.get(), false)?,
+            Op::LayerNorm { eps } => self.norm(id, node, eps.get(), true)?,
+            Op::DotGeneral(d) => return self.dot(id, node, d),
+            Op::Rope => {
+                let x = self.lazy(operand(0))?;
+                return Ok(Value::Rope([x, self.lazy(operand(1))?, self.lazy(operand(2))?]));
+            }
+            Op::CacheUpdate => self.cache_update(id, node)?,
+            Op::Attention(a) => self.attention(id, node, a)?,
+            op => return Err(self.unsupported(id, format!("`{}` has no lowering", op.name()))),
+        }))
+    }
+
+    fn argument(&mut self, _id: NodeId, number: u32) -> Result<Lazy, PassError> {
+        let arg = &self.f.args[number as usize];
+        let buffer = match arg.kind {
+            ArgKind::Input => {
+                let before = self.f.args[..number as usize].iter().filter(|a| a.kind == ArgKind::Input);
+                Buffer::Input(before.count() as u32)
+            }
+            ArgKind::Param { .. } => Buffer::Weight(self.shared.weight(arg)?),
+            ArgKind::State => Buffer::State(self.shared.state(arg)?),
+        };
+        Ok(Lazy::leaf(&arg.ty.shape, Leaf::contiguous(buffer, arg.ty.storage, &arg.ty.shape)))
+    }
+
+    /// The node's value as leaves and a program: anchored values and rotations are emitted, and static values that are not
+    /// trivial are prepared when a dynamic node asks.
+    fn lazy(&mut self, id: NodeId) -> Result<Lazy, PassError> {
+        match self.value(id)? {
+            Value::Lazy(l) if self.is_static(id) && !self.in_prepare && !l.is_trivial() => self.buffer(id),
+            Value::Lazy(l) => Ok(l),
+            _ => self.buffer(id),
+        }
+    }
+
+    /// The node's value in a buffer, perhaps strided.
+    fn buffer(&mut self, id: NodeId) -> Result<Lazy, PassError> {
+        let value = self.value(id)?;
+        if let Value::Lazy(l) = &value
+            && l.as_buffer().is_some()
+        {
+            return Ok(l.clone());
+        }
+        let ty = self.ty(id);
+        let outer = self.enter(id);
+        let dest = self.destination(id);
+        let label = self.label(id);
+        self.store(&value, &dest, label);
+        self.in_prepare = outer;
+        Ok(self.stored(id, Leaf::contiguous(dest.buffer, ty.storage, &ty.shape)))
+    }
+
+    /// The node's value in a row-major buffer.
+    fn contiguous(&mut self, id: NodeId) -> Result<Lazy, PassError> {
+        let lazy = self.buffer(id)?;
+        let ty = self.ty(id);
+        if lazy.as_buffer().is_some_and(|l| l.is_contiguous(&ty.shape)) {
+            return Ok(lazy);
+        }
+        let outer = self.enter(id);
+        let copy = self.copy(&lazy, ty.storage, self.label(id));
+        self.in_prepare = outer;
+        Ok(copy)
+    }
+
+    /// A row-major copy of a lazy in a new intermediate.
+    fn copy(&mut self, lazy: &Lazy, storage: Storage, label: Arc<str>) -> Lazy {
+        let buffer = self.temporary(storage, &lazy.shape);
+        let dest = Dest::contiguous(buffer, storage, &lazy.shape);
+        self.launch(emit::map(&lazy.shape, &[(lazy.clone(), dest)]), label);
+        Lazy::leaf(&lazy.shape, Leaf::contiguous(buffer, storage, &lazy.shape))
+    }
+
+    /// Emits what a value still lacks, with its result at a destination.
+    fn store(&mut self, value: &Value, dest: &Dest, label: Arc<str>) {
+        let launch = match value {
+            Value::Lazy(l) => emit::map(&l.shape, &[(l.clone(), dest.clone())]),
+            Value::Anchored(anchor, l) => {
+                let (anchor, l) = (anchor.clone(), l.clone());
+                return self.store_anchored(&anchor, &l, dest, label);
+            }
+            Value::Rope(operands) => elementwise::rope(operands, dest),
+        };
+        self.launch(launch, label);
+    }
+
+    /// Remembers that the node's value is in a buffer.
+    fn stored(&mut self, id: NodeId, leaf: Leaf) -> Lazy {
+        let lazy = Lazy::leaf(&self.ty(id).shape, leaf);
+        self.values[id.index()] = Some(Value::Lazy(lazy.clone()));
+        if let Some(key) = self.statics[id.index()] {
+            self.shared.prepared.insert(key, lazy.clone());
+        }
+        lazy
+    }
+
+    /// A new row-major buffer for a node's value.
+    fn destination(&mut self, id: NodeId) -> Dest {
+        let ty = self.ty(id);
+        let buffer = if self.in_prepare {
+            let bytes = ty.bytes().as_const().unwrap_or(0);
+            self.shared.prepared_buffer(self.label(id).to_string(), bytes)
+        } else if let Some(o) = self.output_of.get(&id) {
+            Buffer::Output(*o)
+        } else {
+            self.steps.temporary(ty.bytes())
+        };
+        Dest::contiguous(buffer, ty.storage, &ty.shape)
+    }
+
+    fn temporary(&mut self, storage: Storage, shape: &[Dim]) -> Buffer {
+        let bytes = TensorType::new(storage, shape).bytes();
+        if self.in_prepare { self.shared.prepare.temporary(bytes) } else { self.steps.temporary(bytes) }
+    }
+
+    /// What a step is called in profiles: its op, and the parameters it uses directly.
+    fn label(&self, id: NodeId) -> Arc<str> {
+        let mut names = vec![];
+        let mut pending = vec![id];
+        let mut seen = 0;
+        while let Some(n) = pending.pop() {
+            if let Op::Arg(i) = self.f.node(n).op
+                && matches!(self.f.args[i as usize].kind, ArgKind::Param { .. } | ArgKind::State)
+            {
+                names.push(self.f.args[i as usize].name.clone());
+            }
+            seen += 1;
+            if (n == id || self.is_static(n)) && seen < 64 {
+                pending.extend(&self.f.node(n).operands);
+            }
+        }
+        names.sort();
+        names.dedup();
+        let op = self.f.node(id).op.name();
+        match names.as_slice() {
+            [] => op.into(),
+            [one] => format!("{op} {one}").into(),
+            [first, .., last] => format!("{op} {first} .. {last}").into(),
+        }
+    }
+}

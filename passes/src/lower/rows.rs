@@ -1,0 +1,248 @@
+//! Reductions, softmax and norms: row programs.
+
+use super::{
+    Lowering,
+    emit::{self, Args, Body, Dest, Launch, Reads},
+    lazy::{Builder, Lazy},
+};
+use crate::PassError;
+use kiln_core::{BinaryOp, Buffer, DType, Dim, KernelSpec, Phase, ReduceOp, RowSpec, UnaryOp, ValueId};
+use kiln_ir::{Node, NodeId};
+
+/// A row kernel under construction: rows are the leading axes of its space, the last axis runs along the row.
+pub(super) struct Rows {
+    shape: Vec<Dim>,
+    args: Args,
+    reads: Reads,
+    write_buffers: Vec<Buffer>,
+    phases: Vec<Phase>,
+    values: u32,
+    flops: i64,
+}
+
+impl Rows {
+    pub fn new(shape: &[Dim]) -> Rows {
+        Rows {
+            shape: shape.to_vec(),
+            args: Args::default(),
+            reads: Reads::default(),
+            write_buffers: vec![],
+            phases: vec![],
+            values: 0,
+            flops: 0,
+        }
+    }
+
+    /// Reduces what `f` makes of the row; gives the number of the row value.
+    pub fn reduce(&mut self, op: ReduceOp, f: impl FnOnce(&mut Builder) -> ValueId) -> u32 {
+        let mut body = Body::new();
+        let value = f(&mut body.builder);
+        let done = emit::finish(body, &[value], &mut self.args, &mut self.reads);
+        self.flops += done.flops_per_point + 1;
+        self.phases.push(Phase::Reduce { program: done.program, value: done.values[0], op });
+        self.values += 1;
+        self.values - 1
+    }
+
+    /// Computes a row value from others; gives its number.
+    pub fn scalar(&mut self, f: impl FnOnce(&mut Builder) -> ValueId) -> u32 {
+        let mut body = Body::new();
+        let value = f(&mut body.builder);
+        let done = emit::finish(body, &[value], &mut self.args, &mut self.reads);
+        self.phases.push(Phase::Scalar { program: done.program, exports: done.values, writes: vec![] });
+        self.values += 1;
+        self.values - 1
+    }
+
+    /// Stores one value per row.
+    pub fn store_row(&mut self, dest: &Dest, f: impl FnOnce(&mut Builder) -> ValueId) {
+        let mut body = Body::new();
+        let value = f(&mut body.builder);
+        body.store(value, dest);
+        let done = emit::finish(body, &[], &mut self.args, &mut self.reads);
+        self.write_buffers.extend(done.write_buffers);
+        self.phases.push(Phase::Scalar { program: done.program, exports: vec![], writes: done.writes });
+    }
+
+    /// Stores a value at each element of the row.
+    pub fn store(&mut self, dest: &Dest, f: impl FnOnce(&mut Builder) -> ValueId) {
+        let mut body = Body::new();
+        let value = f(&mut body.builder);
+        body.store(value, dest);
+        let done = emit::finish(body, &[], &mut self.args, &mut self.reads);
+        self.flops += done.flops_per_point;
+        self.write_buffers.extend(done.write_buffers);
+        self.phases.push(Phase::Map { program: done.program, writes: done.writes });
+    }
+
+    pub fn finish(mut self) -> Launch {
+        let sizes = self.args.sizes(&self.shape);
+        let points: Dim = self.shape.iter().cloned().product();
+        let streams = self.reads.buffers.len() + self.write_buffers.len();
+        let operands = self.reads.buffers.iter().chain(&self.write_buffers).copied().collect();
+        let (len, rows) = sizes.split_last().map_or((kiln_core::Size::Const(1), &[][..]), |(l, r)| (*l, r));
+        let spec = RowSpec { rows: rows.to_vec(), len, reads: self.reads.accesses, phases: self.phases };
+        Launch {
+            spec: KernelSpec::Row(spec),
+            operands,
+            args: self.args.0,
+            flops: points.clone() * Dim::from(self.flops),
+            bytes: points * Dim::from(4 * streams),
+        }
+    }
+}
+
+/// Floats narrower than f32 are summed in f32, as the op's meaning (rounded once) asks.
+fn accumulator(d: DType) -> DType {
+    match d {
+        DType::F16 | DType::BF16 => DType::F32,
+        d => d,
+    }
+}
+
+impl Lowering<'_, '_> {
+    pub(super) fn reduce(
+        &mut self,
+        id: NodeId,
+        x: NodeId,
+        op: ReduceOp,
+        axis: usize,
+        keep: bool,
+    ) -> Result<Lazy, PassError> {
+        let (x, perm) = self.row_last(x, axis)?;
+        let dest = self.destination(id);
+        // The destination has no stride along the row; a kept axis of size 1 is the last of the rows' strides.
+        let mut strides = dest.strides.clone();
+        if keep {
+            strides = perm.iter().map(|p| dest.strides[*p].clone()).collect();
+            strides.pop();
+        }
+        strides.push(0.into());
+        let row_dest = Dest { strides, ..dest.clone() };
+        let wide = accumulator(x.dtype());
+        let mut rows = Rows::new(&x.shape);
+        let r = rows.reduce(op, |b| {
+            let v = b.import(&x);
+            b.cast(v, wide)
+        });
+        let given = if op == ReduceOp::ArgMax { DType::I64 } else { wide };
+        rows.store_row(&row_dest, |b| b.given(r, given));
+        let label = self.label(id);
+        self.launch(rows.finish(), label);
+        Ok(self.in_destination(id, &dest))
+    }
+
+    pub(super) fn softmax(&mut self, id: NodeId, x: NodeId, axis: usize) -> Result<Lazy, PassError> {
+        let (x, perm) = self.row_last(x, axis)?;
+        let dest = self.destination(id);
+        let row_dest = Dest { strides: perm.iter().map(|p| dest.strides[*p].clone()).collect(), ..dest.clone() };
+        let wide = accumulator(x.dtype());
+        let exponential = |b: &mut Builder, max: u32| {
+            let v = b.import(&x);
+            let v = b.cast(v, wide);
+            let m = b.given(max, wide);
+            let d = b.binary(BinaryOp::Sub, v, m);
+            b.unary(UnaryOp::Exp, d)
+        };
+        let mut rows = Rows::new(&x.shape);
+        let max = rows.reduce(ReduceOp::Max, |b| {
+            let v = b.import(&x);
+            b.cast(v, wide)
+        });
+        let sum = rows.reduce(ReduceOp::Sum, |b| exponential(b, max));
+        rows.store(&row_dest, |b| {
+            let e = exponential(b, max);
+            let s = b.given(sum, wide);
+            b.binary(BinaryOp::Div, e, s)
+        });
+        let label = self.label(id);
+        self.launch(rows.finish(), label);
+        Ok(self.in_destination(id, &dest))
+    }
+
+    /// RMS norm, or layer norm when `centred`.
+    pub(super) fn norm(&mut self, id: NodeId, node: &Node, eps: f64, centred: bool) -> Result<Lazy, PassError> {
+        let mut x = self.lazy(node.operands[0])?;
+        let storage = self.ty(id).storage;
+        if !x.is_cheap() {
+            x = self.buffer(node.operands[0])?;
+        }
+        let shape = x.shape.clone();
+        let affine: Result<Vec<Lazy>, PassError> =
+            node.operands[1..].iter().map(|o| Ok(self.lazy(*o)?.broadcast(&shape))).collect();
+        let affine = affine?;
+        let dest = self.destination(id);
+        let wide = accumulator(x.dtype());
+        let last = shape.len() - 1;
+        let len = Lazy::size(&shape, shape[last].clone());
+        let mean = |b: &mut Builder, sum: u32| {
+            let s = b.given(sum, wide);
+            let n = b.import(&len);
+            let n = b.cast(n, wide);
+            b.binary(BinaryOp::Div, s, n)
+        };
+        let mut rows = Rows::new(&shape);
+        let centre = centred.then(|| {
+            let sum = rows.reduce(ReduceOp::Sum, |b| {
+                let v = b.import(&x);
+                b.cast(v, wide)
+            });
+            rows.scalar(|b| mean(b, sum))
+        });
+        let centred_x = |b: &mut Builder| {
+            let v = b.import(&x);
+            let v = b.cast(v, wide);
+            match centre {
+                Some(c) => {
+                    let c = b.given(c, wide);
+                    b.binary(BinaryOp::Sub, v, c)
+                }
+                None => v,
+            }
+        };
+        let squares = rows.reduce(ReduceOp::Sum, |b| {
+            let v = centred_x(b);
+            b.binary(BinaryOp::Mul, v, v)
+        });
+        let factor = rows.scalar(|b| {
+            let m = mean(b, squares);
+            let e = b.constant(wide, eps);
+            let s = b.binary(BinaryOp::Add, m, e);
+            b.unary(UnaryOp::Rsqrt, s)
+        });
+        rows.store(&dest, |b| {
+            let v = centred_x(b);
+            let f = b.given(factor, wide);
+            let mut v = b.binary(BinaryOp::Mul, v, f);
+            for (i, a) in affine.iter().enumerate() {
+                // A weight of ones is what folding leaves behind.
+                if i == 0 && is_ones(a) {
+                    continue;
+                }
+                let a = b.import(a);
+                let a = b.cast(a, wide);
+                v = b.binary(if i == 0 { BinaryOp::Mul } else { BinaryOp::Add }, v, a);
+            }
+            v
+        });
+        debug_assert_eq!(dest.storage, storage);
+        let label = self.label(id);
+        self.launch(rows.finish(), label);
+        Ok(self.in_destination(id, &dest))
+    }
+
+    /// A value with one axis moved to the end, cheap enough to be read by several phases; and the permutation.
+    fn row_last(&mut self, x: NodeId, axis: usize) -> Result<(Lazy, Vec<usize>), PassError> {
+        let mut lazy = self.lazy(x)?;
+        if !lazy.is_cheap() {
+            lazy = self.buffer(x)?;
+        }
+        let mut perm: Vec<usize> = (0..lazy.shape.len()).filter(|a| *a != axis).collect();
+        perm.push(axis);
+        Ok((lazy.transpose(&perm), perm))
+    }
+}
+
+fn is_ones(l: &Lazy) -> bool {
+    matches!(l.insts.as_slice(), [i] if *i == Lazy::splat(&[], i.dtype, 1.0).insts[0])
+}
