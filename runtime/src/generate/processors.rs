@@ -177,7 +177,7 @@ impl LogitsProcessor for TopK {
 #[derive(Debug)]
 pub struct TopP {
     top_p: f64,
-    /// (probability, token) of the tokens that are not surely in the tail.
+    /// (probability, token) of the tokens that are left.
     candidates: Vec<(f32, u32)>,
 }
 
@@ -190,23 +190,36 @@ impl TopP {
 
 impl LogitsProcessor for TopP {
     fn process(&mut self, _: History<'_>, logits: &mut [f32]) {
-        let Some(softmax) = Softmax::of(logits) else { return };
+        let best = max(logits);
+        self.candidates.clear();
+        let mut sum = 0.0f64;
+        for (id, &score) in logits.iter().enumerate() {
+            if score != f32::NEG_INFINITY {
+                let weight = (score - best).exp();
+                sum += f64::from(weight);
+                self.candidates.push((weight, id as u32));
+            }
+        }
+        if !sum.is_finite() {
+            return;
+        }
+        let sum = sum as f32;
         // Tokens leave from the least probable one on, while their probabilities add up to no more than this.
         let tail = (1.0 - self.top_p) as f32;
         // n tokens of at most tail / n add up to tail at most: they leave together, unsorted.
         let negligible = tail / logits.len() as f32;
         let mut cumulative = 0.0f64;
-        self.candidates.clear();
-        for (id, score) in logits.iter_mut().enumerate() {
-            let p = softmax.probability(*score);
+        self.candidates.retain_mut(|(weight, id)| {
             // Equal bests may each be as small as `negligible`; one of them has to stay.
-            if p > negligible || *score == softmax.max {
-                self.candidates.push((p, id as u32));
-            } else {
-                cumulative += f64::from(p);
-                *score = f32::NEG_INFINITY;
+            let is_best = *weight == 1.0;
+            *weight /= sum;
+            let stays = *weight > negligible || is_best;
+            if !stays {
+                cumulative += f64::from(*weight);
+                logits[*id as usize] = f32::NEG_INFINITY;
             }
-        }
+            stays
+        });
         self.candidates.sort_unstable_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
         let Some(leaving) = self.candidates.len().checked_sub(1) else { return };
         for &(p, id) in &self.candidates[..leaving] {
@@ -228,41 +241,28 @@ pub struct MinP {
 
 impl LogitsProcessor for MinP {
     fn process(&mut self, _: History<'_>, logits: &mut [f32]) {
-        let Some(softmax) = Softmax::of(logits) else { return };
-        let least = self.min_p * softmax.probability(softmax.max);
+        let best = max(logits);
         for score in logits {
-            if softmax.probability(*score) < least {
+            // The softmax's sum divides both sides.
+            if *score != f32::NEG_INFINITY && (*score - best).exp() < self.min_p {
                 *score = f32::NEG_INFINITY;
             }
         }
     }
 }
 
-/// The normalisation of a row's softmax: `p = exp(score - max) / sum`.
-struct Softmax {
-    max: f32,
-    sum: f32,
-}
-
-impl Softmax {
-    /// None where the logits are no distribution (NaN, plus infinity, nothing left): the sampler reports that.
-    fn of(logits: &[f32]) -> Option<Softmax> {
-        let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-        if !max.is_finite() {
-            return None;
+/// The highest logit; NaN is passed over. In lanes, so that the compiler makes vector code of it.
+fn max(logits: &[f32]) -> f32 {
+    let larger = |a: f32, b: f32| if b > a { b } else { a };
+    let mut lanes = [f32::NEG_INFINITY; 16];
+    let chunks = logits.chunks_exact(lanes.len());
+    let rest = chunks.remainder().iter().copied().fold(f32::NEG_INFINITY, larger);
+    for chunk in chunks {
+        for (lane, &score) in lanes.iter_mut().zip(chunk) {
+            *lane = larger(*lane, score);
         }
-        let sum: f64 = logits.iter().map(|&score| f64::from(exp(score - max))).sum();
-        sum.is_finite().then_some(Softmax { max, sum: sum as f32 })
     }
-
-    fn probability(&self, score: f32) -> f32 {
-        exp(score - self.max) / self.sum
-    }
-}
-
-/// e^x, quick for removed tokens.
-fn exp(x: f32) -> f32 {
-    if x == f32::NEG_INFINITY { 0.0 } else { x.exp() }
+    lanes.into_iter().fold(rest, larger)
 }
 
 #[cfg(test)]
