@@ -1,1 +1,120 @@
-//! placeholder
+//! Kernel specs to machine code: what the passes fused becomes a CubeCL kernel, then LLVM IR, then an object for any triple
+//! that LLVM knows, and the objects become one position-independent image that the runtime maps and calls.
+//!
+//! - [`compile_kernels`] lowers and emits, in child processes ([`maybe_run_worker`]), since LLVM may abort on what it cannot do.
+//! - [`link_image`] places the objects and relocates them.
+//! - [`abi`] says how a kernel is called.
+//! - [`ptx`] compiles the same specs for CUDA.
+//!
+//! This crate takes [`KernelSpec`]s and a [`TargetSpec`] from `kiln-core`, and calls no other crate of the workspace.
+
+pub mod abi;
+mod emit;
+mod image;
+mod lower;
+pub mod ptx;
+pub mod reference;
+mod target;
+mod worker;
+
+pub use image::{Image, link_image};
+pub use lower::matmul::preferred_panel;
+pub use target::{CpuTarget, CudaTarget, Target};
+pub use worker::{WORKER_ENV, maybe_run_worker};
+
+use kiln_core::{KernelSpec, TargetSpec};
+use serde::{Deserialize, Serialize};
+
+/// What went wrong while compiling.
+#[derive(Debug, thiserror::Error)]
+pub enum CodegenError {
+    /// A spec contradicts itself.
+    #[error("the kernel spec is malformed: {0}")]
+    Spec(String),
+    /// No template serves the spec on this target.
+    #[error("not supported: {0}")]
+    Unsupported(String),
+    /// cubecl refused the kernel, or its lowering failed.
+    #[error("cubecl could not lower the kernel: {0}")]
+    Lowering(String),
+    /// LLVM refused the module.
+    #[error("LLVM: {0}")]
+    Llvm(String),
+    /// An object cannot become part of an image.
+    #[error("linking: {0}")]
+    Link(String),
+    /// cubecl lays out launch arguments otherwise than [`abi`] says.
+    #[error("the kernel's argument layout is not the one that the runtime writes: {0}")]
+    Abi(String),
+    /// A worker process failed.
+    #[error("a compile worker failed: {0}")]
+    Worker(String),
+    /// An error with the kernel that it happened in.
+    #[error("kernel {symbol} ({template}): {error}")]
+    Kernel {
+        /// Its symbol.
+        symbol: String,
+        /// Its template.
+        template: String,
+        /// What went wrong.
+        error: String,
+    },
+}
+
+/// Where kernels are compiled.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum EmitMode {
+    /// In child processes of the running executable, whose `main` must begin with [`maybe_run_worker`].
+    #[default]
+    ChildProcesses,
+    /// In child processes of another executable: a build of `kiln-emit`.
+    Worker(std::path::PathBuf),
+    /// In this process, one kernel after the other: LLVM's aborts end it. For tests.
+    InProcess,
+}
+
+/// How to compile.
+#[derive(Clone, Debug, Default)]
+pub struct CompileOptions {
+    /// Where.
+    pub mode: EmitMode,
+    /// Most processes at once; 0 is one per core.
+    pub jobs: usize,
+}
+
+/// One kernel as a relocatable object with one global function.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CompiledKernel {
+    /// The function's name.
+    pub symbol: String,
+    /// ELF bytes.
+    pub object: Vec<u8>,
+}
+
+/// The symbol of a kernel: its template, and a number within its batch.
+fn symbol(index: usize, spec: &KernelSpec) -> String {
+    format!("kiln_{}_{index}", spec.template())
+}
+
+/// Compiles each spec for `target`, in the order given.
+///
+/// # Errors
+/// The first kernel that fails, by name; a worker that dies counts as the failure of the kernel it was on.
+pub fn compile_kernels(
+    specs: &[KernelSpec],
+    target: &TargetSpec,
+    options: &CompileOptions,
+) -> Result<Vec<CompiledKernel>, CodegenError> {
+    let cpu = CpuTarget::new(target)?;
+    match &options.mode {
+        EmitMode::InProcess => {
+            specs.iter().enumerate().map(|(i, spec)| emit::compile(spec, &symbol(i, spec), &cpu)).collect()
+        }
+        EmitMode::ChildProcesses => {
+            let exe = std::env::current_exe()
+                .map_err(|e| CodegenError::Worker(format!("cannot find the running executable: {e}")))?;
+            worker::compile(specs, target, &exe, options.jobs)
+        }
+        EmitMode::Worker(exe) => worker::compile(specs, target, exe, options.jobs),
+    }
+}

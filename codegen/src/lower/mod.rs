@@ -1,0 +1,136 @@
+//! Kernel specs to cubecl kernels: each template walks its spec in ordinary Rust and builds operations on a scope.
+
+pub mod attention;
+pub mod builder;
+pub mod dot;
+pub mod map;
+pub mod math;
+pub mod matmul;
+pub mod pack;
+pub mod program;
+pub mod row;
+pub mod shuffle;
+mod sizes;
+
+use crate::{CodegenError, Target};
+use builder::{Buf, Builder, Ix, Ty};
+use cubecl_core::{
+    ir::{
+        AddressType, DeviceIdentity, DeviceProperties, ElemType, HardwareProperties, IntKind, MemoryDeviceProperties,
+        VectorSize, features::Features, features::TypeUsage, settings::ExecutionMode, settings::KernelSettings,
+    },
+    prelude::{CubeDim, KernelBuilder},
+};
+use cubecl_runtime::kernel::KernelDefinition;
+use kiln_core::KernelSpec;
+use program::{Args, buffer_elem};
+
+/// What a template is given.
+pub struct Env {
+    /// The launch's arguments.
+    pub args: Args,
+    /// Number of this piece of work.
+    pub chunk: Ix,
+    /// Pieces in all.
+    pub chunks: Ix,
+    /// The operands: what is read, then what is written.
+    pub buffers: Vec<Buf>,
+    /// f32 lanes of a vector.
+    pub lanes: usize,
+    /// Vector registers.
+    pub registers: usize,
+}
+
+impl Env {
+    /// The half-open range of `items` that this piece covers. Its ends are multiples of `align`, except the very last.
+    pub fn piece(&self, b: &Builder<'_>, items: Ix, align: i64) -> (Ix, Ix) {
+        let at = |i: Ix| b.idiv(b.imul(i, items), self.chunks);
+        let next = b.iadd(self.chunk, Ix::C(1));
+        let (begin, end) = (at(self.chunk), at(next));
+        if align == 1 {
+            return (begin, end);
+        }
+        let last = b.icompare(kiln_core::CompareOp::Eq, end, items);
+        let rounded = b.ix_value(b.round_down(end, align));
+        let begin = b.round_down(begin, align);
+        // A piece that begins past its end is empty.
+        (begin, b.ix(b.select(last, b.ix_value(end), rounded)))
+    }
+}
+
+fn device_properties() -> DeviceProperties {
+    let hardware = HardwareProperties {
+        load_width: 256,
+        vector_register_count: Some(16),
+        plane_size_min: 1,
+        plane_size_max: 1,
+        max_bindings: u32::MAX,
+        max_shared_memory_size: 32768,
+        max_cube_count: (u32::MAX, u32::MAX, u32::MAX),
+        max_units_per_cube: 1024,
+        max_cube_dim: (1024, 1024, 64),
+        num_streaming_multiprocessors: None,
+        num_tensor_cores: None,
+        min_tensor_cores_dim: None,
+        num_cpu_cores: Some(1),
+        last_level_cache_size: None,
+        max_vector_size: VectorSize::MAX,
+        cube_mma_reserved_shared_memory: 0,
+    };
+    let identity = DeviceIdentity { name: "offline".into(), fingerprint: "offline".into(), physical: None };
+    let mut properties = DeviceProperties::new(
+        Features::default(),
+        MemoryDeviceProperties::new(u64::MAX, 64),
+        hardware,
+        cubecl_core::profile::TimingMethod::Device,
+        identity,
+    );
+    properties.register_address_type(AddressType::U64);
+    properties.register_type_usage(ElemType::Int(IntKind::I64), TypeUsage::all());
+    properties
+}
+
+/// The cubecl kernel of a spec, named `name`.
+///
+/// # Errors
+/// [`CodegenError::Spec`] for a spec that contradicts itself, [`CodegenError::Unsupported`] for one that no template serves.
+pub fn define(spec: &KernelSpec, name: &str, target: &dyn Target) -> Result<KernelDefinition, CodegenError> {
+    let settings = KernelSettings::new(*CubeDim::new_1d(target.threads()), ExecutionMode::Unchecked, AddressType::U64)
+        .kernel_name(name.to_string());
+    let mut kernel = KernelBuilder::new(settings);
+    kernel.device_properties(&device_properties());
+
+    let arguments = sizes::argument_count(spec);
+    for _ in 0..=arguments {
+        kernel.scalar(ElemType::Int(IntKind::I64));
+    }
+    let mut buffers = vec![];
+    for (number, storage) in spec.reads().into_iter().chain(spec.writes()).enumerate() {
+        let elem = buffer_elem(storage);
+        let base = kernel.buffer(Builder::buffer_type(&kernel.scope, elem));
+        buffers.push(Builder::buffer(base, number, elem));
+    }
+    {
+        let b = Builder::new(&kernel.scope);
+        let (builtin, ty) = target.chunk_builtin();
+        let chunk = b.ix(b.builtin(builtin, ty));
+        let chunks = b.ix(b.scalar_argument(0));
+        let values = (1..=arguments).map(|n| b.ix(b.scalar_argument(n))).collect();
+        let env =
+            Env { args: Args { values }, chunk, chunks, buffers, lanes: target.lanes(), registers: target.registers() };
+        match spec {
+            KernelSpec::Map(s) => map::lower(&b, s, &env)?,
+            KernelSpec::Row(s) => row::lower(&b, s, &env)?,
+            KernelSpec::MatMul(s) => matmul::lower(&b, s, &env)?,
+            KernelSpec::Pack(s) => pack::lower(&b, s, &env)?,
+            KernelSpec::Dot(s) => dot::lower(&b, s, &env)?,
+            KernelSpec::Attention(s) => attention::lower(&b, s, &env)?,
+        }
+    }
+    let definition = kernel.build();
+    crate::abi::check(&definition.info, arguments)?;
+    Ok(definition)
+}
+
+/// The type of the chunk index on CPU.
+pub(crate) const UNIT_TYPE: Ty = Ty::U32;

@@ -1,0 +1,9 @@
+//! placeholder
+use super::{Env, builder::Builder};
+use crate::CodegenError;
+/// placeholder
+/// # Errors
+/// placeholder
+pub fn lower(_b: &Builder<'_>, _s: &kiln_core::PackSpec, _env: &Env) -> Result<(), CodegenError> {
+    Err(CodegenError::Unsupported("pack".into()))
+}

@@ -1,0 +1,273 @@
+//! Row programs: reductions and maps over one row after the other, each phase a pass over the row in L1.
+
+use super::{
+    Env,
+    builder::{Builder, Ix, Ty, Val, Var},
+    map::{Along, coordinates},
+    program::{Operand, Point, evaluate, uniform_values, write},
+};
+use crate::CodegenError;
+use kiln_core::{CompareOp, Phase, Program, ReduceOp, RowSpec, ValueId, Write};
+
+/// Vectors that a reduction accumulates into side by side.
+const ACCUMULATORS: usize = 4;
+
+/// Builds the kernel.
+///
+/// # Errors
+/// As [`define`](super::define).
+pub fn lower(b: &Builder<'_>, spec: &RowSpec, env: &Env) -> Result<(), CodegenError> {
+    let axes = spec.rows.len() + 1;
+    let accesses = spec.phases.iter().flat_map(|p| match p {
+        Phase::Reduce { .. } => &[][..],
+        Phase::Scalar { writes, .. } | Phase::Map { writes, .. } => writes,
+    });
+    if let Some(a) = spec.reads.iter().chain(accesses.map(|w| &w.access)).find(|a| a.strides.len() != axes) {
+        return Err(CodegenError::Spec(format!(
+            "a row program of {axes} axes has an access with {} strides",
+            a.strides.len()
+        )));
+    }
+    let rows: Vec<Ix> = spec.rows.iter().map(|s| env.args.size(*s)).collect();
+    let items = rows.iter().fold(Ix::C(1), |p, e| b.imul(p, *e));
+    let (begin, end) = env.piece(b, items, 1);
+    let mut outcome = Ok(());
+    b.range(begin, end, 1, |b, item| {
+        let coords = coordinates(b, item, &rows);
+        outcome = row(b, spec, env, &coords);
+    });
+    outcome
+}
+
+fn row(b: &Builder<'_>, spec: &RowSpec, env: &Env, coords: &[Ix]) -> Result<(), CodegenError> {
+    let len = env.args.size(spec.len);
+    let reads: Vec<Operand> =
+        spec.reads.iter().enumerate().map(|(n, a)| Operand::new(env.buffers[n], a, &env.args)).collect();
+    let mut next = reads.len();
+    let mut givens: Vec<Val> = vec![];
+    for phase in &spec.phases {
+        match phase {
+            Phase::Reduce { program, value, op } => {
+                let reduce = Reduction { env, program, value: *value, op: *op, reads: &reads, givens: &givens, coords };
+                let result = reduce.build(b, len)?;
+                givens.push(result);
+            }
+            Phase::Scalar { program, exports, writes } => {
+                let writes = operands(env, writes, &mut next);
+                let at: Vec<Ix> = coords.iter().copied().chain([Ix::C(0)]).collect();
+                let point = Point {
+                    args: &env.args,
+                    reads: &reads,
+                    coords: &at,
+                    lane_axis: axes(coords),
+                    lanes: 1,
+                    givens: &givens,
+                };
+                let values = evaluate(b, program, &point, &[], |_| true)?;
+                for (spec, operand) in &writes {
+                    write(b, spec, operand, &point, &values)?;
+                }
+                for export in exports {
+                    let value = values.get(export.0 as usize).copied().flatten();
+                    givens.push(value.ok_or_else(|| {
+                        CodegenError::Spec(format!("a row program exports value {}, which it lacks", export.0))
+                    })?);
+                }
+            }
+            Phase::Map { program, writes } => {
+                let writes = operands(env, writes, &mut next);
+                let along = Along { program, reads: &reads, writes: &writes, givens: &givens };
+                let mut outcome = Ok(());
+                match len {
+                    Ix::C(_) => outcome = along.run(b, &env.args, coords, (Ix::C(0), len), env.lanes),
+                    Ix::V(_) => b.when(b.icompare(CompareOp::Ne, len, Ix::C(0)), |b| {
+                        outcome = along.run(b, &env.args, coords, (Ix::C(0), len), env.lanes);
+                    }),
+                }
+                outcome?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn axes(coords: &[Ix]) -> usize {
+    coords.len()
+}
+
+fn operands<'a>(env: &Env, writes: &'a [Write], next: &mut usize) -> Vec<(&'a Write, Operand)> {
+    writes
+        .iter()
+        .map(|w| {
+            *next += 1;
+            (w, Operand::new(env.buffers[*next - 1], &w.access, &env.args))
+        })
+        .collect()
+}
+
+/// One value per row. Sums go through [`ACCUMULATORS`] vectors, then a fixed tree: the order depends on the length alone.
+struct Reduction<'a> {
+    env: &'a Env,
+    program: &'a Program,
+    value: ValueId,
+    op: ReduceOp,
+    reads: &'a [Operand],
+    givens: &'a [Val],
+    coords: &'a [Ix],
+}
+
+impl Reduction<'_> {
+    fn build(&self, b: &Builder<'_>, len: Ix) -> Result<Val, CodegenError> {
+        let declared = self.program.insts.get(self.value.0 as usize).ok_or_else(|| {
+            CodegenError::Spec(format!("a reduction takes value {}, which its program lacks", self.value.0))
+        })?;
+        // Integers (and bools) accumulate in i64.
+        let ty = match Ty::of(declared.dtype) {
+            t if t.is_float() => t,
+            _ => Ty::I64,
+        };
+        let axis = self.coords.len();
+        let uniform = uniform_values(self.program, self.reads, axis, true);
+        let gathers = |o: &Operand| !matches!(o.strides[axis], Ix::C(0 | 1));
+        let lanes = if self.reads.iter().any(gathers) { 1 } else { self.env.lanes };
+        if self.op == ReduceOp::ArgMax {
+            return self.argmax(b, len, ty, lanes, &uniform);
+        }
+        let identity = identity(b, self.op, ty);
+        let accumulators: Vec<Var> = (0..ACCUMULATORS).map(|_| b.var(b.splat(identity, lanes))).collect();
+        let tail = b.var(identity);
+        let mut outcome = Ok(());
+        let body = |b: &Builder<'_>| -> Result<(), CodegenError> {
+            let known = self.values(b, Ix::C(0), 1, &[], |i| uniform[i])?;
+            let add = |b: &Builder<'_>, to: Var, i: Ix, lanes: usize| -> Result<(), CodegenError> {
+                let value = self.at(b, i, lanes, &known, ty)?;
+                b.set(to, combine(b, self.op, b.get(to), value));
+                Ok(())
+            };
+            let step = (ACCUMULATORS * lanes) as i64;
+            let many = b.round_down(len, step);
+            let whole = b.round_down(len, lanes as i64);
+            let mut outcome = Ok(());
+            b.range(Ix::C(0), many, step, |b, i| {
+                outcome = accumulators
+                    .iter()
+                    .enumerate()
+                    .try_for_each(|(k, to)| add(b, *to, b.iadd(i, Ix::C((k * lanes) as i64)), lanes));
+            });
+            outcome?;
+            let mut outcome = Ok(());
+            b.range(many, whole, lanes as i64, |b, i| outcome = add(b, accumulators[0], i, lanes));
+            outcome?;
+            let mut outcome = Ok(());
+            b.range(whole, len, 1, |b, i| outcome = add(b, tail, i, 1));
+            outcome
+        };
+        match len {
+            Ix::C(0) => {}
+            Ix::C(_) => outcome = body(b),
+            Ix::V(_) => b.when(b.icompare(CompareOp::Ne, len, Ix::C(0)), |b| outcome = body(b)),
+        }
+        outcome?;
+        let pair = |x: Val, y: Val| combine(b, self.op, x, y);
+        let sums: Vec<Val> = accumulators.iter().map(|v| b.get(*v)).collect();
+        let sum = tree(&sums, &pair);
+        let parts: Vec<Val> = (0..lanes).map(|l| b.lane(sum, l)).collect();
+        Ok(pair(tree(&parts, &pair), b.get(tail)))
+    }
+
+    fn values(
+        &self,
+        b: &Builder<'_>,
+        i: Ix,
+        lanes: usize,
+        known: &[Option<Val>],
+        wanted: impl Fn(usize) -> bool,
+    ) -> Result<Vec<Option<Val>>, CodegenError> {
+        let at: Vec<Ix> = self.coords.iter().copied().chain([i]).collect();
+        let point = Point {
+            args: &self.env.args,
+            reads: self.reads,
+            coords: &at,
+            lane_axis: self.coords.len(),
+            lanes,
+            givens: self.givens,
+        };
+        evaluate(b, self.program, &point, known, wanted)
+    }
+
+    fn at(&self, b: &Builder<'_>, i: Ix, lanes: usize, known: &[Option<Val>], ty: Ty) -> Result<Val, CodegenError> {
+        let values = self.values(b, i, lanes, known, |_| true)?;
+        let value = values[self.value.0 as usize].expect("every value was wanted");
+        Ok(b.splat(b.cast(value, ty), lanes))
+    }
+
+    /// The index of the first largest value: per lane the first, then the smallest index among the largest.
+    fn argmax(&self, b: &Builder<'_>, len: Ix, ty: Ty, lanes: usize, uniform: &[bool]) -> Result<Val, CodegenError> {
+        let lowest = identity(b, ReduceOp::Max, ty);
+        let (best, index) = (b.var(b.splat(lowest, lanes)), b.var(b.splat(b.int(Ty::I64, 0), lanes)));
+        let (last, last_index) = (b.var(lowest), b.var(b.int(Ty::I64, 0)));
+        let mut outcome = Ok(());
+        let body = |b: &Builder<'_>| -> Result<(), CodegenError> {
+            let known = self.values(b, Ix::C(0), 1, &[], |i| uniform[i])?;
+            let visit = |b: &Builder<'_>, best: Var, index: Var, i: Ix, lanes: usize| -> Result<(), CodegenError> {
+                let value = self.at(b, i, lanes, &known, ty)?;
+                let here = b.ix_i64(i);
+                let here = if lanes == 1 { here } else { b.add(here, b.iota(Ty::I64, lanes)) };
+                let better = b.gt(value, b.get(best));
+                b.set(index, b.select(better, here, b.get(index)));
+                b.set(best, b.select(better, value, b.get(best)));
+                Ok(())
+            };
+            let whole = b.round_down(len, lanes as i64);
+            let mut outcome = Ok(());
+            b.range(Ix::C(0), whole, lanes as i64, |b, i| outcome = visit(b, best, index, i, lanes));
+            outcome?;
+            let mut outcome = Ok(());
+            b.range(whole, len, 1, |b, i| outcome = visit(b, last, last_index, i, 1));
+            outcome
+        };
+        b.when(b.icompare(CompareOp::Ne, len, Ix::C(0)), |b| outcome = body(b));
+        outcome?;
+        let (values, indices) = (b.get(best), b.get(index));
+        let mut found = (b.lane(values, 0), b.lane(indices, 0));
+        let rest =
+            (1..lanes).map(|l| (b.lane(values, l), b.lane(indices, l))).chain([(b.get(last), b.get(last_index))]);
+        for (value, index) in rest {
+            let earlier = b.and(b.eq(value, found.0), b.lt(index, found.1));
+            // A lane that saw nothing above the lowest value still points at 0.
+            let better = b.or(b.gt(value, found.0), earlier);
+            found = (b.select(better, value, found.0), b.select(better, index, found.1));
+        }
+        Ok(found.1)
+    }
+}
+
+fn tree(values: &[Val], pair: &dyn Fn(Val, Val) -> Val) -> Val {
+    match values {
+        [one] => *one,
+        _ => {
+            let (left, right) = values.split_at(values.len() / 2);
+            pair(tree(left, pair), tree(right, pair))
+        }
+    }
+}
+
+fn identity(b: &Builder<'_>, op: ReduceOp, ty: Ty) -> Val {
+    match op {
+        ReduceOp::Sum | ReduceOp::ArgMax => b.number(ty, 0.0),
+        ReduceOp::Prod => b.number(ty, 1.0),
+        ReduceOp::Max if ty.is_float() => b.float(ty, f64::NEG_INFINITY),
+        ReduceOp::Min if ty.is_float() => b.float(ty, f64::INFINITY),
+        ReduceOp::Max => b.int(ty, i64::MIN),
+        ReduceOp::Min => b.int(ty, i64::MAX),
+    }
+}
+
+fn combine(b: &Builder<'_>, op: ReduceOp, x: Val, y: Val) -> Val {
+    match op {
+        ReduceOp::Sum | ReduceOp::ArgMax => b.add(x, y),
+        ReduceOp::Prod => b.mul(x, y),
+        ReduceOp::Max => b.max(x, y),
+        ReduceOp::Min => b.min(x, y),
+    }
+}

@@ -1,0 +1,220 @@
+//! Compiling specs, calling them, and comparing with the reference.
+
+use kiln_codegen::{CompileOptions, EmitMode, Image, abi::KernelFn, compile_kernels, link_image, reference::eval_spec};
+use kiln_core::{Access, DType, ElementOp, Inst, KernelSpec, Program, Size, Storage, TargetSpec, ValueId, Write};
+use std::ffi::c_void;
+
+/// A small generator of test data (xorshift).
+pub struct Random(pub u64);
+
+impl Random {
+    pub fn next(&mut self) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0
+    }
+    /// Uniform in -1..1.
+    pub fn unit(&mut self) -> f32 {
+        (self.next() >> 40) as f32 / 8388608.0 - 1.0
+    }
+    pub fn below(&mut self, n: u64) -> u64 {
+        self.next() % n
+    }
+    pub fn f32s(&mut self, n: usize, scale: f32) -> Vec<u8> {
+        (0..n).flat_map(|_| (self.unit() * scale).to_le_bytes()).collect()
+    }
+    /// Random elements of any type; block scales are small and finite.
+    pub fn elements(&mut self, storage: Storage, n: usize) -> Vec<u8> {
+        match storage {
+            Storage::Dense(DType::F64) => (0..n).flat_map(|_| f64::from(self.unit() * 3.0).to_le_bytes()).collect(),
+            Storage::Dense(DType::F32) => self.f32s(n, 3.0),
+            Storage::Dense(DType::F16) => {
+                (0..n).flat_map(|_| half::f16::from_f32(self.unit() * 3.0).to_le_bytes()).collect()
+            }
+            Storage::Dense(DType::BF16) => {
+                (0..n).flat_map(|_| half::bf16::from_f32(self.unit() * 3.0).to_le_bytes()).collect()
+            }
+            Storage::Dense(DType::I64) => (0..n).flat_map(|_| (self.below(41) as i64 - 20).to_le_bytes()).collect(),
+            Storage::Dense(DType::I32) => (0..n).flat_map(|_| (self.below(41) as i32 - 20).to_le_bytes()).collect(),
+            Storage::Dense(DType::Bool) => (0..n).map(|_| self.below(2) as u8).collect(),
+            Storage::Dense(DType::I8 | DType::U8) => (0..n).map(|_| self.next() as u8).collect(),
+            Storage::Block(format) => {
+                assert!(n.is_multiple_of(32));
+                let mut out = vec![];
+                for _ in 0..n / 32 {
+                    let mut block: Vec<u8> = (0..format.block_bytes()).map(|_| self.next() as u8).collect();
+                    block[..2].copy_from_slice(&half::f16::from_f32(self.unit() * 0.1).to_le_bytes());
+                    if format == kiln_core::BlockFormat::Q4_1 {
+                        block[2..4].copy_from_slice(&half::f16::from_f32(self.unit()).to_le_bytes());
+                    }
+                    out.extend(block);
+                }
+                out
+            }
+        }
+    }
+}
+
+/// An image mapped read and execute, as the runtime maps it.
+pub struct Code {
+    map: memmap2::Mmap,
+    entries: Vec<u64>,
+}
+
+impl Code {
+    pub fn new(image: &Image) -> Self {
+        let mut map = memmap2::MmapMut::map_anon(image.code.len()).unwrap();
+        map.copy_from_slice(&image.code);
+        Code { map: map.make_exec().unwrap(), entries: image.entries.clone() }
+    }
+
+    /// Calls kernel `n` for each chunk.
+    pub fn call(&self, n: usize, buffers: &mut [Vec<u8>], args: &[i64], chunks: u32) {
+        // SAFETY: the entry was linked by `link_image` and has the documented type.
+        let f: KernelFn = unsafe { std::mem::transmute(self.map.as_ptr().add(self.entries[n] as usize)) };
+        let mut table: Vec<*mut c_void> = buffers.iter_mut().map(|b| b.as_mut_ptr().cast()).collect();
+        let mut meta: Vec<u64> = std::iter::once(i64::from(chunks))
+            .chain(args.iter().copied())
+            .chain(buffers.iter().map(|_| 0))
+            .map(|w| w as u64)
+            .collect();
+        // In any order.
+        for chunk in (0..chunks).rev() {
+            // SAFETY: the buffers are as large as the spec's accesses reach.
+            unsafe {
+                f(table.as_mut_ptr(), 1, 1, 1, chunk, 0, 0, std::ptr::null_mut(), meta.as_mut_ptr());
+            }
+        }
+    }
+}
+
+pub fn target() -> TargetSpec {
+    TargetSpec::x86_64_v3()
+}
+
+pub fn options() -> CompileOptions {
+    CompileOptions { mode: EmitMode::Worker(env!("CARGO_BIN_EXE_kiln-emit").into()), jobs: 0 }
+}
+
+pub fn build(specs: &[KernelSpec]) -> Code {
+    let kernels = compile_kernels(specs, &target(), &options()).unwrap_or_else(|e| panic!("{e}"));
+    Code::new(&link_image(&kernels).unwrap_or_else(|e| panic!("{e}")))
+}
+
+/// One launch to check.
+pub struct Case {
+    pub name: String,
+    pub spec: KernelSpec,
+    /// All operands; written ones hold what they hold before.
+    pub buffers: Vec<Vec<u8>>,
+    pub args: Vec<i64>,
+    /// Largest `‖got - want‖ / ‖want‖` of a written float operand.
+    pub tolerance: f64,
+}
+
+fn floats(storage: Storage, bytes: &[u8]) -> Option<Vec<f64>> {
+    Some(match storage.dense()? {
+        DType::F64 => bytes.chunks(8).map(|c| f64::from_le_bytes(c.try_into().unwrap())).collect(),
+        DType::F32 => bytes.chunks(4).map(|c| f64::from(f32::from_le_bytes(c.try_into().unwrap()))).collect(),
+        DType::F16 => bytes.chunks(2).map(|c| half::f16::from_le_bytes(c.try_into().unwrap()).to_f64()).collect(),
+        DType::BF16 => bytes.chunks(2).map(|c| half::bf16::from_le_bytes(c.try_into().unwrap()).to_f64()).collect(),
+        _ => return None,
+    })
+}
+
+/// Compiles all specs, runs each with 1, 2 and 5 chunks, and compares.
+pub fn check(cases: Vec<Case>) {
+    let mut specs: Vec<KernelSpec> = vec![];
+    for case in &cases {
+        if !specs.contains(&case.spec) {
+            specs.push(case.spec.clone());
+        }
+    }
+    let code = build(&specs);
+    let mut failures = vec![];
+    for case in cases {
+        let kernel = specs.iter().position(|s| *s == case.spec).unwrap();
+        let mut want = case.buffers.clone();
+        eval_spec(&case.spec, &mut want, &case.args);
+        let runs: Vec<Vec<Vec<u8>>> = [1, 2, 5]
+            .map(|chunks| {
+                let mut got = case.buffers.clone();
+                code.call(kernel, &mut got, &case.args, chunks);
+                got
+            })
+            .into();
+        let reads = case.spec.reads().len();
+        for (n, storage) in case.spec.writes().into_iter().enumerate() {
+            let (got, want) = (&runs[0][reads + n], &want[reads + n]);
+            if runs.iter().any(|r| r[reads + n] != *got) {
+                failures.push(format!("{}: write {n} depends on the number of chunks", case.name));
+            }
+            match floats(storage, got) {
+                None if got != want => {
+                    let at = got.iter().zip(want).position(|(a, b)| a != b);
+                    failures.push(format!("{}: write {n} differs at byte {at:?}: {got:?}\n{want:?}", case.name));
+                }
+                None => {}
+                Some(got) => {
+                    let want = floats(storage, want).unwrap();
+                    let (mut error, mut norm) = (0.0, 0.0);
+                    for (i, (g, w)) in got.iter().zip(&want).enumerate() {
+                        if g.is_nan() != w.is_nan() || (w.is_infinite() || g.is_infinite()) && g != w {
+                            failures.push(format!("{}: write {n} element {i}: got {g}, want {w}", case.name));
+                            break;
+                        }
+                        if w.is_finite() {
+                            error += (g - w) * (g - w);
+                            norm += w * w;
+                        }
+                    }
+                    let relative = (error / norm.max(1e-30)).sqrt();
+                    if relative > case.tolerance {
+                        let at = got.iter().zip(&want).position(|(g, w)| (g - w).abs() > 0.1 * w.abs().max(1e-3));
+                        failures.push(format!(
+                            "{}: write {n} is off by {relative:e} (first large difference at {at:?} of {})",
+                            case.name,
+                            got.len()
+                        ));
+                    }
+                }
+            }
+        }
+    }
+    assert!(failures.is_empty(), "{}", failures.iter().take(20).cloned().collect::<Vec<_>>().join("\n"));
+}
+
+/// An access with constant strides.
+pub fn access(dtype: DType, strides: &[i64]) -> Access {
+    access_sized(dtype, &strides.iter().map(|s| Size::Const(*s)).collect::<Vec<_>>())
+}
+
+pub fn access_sized(dtype: DType, strides: &[Size]) -> Access {
+    Access { storage: dtype.into(), offset: Size::Const(0), strides: strides.to_vec(), indirect: vec![] }
+}
+
+pub fn store(access: Access, value: ValueId) -> Write {
+    Write { access, value, condition: None }
+}
+
+/// Builds a program line by line.
+#[derive(Default)]
+pub struct P(pub Program);
+
+impl P {
+    pub fn add(&mut self, op: ElementOp, dtype: DType) -> ValueId {
+        self.0.insts.push(Inst { op, dtype });
+        ValueId(self.0.insts.len() as u32 - 1)
+    }
+    pub fn load(&mut self, n: u32, dtype: DType) -> ValueId {
+        self.add(ElementOp::Load(n), dtype)
+    }
+    pub fn f32(&mut self, x: f32) -> ValueId {
+        self.add(ElementOp::Const(u64::from(x.to_bits())), DType::F32)
+    }
+}
+
+pub fn zeros(dtype: DType, n: usize) -> Vec<u8> {
+    vec![0; dtype.size() * n]
+}
