@@ -152,6 +152,14 @@ fn load_block(b: &Builder<'_>, buf: Buf, format: BlockFormat, index: Ix, lanes: 
     block_value(b, format, b.cast(q, Ty::F32), scales)
 }
 
+/// One value of any storage.
+pub fn load_value(b: &Builder<'_>, buf: Buf, storage: Storage, index: Ix) -> Val {
+    match storage {
+        Storage::Dense(dtype) => load_dense(b, buf, dtype, index, 1),
+        Storage::Block(format) => load_block(b, buf, format, index, 1),
+    }
+}
+
 /// Where a program is evaluated: `lanes` points that follow each other along the axis `lane_axis`.
 pub struct Point<'a> {
     /// The arguments.
@@ -301,10 +309,7 @@ fn load(
     let operand = point.reads.get(n as usize).ok_or_else(|| {
         CodegenError::Spec(format!("a program loads operand {n}, but there are {}", point.reads.len()))
     })?;
-    let one = |at: Ix| match operand.storage {
-        Storage::Dense(dtype) => load_dense(b, operand.buf, dtype, at, 1),
-        Storage::Block(format) => load_block(b, operand.buf, format, at, 1),
-    };
+    let one = |at: Ix| load_value(b, operand.buf, operand.storage, at);
     let (first, lanes) = indices(b, operand, point, of)?;
     if let Some(lanes) = lanes {
         let parts: Vec<Val> = lanes.into_iter().map(one).collect();

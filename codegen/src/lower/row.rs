@@ -242,7 +242,8 @@ impl Reduction<'_> {
     }
 }
 
-fn tree(values: &[Val], pair: &dyn Fn(Val, Val) -> Val) -> Val {
+/// Combines values pairwise, in a fixed order.
+pub fn tree(values: &[Val], pair: &dyn Fn(Val, Val) -> Val) -> Val {
     match values {
         [one] => *one,
         _ => {
