@@ -1,0 +1,16 @@
+//! The layers that decoders are made of. Their parameters have PyTorch's names and shapes.
+//!
+//! A layer is made from sizes alone; [`Context::load`](crate::Context::load) then finds its parameters by the names of the fields that
+//! lead to it.
+
+mod activation;
+mod attention;
+mod linear;
+mod norm;
+mod rope;
+
+pub use activation::Activation;
+pub use attention::{Attention, KvCache, Past};
+pub use linear::{Embedding, Linear};
+pub use norm::{LayerNorm, RmsNorm};
+pub use rope::{Frequencies, RotaryEmbedding};

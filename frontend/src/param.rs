@@ -1,0 +1,127 @@
+//! Parameters: where they come from, and how a model names and uses them.
+
+use crate::{Context, Mismatch, Module, Path, Tensor};
+use kiln_ir::{Arg, ArgKind, DType, Dim, SourceLine, Storage, TensorType};
+use std::{collections::BTreeSet, sync::Arc};
+
+/// The tensors that a checkpoint holds: names, forms and shapes, without their contents.
+pub trait ParamSource {
+    /// How the tensor of that name is stored, and its shape in PyTorch's order.
+    fn lookup(&self, name: &str) -> Option<(Storage, Vec<usize>)>;
+
+    /// Every name, so that tensors which the model leaves out can be told.
+    fn names(&self) -> Vec<String> {
+        vec![]
+    }
+}
+
+/// How parameters are bound.
+#[derive(Clone, Copy, Debug)]
+pub struct LoadOptions {
+    /// The type that the model computes in: parameters stored otherwise are converted where they are used.
+    pub dtype: DType,
+    /// Whether they may change between calls (training); static ones may be folded and packed by the compiler.
+    pub live: bool,
+}
+
+impl Default for LoadOptions {
+    fn default() -> Self {
+        LoadOptions { dtype: DType::F32, live: false }
+    }
+}
+
+/// A parameter of a module: a shape, and after [`Context::load`] a name and a place in the checkpoint.
+///
+/// Clones are the same parameter, and so are two parameters of one name: the graph has it once.
+#[derive(Clone, Debug)]
+pub struct Param {
+    shape: Vec<usize>,
+    bound: Option<Bound>,
+}
+
+#[derive(Clone, Debug)]
+struct Bound {
+    name: Arc<str>,
+    storage: Storage,
+    options: LoadOptions,
+}
+
+impl Param {
+    /// A parameter of that shape.
+    pub fn new(shape: impl Into<Vec<usize>>) -> Param {
+        Param { shape: shape.into(), bound: None }
+    }
+
+    /// Its shape.
+    pub fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    /// Its name, once it is loaded.
+    pub fn name(&self) -> Option<&str> {
+        self.bound.as_ref().map(|b| &*b.name)
+    }
+
+    /// The type that the model computes in, once it is loaded.
+    pub fn dtype(&self) -> Option<DType> {
+        self.bound.as_ref().map(|b| b.options.dtype)
+    }
+
+    /// Its value in the compute type, for use beside `x`.
+    #[track_caller]
+    pub fn beside(&self, x: &Tensor) -> Tensor {
+        self.tensor(x, true, SourceLine::caller())
+    }
+
+    /// Its value as the checkpoint stores it, perhaps in quantised blocks, for use beside `x`.
+    #[track_caller]
+    pub fn stored_beside(&self, x: &Tensor) -> Tensor {
+        self.tensor(x, false, SourceLine::caller())
+    }
+
+    fn tensor(&self, x: &Tensor, convert: bool, line: SourceLine) -> Tensor {
+        let Some(bound) = &self.bound else {
+            let reason = format!("a parameter of shape {:?} was not loaded: call `Context::load` first", self.shape);
+            x.context().with(|b| b.misuse(reason, line));
+            return Tensor::poisoned(x.context());
+        };
+        let shape: Vec<Dim> = self.shape.iter().map(|n| Dim::from(*n)).collect();
+        let arg = Arg {
+            name: bound.name.clone(),
+            ty: TensorType::new(bound.storage, shape),
+            kind: ArgKind::Param { live: bound.options.live },
+            default: None,
+        };
+        x.context().param(arg, convert.then_some(bound.options.dtype), line)
+    }
+}
+
+/// Binds every parameter of `model`. A missing one is taken as stored in the compute type, so that tracing goes on and one error
+/// names them all.
+pub(crate) fn load(
+    cx: &Context,
+    model: &mut impl Module,
+    source: &dyn ParamSource,
+    options: LoadOptions,
+) -> Vec<String> {
+    let mut used = BTreeSet::new();
+    model.visit_params_mut(&mut Path::default(), &mut |name, param| {
+        used.insert(name.to_string());
+        let storage = match source.lookup(name) {
+            None => {
+                cx.with(|b| b.missing.push(name.to_string()));
+                options.dtype.into()
+            }
+            Some((storage, found)) => {
+                if found != param.shape || storage.dense().is_some_and(|d| !d.is_float()) {
+                    let expected = param.shape.clone();
+                    let mismatch = Mismatch { name: name.to_string(), expected, found, storage };
+                    cx.with(|b| b.mismatched.push(mismatch));
+                }
+                storage
+            }
+        };
+        param.bound = Some(Bound { name: name.into(), storage, options });
+    });
+    source.names().into_iter().filter(|name| !used.contains(name)).collect()
+}
