@@ -1,0 +1,287 @@
+//! Builders: the functions that the right side of a law may name, `(then ?p ?q)`. Each builds a term from the classes
+//! it is given, or gives none, and then the law says nothing.
+
+use super::facts::{Graph, attr, tensor};
+use super::term::{Attr, Head, Notation, Term, split};
+use egg::Id;
+use kiln_ir::{BinaryOp, DType, Dim, DotDims, Literal, Op, Real, TensorType};
+
+mod attention;
+mod rotary;
+
+type Builder = fn(&mut Graph, &[Id]) -> Option<Id>;
+
+#[rustfmt::skip]
+const BUILDERS: &[(&str, Builder)] = &[
+    // attributes
+    ("shape_of",      shape_of),               // (shape_of x): x's sizes
+    ("real",          real),                   // (real c): the value of a tensor of one value
+    ("then",          then),                   // (then p q): the permutation p, then q
+    ("plus",          plus),                   // (plus a b): the sum of two sizes
+    ("dot_of_lhs",    dot_of_lhs),             // (dot_of_lhs p d): d with the left axes as they were before permutation p
+    ("dot_of_rhs",    dot_of_rhs),             // (dot_of_rhs p d): likewise for the right axes
+    ("axis_before",   axis_before),            // (axis_before a p): the axis that permutation p puts at a
+    ("axis_under",    axis_under),             // (axis_under x s a): the axis of x that is axis a after a reshape to s
+    ("back",          back),                   // (back p): the inverse permutation
+    ("axis_after",    axis_after),             // (axis_after a p): where permutation p puts axis a
+    ("scaled",        attention::scaled),      // (scaled a c): attention attributes with c times the scale
+    // tensors
+    ("ones",          ones),                   // (ones x): a constant of x's type
+    ("zeros",         zeros),
+    ("last_ones",     last_ones),              // (last_ones x): a vector as long as x's last axis
+    ("like",          like),                   // (like c x): the value of c, or the number c, in x's type
+    ("drop_axis",     drop_axis),              // (drop_axis x a): x without its axis a of size 1
+    ("along",         along),                  // (along g x w d): g, along x's last axis, as a factor of w in dot_general(x, w) {d}
+    ("project",       project),                // (project b x w d): what b, along x's last axis, adds to dot_general(x, w) {d}
+    ("repeated",      repeated),               // (repeated x s t): reshape(broadcast(x, s), t) as a repetition
+    ("scores_of",     attention::scores_of),   // (scores_of q k d): dot_general(q, k) {d} as scores
+    ("hide",          attention::hide),        // (hide q k slots starts mask a m): those scores where m holds
+    ("hide_not",      attention::hide_not),    // likewise where m does not hold
+    ("hide_bias",     attention::hide_bias),   // likewise where the bias m is 0
+    ("weigh_of",      attention::weigh_of),    // (weigh_of p v d): dot_general(p, v) {d} as weighted sums
+    ("attend",        attention::attend),      // (attend q k v slots starts mask a): the op
+    ("attend_seen",   attention::attend_seen), // (attend_seen q k v slots starts mask a any): likewise, zero where not any
+    ("rotate",        rotary::rotate),         // (rotate x cos sin): rope, from tables of x's shape whose halves are equal
+    ("rotate_halves", rotary::rotate_halves),  // (rotate_halves x cos sin): rope, from tables of half of x
+];
+
+/// The builder's name, if there is one.
+pub fn name(text: &str) -> Option<&'static str> {
+    BUILDERS.iter().find(|(n, _)| *n == text).map(|(n, _)| *n)
+}
+
+/// Calls the builder of that name.
+pub fn call(name: &str, graph: &mut Graph, ids: &[Id]) -> Option<Id> {
+    let (_, f) = BUILDERS.iter().find(|(n, _)| *n == name)?;
+    f(graph, ids)
+}
+
+/// Adds an op.
+pub fn add(graph: &mut Graph, op: &Op, operands: &[Id]) -> Id {
+    let (head, attrs) = split(op);
+    let mut children = operands.to_vec();
+    children.extend(attrs.into_iter().map(|a| graph.add(Term::attr(a))));
+    graph.add(Term::new(head, children))
+}
+
+/// The type of a tensor class.
+pub fn ty(graph: &Graph, id: Id) -> Option<TensorType> {
+    tensor(graph, id).map(|t| t.ty.clone())
+}
+
+/// The operand, with its axes permuted where the permutation does something.
+pub fn permuted(graph: &mut Graph, x: Id, perm: &[usize]) -> Id {
+    if perm.iter().copied().eq(0..perm.len()) { x } else { add(graph, &Op::Transpose(perm.to_vec()), &[x]) }
+}
+
+/// The operand in that shape.
+pub fn reshaped(graph: &mut Graph, x: Id, shape: Vec<Dim>) -> Option<Id> {
+    let same = *ty(graph, x)?.shape == *shape;
+    Some(if same { x } else { add(graph, &Op::Reshape(shape), &[x]) })
+}
+
+/// The operand broadcast to that shape.
+pub fn spread(graph: &mut Graph, x: Id, shape: &[Dim]) -> Option<Id> {
+    let same = *ty(graph, x)?.shape == *shape;
+    Some(if same { x } else { add(graph, &Op::Broadcast(shape.to_vec()), &[x]) })
+}
+
+/// A tensor of one value.
+fn filled(graph: &mut Graph, value: f64, like: &TensorType) -> Option<Id> {
+    let scalar = add(graph, &Op::Constant(Literal::scalar(like.dtype()?, value)), &[]);
+    spread(graph, scalar, &like.shape)
+}
+
+/// A constant of one value, all its elements written out; shapes that laws need are vectors of a norm's length.
+pub fn constant(graph: &mut Graph, dtype: DType, shape: &[usize], value: f64) -> Option<Id> {
+    let count = shape.iter().try_fold(1usize, |n, d| n.checked_mul(*d)).filter(|n| *n <= LONGEST_CONSTANT)?;
+    let literal = Literal::from_f64(dtype, shape.to_vec(), &vec![value; count])?;
+    Some(add(graph, &Op::Constant(literal), &[]))
+}
+
+const LONGEST_CONSTANT: usize = 1 << 20;
+
+fn constant_like(graph: &mut Graph, like: Id, value: f64) -> Option<Id> {
+    let ty = ty(graph, like)?;
+    let shape: Option<Vec<usize>> = ty.shape.iter().map(|d| usize::try_from(d.as_const()?).ok()).collect();
+    constant(graph, ty.dtype()?, &shape?, value)
+}
+
+fn last_ones(graph: &mut Graph, ids: &[Id]) -> Option<Id> {
+    let ty = ty(graph, *ids.first()?)?;
+    let last = usize::try_from(ty.shape.last()?.as_const()?).ok()?;
+    constant(graph, ty.dtype()?, &[last], 1.0)
+}
+
+fn shape_of(graph: &mut Graph, ids: &[Id]) -> Option<Id> {
+    let shape = ty(graph, *ids.first()?)?.shape.to_vec();
+    Some(graph.add(Term::attr(Attr::Shape(shape))))
+}
+
+fn real(graph: &mut Graph, ids: &[Id]) -> Option<Id> {
+    let value = tensor(graph, *ids.first()?)?.splat?;
+    Some(graph.add(Term::attr(Attr::Real(value))))
+}
+
+fn then(graph: &mut Graph, ids: &[Id]) -> Option<Id> {
+    let [Attr::Perm(p), Attr::Perm(q)] = [attr(graph, ids[0])?, attr(graph, ids[1])?] else { return None };
+    let both: Option<Vec<usize>> = q.iter().map(|i| p.get(*i).copied()).collect();
+    let both = both?;
+    Some(graph.add(Term::attr(Attr::Perm(both))))
+}
+
+fn plus(graph: &mut Graph, ids: &[Id]) -> Option<Id> {
+    let [Attr::Dim(a), Attr::Dim(b)] = [attr(graph, ids[0])?, attr(graph, ids[1])?] else { return None };
+    let sum = a.clone() + b.clone();
+    Some(graph.add(Term::attr(Attr::Dim(sum))))
+}
+
+fn axis_after(graph: &mut Graph, ids: &[Id]) -> Option<Id> {
+    let [Attr::Axis(a), Attr::Perm(p)] = [attr(graph, ids[0])?, attr(graph, ids[1])?] else { return None };
+    let axis = p.iter().position(|i| i == a)?;
+    Some(graph.add(Term::attr(Attr::Axis(axis))))
+}
+
+fn axis_before(graph: &mut Graph, ids: &[Id]) -> Option<Id> {
+    let [Attr::Axis(a), Attr::Perm(p)] = [attr(graph, ids[0])?, attr(graph, ids[1])?] else { return None };
+    let axis = *p.get(*a)?;
+    Some(graph.add(Term::attr(Attr::Axis(axis))))
+}
+
+fn axis_under(graph: &mut Graph, ids: &[Id]) -> Option<Id> {
+    let [Attr::Shape(s), Attr::Axis(a)] = [attr(graph, ids[1])?, attr(graph, ids[2])?] else { return None };
+    let map = super::index::reshape(&tensor(graph, ids[0])?.ty.shape, s)?;
+    let axis = map.iter().position(|to| *to == Some(*a))?;
+    Some(graph.add(Term::attr(Attr::Axis(axis))))
+}
+
+fn back(graph: &mut Graph, ids: &[Id]) -> Option<Id> {
+    let Attr::Perm(p) = attr(graph, ids[0])? else { return None };
+    let inverse: Option<Vec<usize>> = (0..p.len()).map(|i| p.iter().position(|j| *j == i)).collect();
+    let inverse = inverse?;
+    Some(graph.add(Term::attr(Attr::Perm(inverse))))
+}
+
+/// Axes before the permutation; the free ones must keep their order, which the result's axes follow.
+fn unpermuted(perm: &[usize], batch: &[usize], contract: &[usize]) -> Option<(Vec<usize>, Vec<usize>)> {
+    let before = |axes: &[usize]| axes.iter().map(|a| perm.get(*a).copied()).collect::<Option<Vec<_>>>();
+    let free = before(&DotDims::free(perm.len(), batch, contract))?;
+    free.is_sorted().then_some((before(batch)?, before(contract)?))
+}
+
+fn dot_of_lhs(graph: &mut Graph, ids: &[Id]) -> Option<Id> {
+    let [Attr::Perm(p), Attr::Dot(d)] = [attr(graph, ids[0])?, attr(graph, ids[1])?] else { return None };
+    let (lhs_batch, lhs_contract) = unpermuted(p, &d.lhs_batch, &d.lhs_contract)?;
+    let dims = DotDims { lhs_batch, lhs_contract, ..d.clone() };
+    Some(graph.add(Term::attr(Attr::Dot(dims))))
+}
+
+fn dot_of_rhs(graph: &mut Graph, ids: &[Id]) -> Option<Id> {
+    let [Attr::Perm(p), Attr::Dot(d)] = [attr(graph, ids[0])?, attr(graph, ids[1])?] else { return None };
+    let (rhs_batch, rhs_contract) = unpermuted(p, &d.rhs_batch, &d.rhs_contract)?;
+    let dims = DotDims { rhs_batch, rhs_contract, ..d.clone() };
+    Some(graph.add(Term::attr(Attr::Dot(dims))))
+}
+
+fn ones(graph: &mut Graph, ids: &[Id]) -> Option<Id> {
+    constant_like(graph, *ids.first()?, 1.0)
+}
+
+fn zeros(graph: &mut Graph, ids: &[Id]) -> Option<Id> {
+    constant_like(graph, *ids.first()?, 0.0)
+}
+
+fn like(graph: &mut Graph, ids: &[Id]) -> Option<Id> {
+    let value = match attr(graph, ids[0]) {
+        Some(Attr::Real(r)) => *r,
+        _ => tensor(graph, ids[0])?.splat?,
+    };
+    let ty = ty(graph, ids[1])?;
+    filled(graph, value.get(), &ty)
+}
+
+fn drop_axis(graph: &mut Graph, ids: &[Id]) -> Option<Id> {
+    let Attr::Axis(a) = attr(graph, ids[1])? else { return None };
+    let mut shape = ty(graph, ids[0])?.shape.to_vec();
+    if *a >= shape.len() || !shape.remove(*a).is(1) {
+        return None;
+    }
+    reshaped(graph, ids[0], shape)
+}
+
+/// The axis of `w` that pairs with the last axis of `x`, where that is the only summed one.
+fn paired_axis(graph: &Graph, x: Id, d: Id) -> Option<usize> {
+    let Attr::Dot(d) = attr(graph, d)? else { return None };
+    let last = tensor(graph, x)?.ty.rank().checked_sub(1)?;
+    (d.lhs_batch.is_empty() && d.lhs_contract == [last]).then(|| d.rhs_contract[0])
+}
+
+/// A tensor whose axes but the last have size 1, as a vector.
+fn vector(graph: &mut Graph, v: Id) -> Option<Id> {
+    let shape = ty(graph, v)?.shape;
+    let (last, rest) = shape.split_last()?;
+    if rest.iter().all(|d| d.is(1)) { reshaped(graph, v, vec![last.clone()]) } else { None }
+}
+
+fn along(graph: &mut Graph, ids: &[Id]) -> Option<Id> {
+    let axis = paired_axis(graph, ids[1], ids[3])?;
+    let w = ty(graph, ids[2])?;
+    let g = vector(graph, ids[0])?;
+    let mut shape = ty(graph, g)?.shape.to_vec();
+    // The broadcast of a vector of size 1 is no vector along the axis.
+    if shape[0] != w.shape[axis] {
+        return None;
+    }
+    shape.resize(w.rank() - axis, Dim::constant(1));
+    let g = reshaped(graph, g, shape)?;
+    spread(graph, g, &w.shape)
+}
+
+fn project(graph: &mut Graph, ids: &[Id]) -> Option<Id> {
+    let axis = paired_axis(graph, ids[1], ids[3])?;
+    let b = vector(graph, ids[0])?;
+    if ty(graph, b)?.shape[0] != ty(graph, ids[2])?.shape[axis] {
+        return None;
+    }
+    let dims =
+        DotDims { lhs_batch: vec![], rhs_batch: vec![], lhs_contract: vec![0], rhs_contract: vec![axis] };
+    let sum = add(graph, &Op::DotGeneral(dims.clone()), &[b, ids[2]]);
+    let Attr::Dot(d) = attr(graph, ids[3])?.clone() else { return None };
+    let product = add(graph, &Op::DotGeneral(d), &[ids[1], ids[2]]);
+    let shape = ty(graph, product)?.shape;
+    spread(graph, sum, &shape)
+}
+
+/// `reshape(broadcast(x [.., m, 1, ..], [.., m, n, ..]), [.., m·n, ..])`
+fn repeated(graph: &mut Graph, ids: &[Id]) -> Option<Id> {
+    let x = ty(graph, ids[0])?;
+    let [Attr::Shape(wide), Attr::Shape(to)] = [attr(graph, ids[1])?, attr(graph, ids[2])?] else { return None };
+    if x.rank() != wide.len() || to.len() + 1 != wide.len() {
+        return None;
+    }
+    let differing: Vec<usize> = (0..wide.len()).filter(|i| wide[*i] != x.shape[*i]).collect();
+    let [axis] = differing[..] else { return None };
+    let before = axis.checked_sub(1)?;
+    let mut merged = wide.clone();
+    let n = merged.remove(axis);
+    merged[before] = merged[before].clone() * n.clone();
+    if merged != *to {
+        return None;
+    }
+    let mut narrow = x.shape.to_vec();
+    narrow.remove(axis);
+    let narrow = reshaped(graph, ids[0], narrow)?;
+    let axis = graph.add(Term::attr(Attr::Axis(before)));
+    let n = graph.add(Term::attr(Attr::Dim(n)));
+    Some(graph.add(Term::new(Head::Notation(Notation::Repeat), [narrow, axis, n])))
+}
+
+/// The factor of a tensor of one value.
+fn value(graph: &Graph, id: Id) -> Option<Real> {
+    tensor(graph, id)?.splat
+}
+
+/// `a and b`, of two bool tensors.
+fn both(graph: &mut Graph, a: Id, b: Id) -> Id {
+    add(graph, &Op::Binary(BinaryOp::And), &[a, b])
+}

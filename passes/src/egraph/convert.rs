@@ -1,0 +1,243 @@
+//! From a function to its e-graph, and from a choice of terms to a function.
+
+use super::build;
+use super::extract::{Choice, Problem};
+use super::facts::{Facts, Graph, attr};
+use super::term::{Head, Term};
+use egg::{Id, Language};
+use kiln_ir::{ArgKind, Function, Module, NodeId, Op, SourceLine};
+use std::collections::BTreeMap;
+
+/// A function in an e-graph.
+pub struct Loaded {
+    /// The e-graph.
+    pub graph: Graph,
+    /// The class of the function's results.
+    pub root: Id,
+    /// The class of each node, as it was when added.
+    pub classes: Vec<Id>,
+}
+
+/// An e-graph for functions with these arguments.
+pub fn empty(module: &Module, f: &Function) -> Graph {
+    let fixed = |k: ArgKind| matches!(k, ArgKind::Param { live: false });
+    let args = f.args.iter().map(|a| (a.ty.clone(), fixed(a.kind))).collect();
+    let results = |f: &Function| f.outputs.iter().map(|o| f.tensor(o.value).clone()).collect();
+    let callees = module
+        .functions
+        .iter()
+        .enumerate()
+        .map(|(i, f)| (kiln_ir::FuncId(i as u32), results(f)))
+        .collect();
+    Graph::new(Facts { args, callees, ..Facts::default() })
+}
+
+/// Adds a function's nodes to an e-graph.
+pub fn add(graph: &mut Graph, f: &Function) -> (Id, Vec<Id>) {
+    let mut classes: Vec<Id> = Vec::with_capacity(f.len());
+    for (_, node) in f.nodes() {
+        let operands: Vec<Id> = node.operands.iter().map(|o| classes[o.index()]).collect();
+        classes.push(build::add(graph, &node.op, &operands));
+    }
+    let results: Vec<Id> = f.outputs.iter().map(|o| classes[o.value.index()]).collect();
+    (graph.add(Term::new(Head::Results, results)), classes)
+}
+
+/// A function in an e-graph of its own.
+pub fn load(module: &Module, f: &Function) -> Loaded {
+    let mut graph = empty(module, f);
+    let (root, classes) = add(&mut graph, f);
+    graph.rebuild();
+    Loaded { graph, root, classes }
+}
+
+/// The function of a choice: the same arguments and results as `f`.
+pub struct Writer<'a> {
+    graph: &'a Graph,
+    problem: &'a Problem,
+    choice: &'a Choice,
+    f: &'a Function,
+    module: &'a Module,
+    sources: BTreeMap<Id, SourceLine>,
+    /// For each class whose value a term consumes, that term's class.
+    consumers: BTreeMap<usize, usize>,
+    written: BTreeMap<usize, NodeId>,
+    open: Vec<bool>,
+}
+
+impl<'a> Writer<'a> {
+    /// Writes `f` from the chosen terms; `classes` are those of its nodes.
+    ///
+    /// # Errors
+    /// What makes the choice no function: a bug in a rule or in the extraction.
+    pub fn write(
+        module: &'a Module,
+        f: &'a Function,
+        graph: &'a Graph,
+        classes: &[Id],
+        problem: &'a Problem,
+        choice: &'a Choice,
+    ) -> Result<Function, String> {
+        let mut sources = BTreeMap::new();
+        for ((_, node), class) in f.nodes().zip(classes) {
+            if let Some(line) = node.source {
+                sources.entry(graph.find(*class)).or_insert(line);
+            }
+        }
+        let mut writer = Writer {
+            graph,
+            problem,
+            choice,
+            f,
+            module,
+            sources,
+            consumers: BTreeMap::new(),
+            written: BTreeMap::new(),
+            open: vec![false; problem.candidates.len()],
+        };
+        writer.function()
+    }
+
+    fn term(&self, index: usize) -> Result<&'a Term, String> {
+        let problem = self.problem;
+        let mut index = index;
+        loop {
+            let chosen = problem.candidates[index].get(self.choice[index]).ok_or("a class that can't be computed")?;
+            match (&chosen.term, chosen.needs.first()) {
+                (Some(t), _) => return Ok(t),
+                // The memory of a static tensor stands for the tensor.
+                (None, Some(n)) => index = *n,
+                (None, None) => return Err("a class without a term".into()),
+            }
+        }
+    }
+
+    fn index_of(&self, id: Id) -> Result<usize, String> {
+        let id = self.graph.find(id);
+        // Classes come first, sorted.
+        let classes = self.problem.ids.iter().take_while(|i| i.is_some()).count();
+        self.problem.ids[..classes].binary_search(&Some(id)).map_err(|_| format!("class {id} is not a value"))
+    }
+
+    /// Which operands a term consumes.
+    fn consumed(&self, term: &Term) -> Vec<Id> {
+        match &term.head {
+            Head::Op(Op::CacheUpdate) => vec![term.children[0]],
+            Head::Op(Op::Call(callee)) => {
+                let args = &self.module.function(*callee).args;
+                let states = args.iter().zip(&term.children).filter(|(a, _)| a.kind == ArgKind::State);
+                states.map(|(_, c)| *c).collect()
+            }
+            _ => vec![],
+        }
+    }
+
+    fn function(&mut self) -> Result<Function, String> {
+        let f = self.f;
+        let mut out = Function::new(f.name.clone(), f.entry);
+        for arg in &f.args {
+            let id = out.add_arg(arg.clone());
+            let class = self.graph.lookup(Term::new(Head::Op(Op::Arg(id.0)), []));
+            if let Some(class) = class {
+                self.written.insert(self.index_of(class)?, id);
+            }
+        }
+        let root = self.term(self.problem.root)?.clone();
+        self.find_consumers(&root)?;
+        for (output, class) in f.outputs.iter().zip(&root.children) {
+            let value = self.node(&mut out, *class)?;
+            out.add_output(output.name.clone(), value, output.updates);
+        }
+        Ok(out)
+    }
+
+    /// Notes who consumes which value, and that each value has one consumer at most.
+    fn find_consumers(&mut self, root: &Term) -> Result<(), String> {
+        let mut seen = vec![false; self.problem.candidates.len()];
+        let mut stack: Vec<Id> = root.children.to_vec();
+        while let Some(id) = stack.pop() {
+            let index = self.index_of(id)?;
+            if std::mem::replace(&mut seen[index], true) {
+                continue;
+            }
+            let term = self.term(index)?;
+            for consumed in self.consumed(term) {
+                let version = self.index_of(consumed)?;
+                if self.consumers.insert(version, index).is_some_and(|other| other != index) {
+                    return Err("a state version has two consumers".into());
+                }
+            }
+            stack.extend(term.operands());
+        }
+        Ok(())
+    }
+
+    /// Writes a class and what it needs; whoever reads a value that the class consumes comes before it.
+    fn node(&mut self, out: &mut Function, id: Id) -> Result<NodeId, String> {
+        let index = self.index_of(id)?;
+        if let Some(node) = self.written.get(&index) {
+            return Ok(*node);
+        }
+        if std::mem::replace(&mut self.open[index], true) {
+            return Err("a term that needs itself".into());
+        }
+        let term = self.term(index)?;
+        let mut operands = Vec::with_capacity(term.children.len());
+        for c in term.operands() {
+            operands.push(self.node(out, *c)?);
+        }
+        for consumed in self.consumed(term) {
+            for reader in self.readers(self.index_of(consumed)?, index)? {
+                self.node(out, reader)?;
+            }
+        }
+        let op = term.op(|c| attr(self.graph, c).cloned()).ok_or_else(|| format!("`{term}` is no op"))?;
+        let source = self.sources.get(&self.graph.find(id)).copied();
+        let node = match &op {
+            Op::Call(callee) => out.add_call(*callee, self.module.function(*callee), &operands),
+            op => out.add_at(op.clone(), &operands, source),
+        };
+        let node = node.map_err(|e| e.to_string())?;
+        self.open[index] = false;
+        self.written.insert(index, node);
+        Ok(node)
+    }
+
+    /// The chosen terms that read a version besides its consumer.
+    fn readers(&self, version: usize, consumer: usize) -> Result<Vec<Id>, String> {
+        let mut seen = vec![false; self.problem.candidates.len()];
+        let mut readers = vec![];
+        let mut stack: Vec<Id> = self.term(self.problem.root)?.children.to_vec();
+        while let Some(id) = stack.pop() {
+            let index = self.index_of(id)?;
+            if std::mem::replace(&mut seen[index], true) {
+                continue;
+            }
+            let term = self.term(index)?;
+            for c in term.operands() {
+                if self.index_of(*c)? == version && index != consumer && !self.open[index] {
+                    readers.push(id);
+                }
+                stack.push(*c);
+            }
+        }
+        readers.sort_unstable();
+        Ok(readers)
+    }
+}
+
+/// The terms of a function's nodes, canonical.
+pub fn terms(graph: &Graph, f: &Function, classes: &[Id]) -> std::collections::BTreeSet<Term> {
+    let mut all = std::collections::BTreeSet::new();
+    for (_, node) in f.nodes() {
+        let (head, attrs) = super::term::split(&node.op);
+        let attrs: Option<Vec<Id>> = attrs.into_iter().map(|a| graph.lookup(Term::attr(a))).collect();
+        let Some(attrs) = attrs else { continue };
+        let mut children: Vec<Id> = node.operands.iter().map(|o| classes[o.index()]).collect();
+        children.extend(attrs);
+        let mut term = Term::new(head, children);
+        term.update_children(|c| graph.find(c));
+        all.insert(term);
+    }
+    all
+}

@@ -1,0 +1,129 @@
+//! What a term costs: a roofline, `max(flops / peak, bytes / bandwidth)` plus the launch of a step, summed over declared points.
+//!
+//! Extraction comes before fusion, so ops that fusion puts into a neighbour's kernel cost a share of a launch and of their bytes.
+//! What depends on static parameters only is computed once, by `prepare`; what counts then is that its result must stay in memory
+//! beside whatever else is made from the same parameter.
+
+use super::facts::{Graph, TensorFact, attr, tensor};
+use super::term::{Head, Term};
+use kiln_core::TargetSpec;
+use kiln_ir::{Dim, DotDims, Op, Symbols};
+
+/// Sizes at which a function is costed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Point {
+    /// Rows of one sequence: 1 when decoding, more when a prompt is read.
+    pub rows: i64,
+    /// Positions of a cache.
+    pub context: i64,
+}
+
+impl Point {
+    /// One token, and a prompt of 512.
+    pub fn decode_and_prefill() -> Vec<Point> {
+        vec![Point { rows: 1, context: 512 }, Point { rows: 512, context: 512 }]
+    }
+
+    /// The value of a symbol: `b` is one sequence, `t` the context, any other the rows; within its bounds.
+    fn value(&self, symbols: &Symbols, name: &str) -> i64 {
+        let v = match name {
+            "b" => 1,
+            "t" => self.context,
+            _ => self.rows,
+        };
+        symbols.get(name).map_or(v, |b| v.clamp(b.min.max(1), b.max.max(1)))
+    }
+}
+
+/// The share of a launch and of its bytes that an op costs which another op's kernel takes in.
+const FUSED: f64 = 0.1;
+/// The share of a launch that a view costs: addresses.
+const VIEW: f64 = 0.01;
+/// The cost of a byte that stays in memory, in bytes that are read.
+const RESIDENT: f64 = 0.01;
+/// The cost of a byte that `prepare` computes, in bytes that are read.
+const PREPARED: f64 = 1e-6;
+/// Every term costs something, so that among equals the smaller is chosen.
+const TERM: f64 = 1e-12;
+
+/// The cost model of one module on one target.
+pub struct Model<'a> {
+    /// Rates.
+    pub target: &'a TargetSpec,
+    /// Bounds of the symbols.
+    pub symbols: &'a Symbols,
+    /// Where costs are taken.
+    pub points: &'a [Point],
+}
+
+impl Model<'_> {
+    fn size(&self, point: &Point, d: &Dim) -> f64 {
+        d.eval(&|s| Some(point.value(self.symbols, s))).map_or(f64::MAX.sqrt(), |n| n.max(0) as f64)
+    }
+
+    fn bytes(&self, point: &Point, t: &TensorFact) -> f64 {
+        if t.splat.is_some() { 0.0 } else { self.size(point, &t.ty.bytes()) }
+    }
+
+    /// Seconds that a static tensor costs by being there, each time it would be read otherwise.
+    pub fn resident(&self, t: &TensorFact) -> f64 {
+        self.points.iter().map(|p| RESIDENT * self.bytes(p, t) / self.target.bandwidth).sum()
+    }
+
+    /// Seconds of a term of a class, over all points; `None` for what can't be computed.
+    pub fn term(&self, graph: &Graph, class: &TensorFact, term: &Term) -> Option<f64> {
+        if matches!(term.head, Head::Notation(_) | Head::Build(_) | Head::Attr(_)) {
+            return None;
+        }
+        let op = term.op(|c| attr(graph, c).cloned())?;
+        let operands: Vec<&TensorFact> = term.operands().iter().filter_map(|c| tensor(graph, *c)).collect();
+        let seconds: f64 = self.points.iter().map(|p| self.at(p, &op, class, &operands)).sum();
+        Some(seconds + TERM)
+    }
+
+    fn at(&self, p: &Point, op: &Op, out: &TensorFact, operands: &[&TensorFact]) -> f64 {
+        let TargetSpec { peak_flops, bandwidth, launch_seconds: launch, .. } = *self.target;
+        let written = self.bytes(p, out);
+        let moved = written + operands.iter().map(|t| self.bytes(p, t)).sum::<f64>();
+        let elements = self.size(p, &out.ty.elements());
+        let view = matches!(op, Op::Reshape(_) | Op::Broadcast(_) | Op::Slice { .. } | Op::Get(_));
+        if matches!(op, Op::Arg(_) | Op::Constant(_)) {
+            return 0.0;
+        }
+        if out.fixed {
+            return if view { 0.0 } else { PREPARED * moved / bandwidth };
+        }
+        match op {
+            _ if view => VIEW * launch,
+            Op::Iota { .. } | Op::DimSize(_) => VIEW * launch,
+            Op::Transpose(_) => 0.3 * launch + 0.5 * moved / bandwidth,
+            Op::DotGeneral(d) => {
+                let lhs = operands.first().map_or(0.0, |t| {
+                    d.lhs_contract.iter().map(|a| self.size(p, &t.ty.shape[*a])).product::<f64>()
+                });
+                launch + (2.0 * elements * lhs / peak_flops).max(moved / bandwidth) + strided(d) * launch
+            }
+            Op::Attention(a) => {
+                let keys = operands.get(1).map_or(0.0, |k| self.size(p, &k.ty.shape[1]));
+                let flops = 4.0 * elements * keys * if a.causal { 0.5 } else { 1.0 };
+                launch + (flops / peak_flops).max(moved / bandwidth)
+            }
+            Op::RmsNorm { .. } | Op::LayerNorm { .. } | Op::Softmax { .. } => {
+                let affine = operands.iter().skip(1).filter(|t| t.splat.is_none()).count() as f64;
+                launch + (elements * (6.0 + affine) / peak_flops).max(moved / bandwidth) + FUSED * affine * launch
+            }
+            Op::Reduce { .. } => 0.5 * launch + moved / bandwidth,
+            Op::CacheUpdate => launch + 2.0 * operands.get(1).map_or(0.0, |t| self.bytes(p, t)) / bandwidth,
+            Op::Take { .. } => launch + 2.0 * written / bandwidth,
+            Op::Call(_) => 10.0 * launch,
+            op if op.is_elementwise() => FUSED * (launch + moved / bandwidth),
+            Op::Rope => FUSED * 2.0 * (launch + moved / bandwidth),
+            _ => launch + moved / bandwidth,
+        }
+    }
+}
+
+/// The share of a launch by which a product of strided operands costs more than one with a packed weight.
+fn strided(d: &DotDims) -> f64 {
+    if d.lhs_batch.is_empty() { 0.0 } else { 0.5 }
+}

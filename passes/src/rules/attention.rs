@@ -1,0 +1,52 @@
+//! Attention and rope, from primitives.
+//!
+//! Two notations carry the steps (see [`Notation`](crate::egraph::Notation)): `scores` gathers the products of queries and
+//! keys with their scale and masks, in whatever order they were written, and `weigh` sums values. What a mask means is read off its
+//! facts, not its spelling. Operands come in attention's layout; the transposes that this needs meet those that the model wrote.
+
+use super::{conditions::*, rw};
+use crate::egraph::Rule;
+
+/// The table.
+#[rustfmt::skip]
+pub fn rules() -> Vec<Rule> {
+    vec![
+        // q kᵀ, and what is done to it before the softmax.
+        rw!("scores",        exact;        "(dot_general ?q ?k ?d)"                           => "(scores_of ?q ?k ?d)" if given("?q") if given("?k")),
+        rw!("scores-scale",  reassociates; "(mul (scores ?q ?k ?sl ?st ?m ?a) ?c)"            => "(scores ?q ?k ?sl ?st ?m (scaled ?a ?c))" if uniform("?c")),
+        rw!("scores-where",  exact;        "(select ?w (scores ?q ?k ?sl ?st ?m ?a) ?c)"      => "(hide ?q ?k ?sl ?st ?m ?a ?w)" if hides("?c")),
+        rw!("scores-unless", exact;        "(select ?w ?c (scores ?q ?k ?sl ?st ?m ?a))"      => "(hide_not ?q ?k ?sl ?st ?m ?a ?w)" if hides("?c")),
+        // s + 0 where seen, s - ∞ where not: a finite bias leaves weights below e^-10000.
+        rw!("scores-bias",   reassociates; "(add (scores ?q ?k ?sl ?st ?m ?a) ?b)"            => "(hide_bias ?q ?k ?sl ?st ?m ?a ?b)"),
+        // Key heads that several query heads share, and keys that are looked up.
+        rw!("scores-repeat", exact;        "(scores ?q (repeat ?k 2 ?n) ?sl ?st ?m ?a)"       => "(scores ?q ?k ?sl ?st ?m ?a)"),
+        rw!("scores-take",   exact;        "(scores ?q (take ?k ?sl 0) none ?st ?m ?a)"       => "(scores ?q ?k ?sl ?st ?m ?a)"),
+        // p v
+        rw!("weigh",         exact;        "(dot_general ?p ?v ?d)"                           => "(weigh_of ?p ?v ?d)" if given("?p") if given("?v")),
+        rw!("weigh-repeat",  exact;        "(weigh ?p (repeat ?v 2 ?n))"                      => "(weigh ?p ?v)"),
+        // softmax(scores) v is attention, on keys and values at hand.
+        rw!("attention",     reassociates; "(weigh (softmax (scores ?q ?k none none ?m ?a) 3) ?v)" => "(attend ?q ?k ?v none none ?m ?a)"),
+        // From a cache, a query that sees no key gives zeros.
+        rw!("attention-cached", reassociates;
+            "(select ?any (weigh (softmax (scores ?q ?k ?sl ?st ?m ?a) 3) (take ?v ?sl 0)) 0.0)"
+            => "(attend_seen ?q ?k ?v ?sl ?st ?m ?a ?any)"),
+        rw!("attention-rows", reassociates;
+            "(select ?any (weigh (softmax (scores ?q ?k none ?st ?m ?a) 3) ?v) 0.0)"
+            => "(attend_seen ?q ?k ?v none ?st ?m ?a ?any)"),
+        // The same without that choice differs where a query sees no key, which is where padding was asked.
+        rw!("attention-cached-unguarded", approximate;
+            "(weigh (softmax (scores ?q ?k ?sl ?st ?m ?a) 3) (take ?v ?sl 0))" => "(attend ?q ?k ?v ?sl ?st ?m ?a)"),
+        // A factor on the queries is a factor on the scores.
+        rw!("attention-scale", reassociates; "(attention (mul ?q ?c) ?k ?v ?a)"               => "(attention ?q ?k ?v (scaled ?a ?c))" if uniform("?c")),
+        rw!("attention-scale-cached", reassociates; "(attention (mul ?q ?c) ?k ?v ?sl ?st ?a)" => "(attention ?q ?k ?v ?sl ?st (scaled ?a ?c))" if uniform("?c")),
+        // rope: x cos + rotate_half(x) sin, with tables as long as x
+        rw!("rope-rotate-half", reassociates;
+            "(add (mul ?x ?c) (mul (concat (neg (slice ?x ?a ?h2 ?l2)) (slice ?x ?a ?h1 ?l1) ?a) ?s))" => "(rotate ?x ?c ?s)"
+            if halves(&["?x", "?a", "?h1", "?l1", "?h2", "?l2"])),
+        // rope: [a cos - b sin, b cos + a sin] for the halves a, b
+        rw!("rope-halves", reassociates;
+            "(concat (sub (mul (slice ?x ?a ?h1 ?l1) ?c) (mul (slice ?x ?a ?h2 ?l2) ?s)) (add (mul (slice ?x ?a ?h2 ?l2) ?c) (mul (slice ?x ?a ?h1 ?l1) ?s)) ?a)"
+            => "(rotate_halves ?x ?c ?s)"
+            if halves(&["?x", "?a", "?h1", "?l1", "?h2", "?l2"])),
+    ]
+}

@@ -1,0 +1,154 @@
+//! Products that share an input become one: q, k and v, gate and up.
+
+use super::class::reassociates;
+use crate::egraph::{Attr, Graph, Origin, Rule, Structural, add_op, attr, conclude, constant, tensor};
+use egg::Id;
+use kiln_ir::{BinaryOp, Dim, DotDims, Op};
+use std::collections::BTreeMap;
+
+/// The table.
+pub fn rules() -> Vec<Rule> {
+    vec![Rule::structural("merge-products", reassociates, MergeProducts)]
+}
+
+/// `x W₁, x W₂, …` are slices of `x [W₁ W₂ …]`, and `x Wᵢ + bᵢ` of `x [W₁ …] + [b₁ …]`.
+///
+/// Only static weights of two axes, each from one parameter of its own: a merged weight is merged no further, and two forms of one
+/// parameter (scaled, say) stand for each other in a merge rather than beside each other. Without these guards merges of merges
+/// never end, and weights that depend on the products make true cycles.
+struct MergeProducts;
+
+/// A product that can be merged.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Member {
+    weight: Id,
+    product: Id,
+    columns: i64,
+}
+
+/// Most forms of one parameter, and most combinations of forms, that are tried.
+const FORMS: usize = 3;
+const COMBINATIONS: usize = 8;
+
+/// The products over `x`: by the summed axis of their weights and that axis's type, then by parameter.
+type Groups = BTreeMap<usize, BTreeMap<u32, Vec<Member>>>;
+
+fn groups(graph: &Graph, x: Id) -> Groups {
+    let mut groups = Groups::new();
+    let Some(rank) = tensor(graph, x).filter(|t| !t.fixed && t.ty.rank() > 0).map(|t| t.ty.rank()) else {
+        return groups;
+    };
+    for parent in graph[x].parents() {
+        let term = &graph.nodes()[usize::from(parent)];
+        if !term.is("dot_general") || graph.find(term.children[0]) != x {
+            continue;
+        }
+        let weight = graph.find(term.children[1]);
+        let Some(Attr::Dot(d)) = attr(graph, term.children[2]) else { continue };
+        let Some(w) = tensor(graph, weight).filter(|w| w.fixed && w.ty.rank() == 2) else { continue };
+        let linear = d.lhs_batch.is_empty() && d.lhs_contract == [rank - 1];
+        let (true, Origin::Arg(parameter)) = (linear, w.origin) else { continue };
+        let Some(columns) = w.ty.shape[1 - d.rhs_contract[0]].as_const() else { continue };
+        let members = groups.entry(d.rhs_contract[0]).or_default().entry(parameter).or_default();
+        let member = Member { weight, product: graph.find(parent), columns };
+        if !members.contains(&member) {
+            members.push(member);
+        }
+    }
+    groups.retain(|_, members| members.len() > 1);
+    groups.values_mut().flat_map(BTreeMap::values_mut).for_each(|forms| {
+        forms.sort_unstable();
+        forms.truncate(FORMS);
+    });
+    groups
+}
+
+/// One form of each parameter, in all combinations.
+fn combinations(members: &BTreeMap<u32, Vec<Member>>) -> Vec<Vec<Member>> {
+    let mut all = vec![vec![]];
+    for forms in members.values() {
+        all = all
+            .iter()
+            .flat_map(|chosen: &Vec<Member>| forms.iter().map(move |m| [&chosen[..], &[*m]].concat()))
+            .take(COMBINATIONS)
+            .collect();
+    }
+    all
+}
+
+/// `product + bias`, where there is one: its class, and the static vector.
+fn biased(graph: &Graph, product: Id) -> Option<(Id, Id)> {
+    let columns = tensor(graph, product)?.ty.shape.last()?.clone();
+    let mut found: Vec<(Id, Id)> = vec![];
+    for parent in graph[product].parents() {
+        let term = &graph.nodes()[usize::from(parent)];
+        if !term.is("add") || graph.find(term.children[0]) != product {
+            continue;
+        }
+        let vectors = graph[graph.find(term.children[1])].nodes.iter().filter(|n| n.is("broadcast"));
+        let bias = vectors.map(|n| graph.find(n.children[0])).find(|b| {
+            tensor(graph, *b).is_some_and(|b| b.fixed && *b.ty.shape == [columns.clone()])
+        });
+        found.extend(bias.map(|b| (graph.find(parent), b)));
+    }
+    found.into_iter().min()
+}
+
+impl Structural for MergeProducts {
+    fn finds(&self, graph: &Graph, class: Id) -> bool {
+        !groups(graph, class).is_empty()
+    }
+
+    fn apply(&self, graph: &mut Graph, x: Id, rule: &str) -> Vec<Id> {
+        let mut changed = vec![];
+        for (summed, members) in groups(graph, x) {
+            for chosen in combinations(&members) {
+                changed.extend(merge(graph, x, summed, &chosen, rule).unwrap_or_default());
+            }
+        }
+        changed
+    }
+}
+
+fn merge(graph: &mut Graph, x: Id, summed: usize, members: &[Member], rule: &str) -> Option<Vec<Id>> {
+    let rank = tensor(graph, x)?.ty.rank();
+    let weights: Vec<Id> = members.iter().map(|m| m.weight).collect();
+    let weight = add_op(graph, &Op::Concat { axis: 1 - summed }, &weights);
+    let dims = DotDims { rhs_contract: vec![summed], ..DotDims::linear(rank) };
+    let product = add_op(graph, &Op::DotGeneral(dims), &[x, weight]);
+    let shape = tensor(graph, product)?.ty.shape.to_vec();
+    let parts = |graph: &mut Graph, whole: Id| -> Vec<Id> {
+        let mut start = 0;
+        let slice = |m: &Member| {
+            let op = Op::Slice { axis: rank - 1, start: Dim::constant(start), len: Dim::constant(m.columns) };
+            start += m.columns;
+            add_op(graph, &op, &[whole])
+        };
+        members.iter().map(slice).collect()
+    };
+    let mut changed = vec![];
+    // Biases are looked up before classes change.
+    let biases: Vec<Option<(Id, Id)>> = members.iter().map(|m| biased(graph, graph.find(m.product))).collect();
+    for (member, part) in members.iter().zip(parts(graph, product)) {
+        changed.extend(conclude(graph, member.product, part, rule));
+    }
+    if biases.iter().any(Option::is_some) {
+        let mut vectors = Vec::with_capacity(members.len());
+        for (bias, member) in biases.iter().zip(members) {
+            vectors.push(match bias {
+                Some((_, b)) => *b,
+                None => {
+                    let dtype = tensor(graph, product)?.ty.dtype()?;
+                    constant(graph, dtype, &[usize::try_from(member.columns).ok()?], 0.0)?
+                }
+            });
+        }
+        let bias = add_op(graph, &Op::Concat { axis: 0 }, &vectors);
+        let bias = add_op(graph, &Op::Broadcast(shape), &[bias]);
+        let sum = add_op(graph, &Op::Binary(BinaryOp::Add), &[product, bias]);
+        for ((member, bias), part) in members.iter().zip(&biases).zip(parts(graph, sum)) {
+            changed.extend(conclude(graph, bias.map_or(member.product, |(class, _)| class), part, rule));
+        }
+    }
+    Some(changed)
+}

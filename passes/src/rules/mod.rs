@@ -1,0 +1,65 @@
+//! The laws, one table per topic.
+//!
+//! A line reads `rw!("name", class; "left" => "right" if condition if condition)`: wherever a term matches the left and the conditions
+//! hold, the right is equal to it, up to its numeric class. Terms are those of the text format, attributes after the operands;
+//! `?x` is any class; a number on the left is any tensor of that value; names on the right that are no ops are
+//! [builders](crate::egraph::build). Laws run in one direction, and equalities that need both are two laws.
+
+pub mod activation;
+pub mod arithmetic;
+pub mod attention;
+pub mod conditions;
+pub mod merge;
+pub mod movement;
+pub mod norm;
+pub mod projection;
+
+use crate::egraph::{Numerics, Rule};
+
+/// A law as a line of a table.
+macro_rules! rw {
+    ($name:expr, $class:ident; $lhs:tt => $rhs:tt $(if $condition:expr)*) => {
+        $crate::egraph::Rule::pattern(
+            $name,
+            $crate::rules::class::$class,
+            $lhs,
+            $rhs,
+            vec![$($condition),*],
+        )
+    };
+}
+use rw;
+
+/// The numeric classes as the tables spell them.
+#[allow(non_upper_case_globals)]
+mod class {
+    use crate::egraph::Numerics;
+    pub const exact: Numerics = Numerics::Exact;
+    pub const reassociates: Numerics = Numerics::Reassociates;
+    pub const approximate: Numerics = Numerics::Approximate;
+}
+
+/// A table: its name and its laws.
+pub type Table = (&'static str, fn() -> Vec<Rule>);
+
+/// Every table.
+#[rustfmt::skip]
+pub const TABLES: &[Table] = &[
+    ("arithmetic", arithmetic::rules),
+    ("movement",   movement::rules),
+    ("activation", activation::rules),
+    ("norm",       norm::rules),
+    ("attention",  attention::rules),
+    ("projection", projection::rules),
+    ("merge",      merge::rules),
+];
+
+/// The laws up to a numeric class, in the order of the tables, without the tables named in `without`.
+pub fn up_to(numerics: Numerics, without: &[String]) -> Vec<Rule> {
+    TABLES
+        .iter()
+        .filter(|(name, _)| !without.iter().any(|w| w == name))
+        .flat_map(|(_, rules)| rules())
+        .filter(|r| r.numerics <= numerics)
+        .collect()
+}
