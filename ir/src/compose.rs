@@ -1,1 +1,360 @@
 //! Composites as primitives.
+//!
+//! A composite has one meaning, written down twice: the interpreter evaluates its formula, and [`expand`] writes it out in
+//! primitives for the passes that open it. `f16` and `bf16` composites compute in f32 and round their result, as their meaning says.
+//!
+//! | composite | primitives |
+//! |---|---|
+//! | `rms_norm x w` | `x * rsqrt(mean(x * x) + eps) * w` |
+//! | `layer_norm x w b` | `c = x - mean(x)`, `c * rsqrt(mean(c * c) + eps) * w + b` |
+//! | `softmax x` | `e = exp(x - max(x))`, `e / sum(e)` |
+//! | `sigmoid x` | `1 / (1 + exp(-x))` |
+//! | `silu x` | `x * sigmoid(x)` |
+//! | `gelu x` | `x / 2 * (1 + erf(x / sqrt 2))`, or `x / 2 * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 x^3)))` |
+//! | `rope x cos sin` | halves `a`, `b` of the last axis: `concat(a cos - b sin, b cos + a sin)` |
+//! | `attention q k v` | `softmax(select(seen, q k^T * scale, lowest)) v` over `take`n rows and grouped heads |
+
+use crate::{AttentionAttrs, DotDims, Function, IrError, Literal, Module, Node, NodeId, Op, SourceLine, TensorType};
+use kiln_core::{BinaryOp, CompareOp, DType, Dim, ReduceOp, UnaryOp};
+
+type Result<T> = std::result::Result<T, IrError>;
+
+/// The module with every composite of every function written out in primitives.
+///
+/// # Errors
+/// [`IrError::Type`] for a composite whose operands do not have the types that its typing rule asks for.
+pub fn decompose(module: &Module) -> Result<Module> {
+    let functions: Result<Vec<Function>> = module.functions.iter().map(decompose_function).collect();
+    Ok(Module { symbols: module.symbols.clone(), functions: functions? })
+}
+
+/// The function with every composite written out in primitives.
+///
+/// # Errors
+/// As [`decompose`].
+pub fn decompose_function(f: &Function) -> Result<Function> {
+    let mut out = Function::new(f.name.clone(), f.entry);
+    out.args.clone_from(&f.args);
+    let mut renamed: Vec<NodeId> = Vec::with_capacity(f.len());
+    for (_, node) in f.nodes() {
+        let operands: Vec<NodeId> = node.operands.iter().map(|o| renamed[o.index()]).collect();
+        renamed.push(if node.op.is_composite() {
+            let id = expand_at(&mut out, &node.op, &operands, node.source)?;
+            if *out.ty(id) != node.ty {
+                return Err(IrError::Type {
+                    op: node.op.to_string(),
+                    operands: operands.iter().map(|o| out.ty(*o).to_string()).collect::<Vec<_>>().join(", "),
+                    reason: format!("its decomposition gives {}, the node says {}", out.ty(id), node.ty),
+                });
+            }
+            id
+        } else {
+            out.push(Node { operands, ..node.clone() })
+        });
+    }
+    out.outputs.clone_from(&f.outputs);
+    out.outputs.iter_mut().for_each(|o| o.value = renamed[o.value.index()]);
+    Ok(out)
+}
+
+/// Appends what `op` means, in primitives, for these operands; an op that is not a composite is appended as it is.
+///
+/// # Errors
+/// [`IrError::Type`] when the operands do not have the types that the op's typing rule asks for.
+pub fn expand(f: &mut Function, op: &Op, operands: &[NodeId]) -> Result<NodeId> {
+    expand_at(f, op, operands, None)
+}
+
+/// As [`expand`], with the line of the model definition.
+///
+/// # Errors
+/// As [`expand`].
+pub fn expand_at(f: &mut Function, op: &Op, operands: &[NodeId], source: Option<SourceLine>) -> Result<NodeId> {
+    if !op.is_composite() {
+        return f.add_at(op.clone(), operands, source);
+    }
+    let types: Vec<_> = operands.iter().map(|o| f.ty(*o)).collect();
+    let result = op.infer(&types)?;
+    let mut b = Builder { f, source };
+    // Narrow floats are computed in f32 and rounded once.
+    let narrow = result.tensor().and_then(TensorType::dtype).filter(|d| matches!(d, DType::F16 | DType::BF16));
+    let wide: Result<Vec<NodeId>> = operands
+        .iter()
+        .map(|o| match narrow {
+            Some(d) if b.f.tensor(*o).dtype() == Some(d) => b.op(Op::Cast(DType::F32), &[*o]),
+            _ => Ok(*o),
+        })
+        .collect();
+    let wide = wide?;
+    let y = b.composite(op, &wide)?;
+    match narrow {
+        Some(d) => b.op(Op::Cast(d), &[y]),
+        None => Ok(y),
+    }
+}
+
+struct Builder<'a> {
+    f: &'a mut Function,
+    source: Option<SourceLine>,
+}
+
+impl Builder<'_> {
+    fn op(&mut self, op: Op, operands: &[NodeId]) -> Result<NodeId> {
+        self.f.add_at(op, operands, self.source)
+    }
+
+    fn unary(&mut self, op: UnaryOp, x: NodeId) -> Result<NodeId> {
+        self.op(Op::Unary(op), &[x])
+    }
+
+    fn binary(&mut self, op: BinaryOp, a: NodeId, b: NodeId) -> Result<NodeId> {
+        self.op(Op::Binary(op), &[a, b])
+    }
+
+    fn shape(&self, x: NodeId) -> Vec<Dim> {
+        self.f.tensor(x).shape.to_vec()
+    }
+
+    /// Repeats `x` to the shape of `like`.
+    fn broadcast(&mut self, x: NodeId, like: NodeId) -> Result<NodeId> {
+        let shape = self.shape(like);
+        self.broadcast_to(x, shape)
+    }
+
+    fn broadcast_to(&mut self, x: NodeId, shape: Vec<Dim>) -> Result<NodeId> {
+        if self.shape(x) == shape { Ok(x) } else { self.op(Op::Broadcast(shape), &[x]) }
+    }
+
+    fn reshape(&mut self, x: NodeId, shape: Vec<Dim>) -> Result<NodeId> {
+        if self.shape(x) == shape { Ok(x) } else { self.op(Op::Reshape(shape), &[x]) }
+    }
+
+    /// A number with the type of `like`.
+    fn number(&mut self, value: f64, like: NodeId) -> Result<NodeId> {
+        let dtype = self.f.tensor(like).dtype().unwrap_or(DType::F32);
+        let scalar = self.op(Op::Constant(Literal::scalar(dtype, value)), &[])?;
+        self.broadcast(scalar, like)
+    }
+
+    fn with_number(&mut self, op: BinaryOp, x: NodeId, value: f64) -> Result<NodeId> {
+        let n = self.number(value, x)?;
+        self.binary(op, x, n)
+    }
+
+    fn reduce(&mut self, op: ReduceOp, x: NodeId, axis: usize) -> Result<NodeId> {
+        self.op(Op::Reduce { op, axis, keep: true }, &[x])
+    }
+
+    /// The mean over the last axis, which stays with size 1.
+    fn mean(&mut self, x: NodeId) -> Result<NodeId> {
+        let t = self.f.tensor(x).clone();
+        let axis = t.rank() - 1;
+        let sum = self.reduce(ReduceOp::Sum, x, axis)?;
+        match t.shape[axis].as_const() {
+            Some(n) => self.with_number(BinaryOp::Div, sum, n as f64),
+            None => {
+                let n = self.op(Op::DimSize(t.shape[axis].clone()), &[])?;
+                let n = self.op(Op::Cast(t.dtype().unwrap_or(DType::F32)), &[n])?;
+                let n = self.broadcast(n, sum)?;
+                self.binary(BinaryOp::Div, sum, n)
+            }
+        }
+    }
+
+    fn composite(&mut self, op: &Op, x: &[NodeId]) -> Result<NodeId> {
+        match op {
+            Op::RmsNorm { eps } => {
+                let scaled = self.normalize(x[0], eps.get())?;
+                let weight = self.broadcast(x[1], scaled)?;
+                self.binary(BinaryOp::Mul, scaled, weight)
+            }
+            Op::LayerNorm { eps } => {
+                let mean = self.mean(x[0])?;
+                let mean = self.broadcast(mean, x[0])?;
+                let centred = self.binary(BinaryOp::Sub, x[0], mean)?;
+                let scaled = self.normalize(centred, eps.get())?;
+                let weight = self.broadcast(x[1], scaled)?;
+                let weighted = self.binary(BinaryOp::Mul, scaled, weight)?;
+                let bias = self.broadcast(x[2], scaled)?;
+                self.binary(BinaryOp::Add, weighted, bias)
+            }
+            Op::Softmax { axis } => self.softmax(x[0], *axis),
+            Op::Sigmoid => self.sigmoid(x[0]),
+            Op::Silu => {
+                let s = self.sigmoid(x[0])?;
+                self.binary(BinaryOp::Mul, x[0], s)
+            }
+            Op::Gelu { tanh } => self.gelu(x[0], *tanh),
+            Op::Rope => self.rope(x[0], x[1], x[2]),
+            Op::Attention(a) => self.attention(a, x),
+            other => self.op(other.clone(), x),
+        }
+    }
+
+    /// `x * rsqrt(mean(x * x) + eps)` over the last axis.
+    fn normalize(&mut self, x: NodeId, eps: f64) -> Result<NodeId> {
+        let square = self.binary(BinaryOp::Mul, x, x)?;
+        let mean = self.mean(square)?;
+        let shifted = self.with_number(BinaryOp::Add, mean, eps)?;
+        let scale = self.unary(UnaryOp::Rsqrt, shifted)?;
+        let scale = self.broadcast(scale, x)?;
+        self.binary(BinaryOp::Mul, x, scale)
+    }
+
+    fn softmax(&mut self, x: NodeId, axis: usize) -> Result<NodeId> {
+        let max = self.reduce(ReduceOp::Max, x, axis)?;
+        let max = self.broadcast(max, x)?;
+        let difference = self.binary(BinaryOp::Sub, x, max)?;
+        let e = self.unary(UnaryOp::Exp, difference)?;
+        let sum = self.reduce(ReduceOp::Sum, e, axis)?;
+        let sum = self.broadcast(sum, x)?;
+        self.binary(BinaryOp::Div, e, sum)
+    }
+
+    fn sigmoid(&mut self, x: NodeId) -> Result<NodeId> {
+        let negated = self.unary(UnaryOp::Neg, x)?;
+        let e = self.unary(UnaryOp::Exp, negated)?;
+        let sum = self.with_number(BinaryOp::Add, e, 1.0)?;
+        let one = self.number(1.0, x)?;
+        self.binary(BinaryOp::Div, one, sum)
+    }
+
+    fn gelu(&mut self, x: NodeId, tanh: bool) -> Result<NodeId> {
+        let inner = if tanh {
+            let square = self.binary(BinaryOp::Mul, x, x)?;
+            let cube = self.binary(BinaryOp::Mul, square, x)?;
+            let small = self.with_number(BinaryOp::Mul, cube, 0.044715)?;
+            let sum = self.binary(BinaryOp::Add, x, small)?;
+            let scaled = self.with_number(BinaryOp::Mul, sum, f64::sqrt(2.0 / std::f64::consts::PI))?;
+            self.unary(UnaryOp::Tanh, scaled)?
+        } else {
+            let scaled = self.with_number(BinaryOp::Mul, x, std::f64::consts::FRAC_1_SQRT_2)?;
+            self.unary(UnaryOp::Erf, scaled)?
+        };
+        let half = self.with_number(BinaryOp::Mul, x, 0.5)?;
+        let sum = self.with_number(BinaryOp::Add, inner, 1.0)?;
+        self.binary(BinaryOp::Mul, half, sum)
+    }
+
+    fn rope(&mut self, x: NodeId, cos: NodeId, sin: NodeId) -> Result<NodeId> {
+        let angles = self.shape(cos);
+        let (b, s, half) = (angles[0].clone(), angles[1].clone(), angles[2].clone());
+        let part = |start: Dim| Op::Slice { axis: 3, start, len: half.clone() };
+        let first = self.op(part(0.into()), &[x])?;
+        let second = self.op(part(half.clone()), &[x])?;
+        let mut per_head = |angle| {
+            let angle = self.reshape(angle, vec![b.clone(), s.clone(), 1.into(), half.clone()])?;
+            self.broadcast(angle, first)
+        };
+        let (cos, sin) = (per_head(cos)?, per_head(sin)?);
+        let first_cos = self.binary(BinaryOp::Mul, first, cos)?;
+        let second_sin = self.binary(BinaryOp::Mul, second, sin)?;
+        let second_cos = self.binary(BinaryOp::Mul, second, cos)?;
+        let first_sin = self.binary(BinaryOp::Mul, first, sin)?;
+        let low = self.binary(BinaryOp::Sub, first_cos, second_sin)?;
+        let high = self.binary(BinaryOp::Add, second_cos, first_sin)?;
+        self.op(Op::Concat { axis: 3 }, &[low, high])
+    }
+
+    fn attention(&mut self, a: &AttentionAttrs, x: &[NodeId]) -> Result<NodeId> {
+        let (q, mut k, mut v) = (x[0], x[1], x[2]);
+        let starts = a.cached.then(|| x[4]);
+        if a.cached {
+            k = self.op(Op::Take { axis: 0 }, &[k, x[3]])?;
+            v = self.op(Op::Take { axis: 0 }, &[v, x[3]])?;
+        }
+        let (q_shape, k_shape, v_shape) = (self.shape(q), self.shape(k), self.shape(v));
+        let (b, s, heads, d) = (q_shape[0].clone(), q_shape[1].clone(), q_shape[2].clone(), q_shape[3].clone());
+        let (t, kv_heads, v_dim) = (k_shape[1].clone(), k_shape[2].clone(), v_shape[3].clone());
+        let group = heads.exact_div(&kv_heads).ok_or_else(|| IrError::Type {
+            op: Op::Attention(a.clone()).to_string(),
+            operands: format!("{}, {}", self.f.ty(q), self.f.ty(k)),
+            reason: format!("{heads} query heads do not divide among {kv_heads} key heads"),
+        })?;
+        let grouped = self.reshape(q, vec![b.clone(), s.clone(), kv_heads.clone(), group.clone(), d])?;
+        // [b, kv_heads, s, group, t]
+        let mut scores = self.op(
+            Op::DotGeneral(DotDims {
+                lhs_batch: vec![0, 2],
+                rhs_batch: vec![0, 2],
+                lhs_contract: vec![4],
+                rhs_contract: vec![3],
+            }),
+            &[grouped, k],
+        )?;
+        scores = self.with_number(BinaryOp::Mul, scores, a.scale.get())?;
+        let seen = self.seen(a, starts, x.last().copied().filter(|_| a.mask), [&b, &s, &t])?;
+        if let Some(seen) = seen {
+            let seen = self.reshape(seen, vec![b.clone(), 1.into(), s.clone(), 1.into(), t])?;
+            let seen = self.broadcast(seen, scores)?;
+            let lowest = if self.f.tensor(scores).dtype() == Some(DType::F64) { f64::MIN } else { f32::MIN.into() };
+            let lowest = self.number(lowest, scores)?;
+            scores = self.op(Op::Select, &[seen, scores, lowest])?;
+        }
+        let weights = self.softmax(scores, 4)?;
+        let out = self.op(
+            Op::DotGeneral(DotDims {
+                lhs_batch: vec![0, 1],
+                rhs_batch: vec![0, 2],
+                lhs_contract: vec![4],
+                rhs_contract: vec![1],
+            }),
+            &[weights, v],
+        )?;
+        let out = self.op(Op::Transpose(vec![0, 2, 1, 3, 4]), &[out])?;
+        let out = self.reshape(out, vec![b.clone(), s.clone(), heads, v_dim])?;
+        match seen {
+            // A query that sees no key is padding where there is a cache.
+            Some(seen) if a.cached => {
+                let count = self.op(Op::Cast(DType::I64), &[seen])?;
+                let any = self.reduce(ReduceOp::Max, count, 2)?;
+                let none = self.number(1.0, any)?;
+                let any = self.op(Op::Compare(CompareOp::Ge), &[any, none])?;
+                let any = self.reshape(any, vec![b, s, 1.into(), 1.into()])?;
+                let any = self.broadcast(any, out)?;
+                let zero = self.number(0.0, out)?;
+                self.op(Op::Select, &[any, out, zero])
+            }
+            _ => Ok(out),
+        }
+    }
+
+    /// Whether a query sees a key, bool `[b, s, t]`; `None` if all do.
+    fn seen(
+        &mut self,
+        a: &AttentionAttrs,
+        starts: Option<NodeId>,
+        mask: Option<NodeId>,
+        [b, s, t]: [&Dim; 3],
+    ) -> Result<Option<NodeId>> {
+        let shape = vec![b.clone(), s.clone(), t.clone()];
+        let mut conditions = vec![];
+        if a.causal || a.window.is_some() {
+            let key = self.op(Op::Iota { shape: shape.clone(), axis: 2 }, &[])?;
+            let mut position = self.op(Op::Iota { shape: shape.clone(), axis: 1 }, &[])?;
+            if let Some(starts) = starts {
+                let starts = self.reshape(starts, vec![b.clone(), 1.into(), 1.into()])?;
+                let starts = self.broadcast_to(starts, shape.clone())?;
+                position = self.binary(BinaryOp::Add, starts, position)?;
+            }
+            if a.causal {
+                conditions.push(self.op(Op::Compare(CompareOp::Le), &[key, position])?);
+            }
+            if let Some(window) = a.window {
+                let window = self.number(window as f64, position)?;
+                let first = self.binary(BinaryOp::Sub, position, window)?;
+                conditions.push(self.op(Op::Compare(CompareOp::Gt), &[key, first])?);
+            }
+        }
+        if let Some(mask) = mask {
+            let mask = self.reshape(mask, vec![b.clone(), 1.into(), t.clone()])?;
+            conditions.push(self.broadcast_to(mask, shape)?);
+        }
+        let mut conditions = conditions.into_iter();
+        let Some(mut seen) = conditions.next() else { return Ok(None) };
+        for c in conditions {
+            seen = self.binary(BinaryOp::And, seen, c)?;
+        }
+        Ok(Some(seen))
+    }
+}

@@ -57,6 +57,12 @@ pub enum IrError {
         /// What was expected and what was found.
         reason: String,
     },
+    /// Bytes or elements that do not make a tensor.
+    #[error("tensor: {reason}")]
+    Tensor {
+        /// What was expected and what was found.
+        reason: String,
+    },
     /// The interpreter was given something that it cannot evaluate.
     #[error("evaluating @{function}: {reason}")]
     Eval {

@@ -160,6 +160,9 @@ impl Op {
             }
             Op::Pad { axis, low, high, .. } => {
                 axis_in(*axis, ops[0].rank())?;
+                if let Some(d) = [low, high].into_iter().find(|d| d.as_const().is_some_and(|n| n < 0)) {
+                    return Err(format!("pads by {d}: take a slice to remove elements"));
+                }
                 Ok(with_axis(ops[0], *axis, ops[0].shape[*axis].clone() + low.clone() + high.clone()))
             }
             Op::Reduce { op, axis, keep } => {

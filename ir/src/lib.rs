@@ -27,6 +27,9 @@ mod infer;
 pub mod interp;
 mod literal;
 mod op;
+mod round;
+#[doc(hidden)]
+pub mod sample;
 pub mod text;
 mod types;
 mod verify;

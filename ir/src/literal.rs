@@ -1,5 +1,6 @@
 //! Constant tensors.
 
+use crate::round;
 use kiln_core::{DType, Dim};
 use std::{fmt, sync::Arc};
 
@@ -53,6 +54,11 @@ impl Literal {
         &self.bytes
     }
 
+    /// The elements' bytes with their owner.
+    pub(crate) fn shared_bytes(&self) -> Arc<[u8]> {
+        self.bytes.clone()
+    }
+
     /// The elements as f64 (i64 beyond 2^53 loses its last bits).
     pub fn to_f64(&self) -> Vec<f64> {
         self.bytes.chunks_exact(self.dtype.size()).map(|b| read_element(self.dtype, b)).collect()
@@ -86,12 +92,12 @@ pub(crate) fn read_element(dtype: DType, bytes: &[u8]) -> f64 {
     }
 }
 
-fn write_element(dtype: DType, v: f64, out: &mut Vec<u8>) {
+pub(crate) fn write_element(dtype: DType, v: f64, out: &mut Vec<u8>) {
     match dtype {
         DType::F64 => out.extend(v.to_le_bytes()),
         DType::F32 => out.extend((v as f32).to_le_bytes()),
-        DType::F16 => out.extend(half::f16::from_f64(v).to_le_bytes()),
-        DType::BF16 => out.extend(half::bf16::from_f64(v).to_le_bytes()),
+        DType::F16 => out.extend(round::to_f16(v).to_le_bytes()),
+        DType::BF16 => out.extend(round::to_bf16(v).to_le_bytes()),
         DType::I64 => out.extend((v as i64).to_le_bytes()),
         DType::I32 => out.extend((v as i32).to_le_bytes()),
         DType::I8 => out.extend((v as i8).to_le_bytes()),

@@ -18,4 +18,5 @@ mod print;
 mod tests;
 
 pub use parse::parse;
+pub(crate) use parse::split;
 pub use print::print;

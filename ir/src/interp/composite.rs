@@ -1,0 +1,92 @@
+//! Norms, softmax, activations and rope, by their meaning.
+
+use super::{Result, Tensor};
+use kiln_core::DType;
+use std::f64::consts::{FRAC_1_SQRT_2, PI};
+
+fn dense(t: &Tensor) -> Result<DType> {
+    t.dtype().ok_or_else(|| "block storage".into())
+}
+
+/// Each element by a formula, rounded once.
+pub(super) fn map(t: &Tensor, f: impl Fn(f64) -> f64) -> Result<Tensor> {
+    let mut values = t.floats();
+    values.iter_mut().for_each(|v| *v = f(*v));
+    Ok(Tensor::from_f64(dense(t)?, t.shape(), &values)?)
+}
+
+pub(super) fn sigmoid(x: f64) -> f64 {
+    1.0 / (1.0 + libm::exp(-x))
+}
+
+/// `x Φ(x)`; through erfc, which keeps its digits where Φ is small.
+pub(super) fn gelu(x: f64) -> f64 {
+    x * 0.5 * libm::erfc(-x * FRAC_1_SQRT_2)
+}
+
+pub(super) fn gelu_tanh(x: f64) -> f64 {
+    0.5 * x * (1.0 + libm::tanh(f64::sqrt(2.0 / PI) * (x + 0.044715 * x * x * x)))
+}
+
+fn mean(row: &[f64], f: impl Fn(f64) -> f64) -> f64 {
+    row.iter().map(|v| f(*v)).sum::<f64>() / row.len() as f64
+}
+
+pub(super) fn rms_norm(x: &Tensor, weight: &Tensor, eps: f64) -> Result<Tensor> {
+    let (mut values, weight) = (x.floats(), weight.floats());
+    for row in values.chunks_exact_mut(weight.len().max(1)) {
+        let scale = 1.0 / (mean(row, |v| v * v) + eps).sqrt();
+        row.iter_mut().zip(&weight).for_each(|(v, w)| *v *= scale * w);
+    }
+    Ok(Tensor::from_f64(dense(x)?, x.shape(), &values)?)
+}
+
+pub(super) fn layer_norm(x: &Tensor, weight: &Tensor, bias: &Tensor, eps: f64) -> Result<Tensor> {
+    let (mut values, weight, bias) = (x.floats(), weight.floats(), bias.floats());
+    for row in values.chunks_exact_mut(weight.len().max(1)) {
+        let centre = mean(row, |v| v);
+        let scale = 1.0 / (mean(row, |v| (v - centre) * (v - centre)) + eps).sqrt();
+        for ((v, w), b) in row.iter_mut().zip(&weight).zip(&bias) {
+            *v = (*v - centre) * scale * w + b;
+        }
+    }
+    Ok(Tensor::from_f64(dense(x)?, x.shape(), &values)?)
+}
+
+/// Exponentials of the differences to the maximum, divided by their sum.
+pub(super) fn softmax_row(row: &mut [f64]) {
+    let max = row.iter().fold(f64::NEG_INFINITY, |a, b| a.max(*b));
+    row.iter_mut().for_each(|v| *v = libm::exp(*v - max));
+    let sum: f64 = row.iter().sum();
+    row.iter_mut().for_each(|v| *v /= sum);
+}
+
+pub(super) fn softmax(t: &Tensor, axis: usize) -> Result<Tensor> {
+    let (n, inner) = (t.shape()[axis], t.shape()[axis + 1..].iter().product::<usize>());
+    let mut values = t.floats();
+    let mut row = vec![0.0; n];
+    if !values.is_empty() {
+        for o in 0..values.len() / n {
+            let at = |i: usize| (o / inner * n + i) * inner + o % inner;
+            row.iter_mut().enumerate().for_each(|(i, v)| *v = values[at(i)]);
+            softmax_row(&mut row);
+            row.iter().enumerate().for_each(|(i, v)| values[at(i)] = *v);
+        }
+    }
+    Ok(Tensor::from_f64(dense(t)?, t.shape(), &values)?)
+}
+
+pub(super) fn rope(x: &Tensor, cos: &Tensor, sin: &Tensor) -> Result<Tensor> {
+    let &[_, _, heads, d] = x.shape() else { return Err(format!("x is [batch, s, heads, dim], found {}", x.ty())) };
+    let half = d / 2;
+    let (mut values, cos, sin) = (x.floats(), cos.floats(), sin.floats());
+    for (h, head) in values.chunks_exact_mut(d.max(1)).enumerate() {
+        let angles = h / heads * half;
+        let (first, second) = head.split_at_mut(half);
+        for (i, (a, b)) in first.iter_mut().zip(second).enumerate() {
+            let (c, s) = (cos[angles + i], sin[angles + i]);
+            (*a, *b) = (*a * c - *b * s, *b * c + *a * s);
+        }
+    }
+    Ok(Tensor::from_f64(dense(x)?, x.shape(), &values)?)
+}

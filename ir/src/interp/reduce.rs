@@ -1,0 +1,58 @@
+//! Reductions along one axis.
+
+use super::{Result, Tensor, elementwise};
+use kiln_core::{DType, ReduceOp};
+
+pub(super) fn reduce(op: ReduceOp, t: &Tensor, axis: usize, shape: &[usize]) -> Result<Tensor> {
+    let d = t.dtype().ok_or("block storage")?;
+    let outer: usize = t.shape()[..axis].iter().product();
+    let (n, inner) = (t.shape()[axis], t.shape()[axis + 1..].iter().product());
+    if op == ReduceOp::ArgMax {
+        let greater: Box<dyn Fn(usize, usize) -> bool> = if d.is_float() {
+            let v = t.floats();
+            Box::new(move |a, b| v[a] > v[b] || (v[b].is_nan() && !v[a].is_nan()))
+        } else {
+            let v = t.ints();
+            Box::new(move |a, b| v[a] > v[b])
+        };
+        let mut out = vec![0i64; outer * inner];
+        for (o, best) in out.iter_mut().enumerate() {
+            let at = |i: usize| (o / inner * n + i) * inner + o % inner;
+            *best = (1..n).fold(0, |best, i| if greater(at(i), at(best)) { i } else { best }) as i64;
+        }
+        return Ok(Tensor::from_i64(shape, &out)?);
+    }
+    if d.is_float() {
+        let (identity, f): (f64, fn(f64, f64) -> f64) = match op {
+            ReduceOp::Sum => (0.0, |a, b| a + b),
+            ReduceOp::Prod => (1.0, |a, b| a * b),
+            ReduceOp::Max => (f64::NEG_INFINITY, elementwise::max),
+            _ => (f64::INFINITY, elementwise::min),
+        };
+        return Ok(Tensor::from_f64(d, shape, &fold(&t.floats(), [outer, n, inner], identity, f))?);
+    }
+    let (lowest, highest) = match d {
+        DType::I64 => (i64::MIN, i64::MAX),
+        DType::I32 => (i32::MIN.into(), i32::MAX.into()),
+        DType::I8 => (i8::MIN.into(), i8::MAX.into()),
+        _ => (0, u8::MAX.into()),
+    };
+    let (identity, f): (i64, fn(i64, i64) -> i64) = match op {
+        ReduceOp::Sum => (0, i64::wrapping_add),
+        ReduceOp::Prod => (1, i64::wrapping_mul),
+        ReduceOp::Max => (lowest, i64::max),
+        _ => (highest, i64::min),
+    };
+    Ok(Tensor::from_ints(d, shape, &fold(&t.ints(), [outer, n, inner], identity, f))?)
+}
+
+fn fold<T: Copy>(values: &[T], [outer, n, inner]: [usize; 3], identity: T, f: fn(T, T) -> T) -> Vec<T> {
+    let mut out = vec![identity; outer * inner];
+    for o in 0..outer {
+        for i in 0..n {
+            let row = &values[(o * n + i) * inner..][..inner];
+            out[o * inner..][..inner].iter_mut().zip(row).for_each(|(a, v)| *a = f(*a, *v));
+        }
+    }
+    out
+}
