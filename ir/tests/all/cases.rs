@@ -1,0 +1,49 @@
+//! The generated cases that compiled code is tested with.
+
+use kiln_ir::{
+    DType, Module, Storage, interp,
+    interp::Tensor,
+    sample::{op_cases, random_args, random_sizes},
+    text, verify,
+};
+use std::collections::BTreeSet;
+
+/// The results of `@f` on random arguments.
+pub fn run(module: &Module, seed: u64) -> Vec<Tensor> {
+    let sizes = random_sizes(module, seed);
+    let sizes: Vec<(&str, i64)> = sizes.iter().map(|(s, v)| (&**s, *v)).collect();
+    let args = random_args(module, "f", &sizes, seed).expect("values");
+    interp::run(module, "f", &args, &sizes).unwrap_or_else(|e| panic!("{e}\n{module}"))
+}
+
+#[test]
+fn every_case_verifies_and_has_a_value_of_its_type() {
+    let modules = op_cases(1);
+    for (i, module) in modules.iter().enumerate() {
+        verify(module).unwrap_or_else(|e| panic!("{e}\n{module}"));
+        assert_eq!(text::parse(&text::print(module)).as_ref(), Ok(module), "{module}");
+        let (_, f) = module.find("f").expect("an entry");
+        let want = f.tensor(f.outputs[0].value);
+        let y = &run(module, i as u64)[0];
+        assert_eq!((y.storage(), y.shape().len()), (want.storage, want.rank()), "{module}");
+    }
+}
+
+#[test]
+fn cases_and_values_are_those_of_their_seed() {
+    assert_eq!(op_cases(7), op_cases(7));
+    assert_ne!(op_cases(7), op_cases(8));
+    let module = op_cases(7).swap_remove(40);
+    assert_eq!(run(&module, 3), run(&module, 3));
+}
+
+#[test]
+fn cases_cover_every_op_dtype_and_block_format() {
+    let modules = op_cases(0);
+    let nodes = || modules.iter().flat_map(|m| &m.functions).flat_map(|f| f.nodes()).map(|(_, n)| n);
+    let names: BTreeSet<&str> = nodes().map(|n| n.op.name()).collect();
+    // Unary, binary, comparisons, reductions, composites, and the others.
+    assert_eq!(names.len(), 12 + 10 + 6 + 5 + 8 + 18, "{names:?}");
+    let storages: BTreeSet<Storage> = nodes().filter_map(|n| n.ty.tensor()).map(|t| t.storage).collect();
+    assert_eq!(storages.len(), DType::ALL.len() + 3);
+}
