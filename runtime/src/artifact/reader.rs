@@ -9,6 +9,9 @@ use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 
+/// Bytes before a released weight that are released once more.
+const RELEASED_AGAIN: u64 = 2 << 20;
+
 /// How to open an artifact.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct OpenOptions {
@@ -24,6 +27,8 @@ pub enum Bytes {
     Static(&'static [u8]),
     /// Shared with the program.
     Shared(Arc<[u8]>),
+    /// Given over by the program.
+    Owned(Vec<u8>),
 }
 
 impl From<&'static [u8]> for Bytes {
@@ -46,7 +51,7 @@ impl From<Arc<[u8]>> for Bytes {
 
 impl From<Vec<u8>> for Bytes {
     fn from(bytes: Vec<u8>) -> Self {
-        Bytes::Shared(bytes.into())
+        Bytes::Owned(bytes)
     }
 }
 
@@ -128,6 +133,9 @@ impl Artifact {
                     expected: format!("checksum {:016x}", s.checksum),
                     found: format!("{found:016x}"),
                 });
+            }
+            if s.name == Section::Weights.name() {
+                source.release(s.offset as usize, s.size as usize);
             }
         }
         let table = Table { file: name, sections };
@@ -216,6 +224,16 @@ impl Artifact {
         })
     }
 
+    /// Lets go of the memory that a weight's mapped bytes take; reading them again brings them back from the file.
+    pub(crate) fn release(&self, spec: &WeightSpec) {
+        if let (Some(section), Some(bytes)) = (self.table.find(Section::Weights.name()), weight_bytes(spec)) {
+            // Reading a page maps its neighbours too, so some of what was released before is back.
+            let before = spec.offset.min(RELEASED_AGAIN);
+            let start = section.offset + spec.offset - before;
+            self.source.release(start as usize, bytes + before as usize);
+        }
+    }
+
     /// Maps the kernel image for execution: straight from the file, or from memory by a copy. `None` when it is empty or absent.
     pub(crate) fn code(&self) -> Result<Option<Code>> {
         let Some(image) = self.section(Section::Image).filter(|image| !image.is_empty()) else {
@@ -275,11 +293,26 @@ impl Table {
 }
 
 impl Source {
+    /// Only a file's mapping can be let go, and only in the system's page tables: the bytes stay valid.
+    fn release(&self, offset: usize, len: usize) {
+        #[cfg(target_os = "linux")]
+        if let Source::File { map, .. } = self {
+            // SAFETY: a shared read-only mapping of a file: dropped pages are read from the file again.
+            let released = unsafe { map.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, offset, len) };
+            if let Err(e) = released {
+                tracing::debug!("mapped weights stay in memory: {e}");
+            }
+        }
+        #[cfg(not(target_os = "linux"))]
+        let _ = (offset, len);
+    }
+
     fn bytes(&self) -> &[u8] {
         match self {
             Source::File { map, .. } => map,
             Source::Memory(Bytes::Static(bytes)) => bytes,
             Source::Memory(Bytes::Shared(bytes)) => bytes,
+            Source::Memory(Bytes::Owned(bytes)) => bytes,
         }
     }
 }

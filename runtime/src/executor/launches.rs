@@ -43,6 +43,7 @@ unsafe impl Sync for Call<'_> {}
 
 impl Call<'_> {
     fn run(&self, chunk: u32) {
+        assert!(chunk < self.launch.chunks, "`Workers::run` was asked for chunks below {}", self.launch.chunks);
         // SAFETY: the kernel's code is that of this plan, made for this machine (`cpu::check`); `bind` gave as many operands,
         // arguments and trailing words as the calling convention says, and the buffers are as large as the plan says.
         unsafe { (self.launch.kernel)(self.operands, 1, 1, 1, chunk, 0, 0, self.sync, self.meta) }
@@ -84,18 +85,19 @@ impl Launches {
         Ok(launches)
     }
 
-    /// Runs the steps in order. `cancel` is looked at before each; `times` gets the nanoseconds that each took.
+    /// Runs the steps in order. `cancel` is looked at before each; `after` is told the number of each that ran, and the
+    /// nanoseconds it took.
     pub(super) fn run(
         &self,
         workers: &dyn Workers,
         cancel: Option<&AtomicBool>,
-        mut times: Option<&mut Vec<u64>>,
+        mut after: Option<&mut dyn FnMut(usize, u64)>,
     ) -> Result<()> {
-        for launch in &self.steps {
+        for (number, launch) in self.steps.iter().enumerate() {
             if cancel.is_some_and(|c| c.load(Ordering::Relaxed)) {
                 return Err(Error::Cancelled);
             }
-            let start = times.is_some().then(Instant::now);
+            let start = after.is_some().then(Instant::now);
             let call = Call {
                 launch,
                 operands: self.operands[launch.operands..].as_ptr().cast_mut(),
@@ -107,8 +109,8 @@ impl Launches {
             } else {
                 workers.run(launch.chunks, &|chunk| call.run(chunk));
             }
-            if let (Some(times), Some(start)) = (&mut times, start) {
-                times.push(start.elapsed().as_nanos() as u64);
+            if let (Some(after), Some(start)) = (&mut after, start) {
+                after(number, start.elapsed().as_nanos() as u64);
             }
         }
         Ok(())

@@ -2,14 +2,16 @@
 //!
 //! A [`Model`] is what sessions share: mapped code and weights, and the tensors that `prepare` made of them at load. A
 //! [`Session`] owns what one conversation needs: states and temporaries. A call names a signature and its inputs; their shapes
-//! bind the plan's size symbols; the first variant whose guards hold is bound to sizes and addresses once ([`bound`]) and from
+//! bind the plan's size symbols; the first variant whose guards hold is bound to sizes and addresses once (`bound`) and from
 //! then on only run. In come `artifact`, `device` and `memory`; `causal_lm` builds on this.
 
 mod bound;
 mod check;
 mod launches;
 mod model;
+mod outputs;
 mod session;
 
 pub use model::{LoadOptions, Model};
-pub use session::{CancelToken, Outputs, Session, SessionOptions, StepTime};
+pub use outputs::{Outputs, StepTime};
+pub use session::{CancelToken, Session, SessionOptions};

@@ -138,8 +138,16 @@ impl Model {
             // The plan was checked: nothing else occurs in `prepare`.
             other => self.shared_address(other).unwrap_or(std::ptr::null_mut()),
         })?;
+        // Mapped pages of a weight that was packed are let go at once, so that the peak is not both forms of all weights.
+        let mut release = |step: usize, _| {
+            for operand in &schedule.steps[step].operands {
+                if let Buffer::Weight(n) = operand {
+                    self.artifact.release(&self.plan.weights[*n as usize]);
+                }
+            }
+        };
         let mut result = Ok(());
-        self.workers.during_call(&mut || result = launches.run(&*self.workers, None, None));
+        self.workers.during_call(&mut || result = launches.run(&*self.workers, None, Some(&mut release)));
         tracing::debug!(bytes = self.prepared.len(), elapsed = ?start.elapsed(), "prepared weights");
         result
     }

@@ -2,6 +2,7 @@
 
 use super::bound::{Bound, Scratch, Sizes, lookup};
 use super::model::Model;
+use super::outputs::{Outputs, StepTime};
 use crate::memory::{Layout, Region, Touched, tensor_bytes, unsized_buffer};
 use crate::tensor::{Element, TensorView};
 use crate::{Error, Result};
@@ -11,6 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Bound variants that a session keeps; the one that ran longest ago makes room.
 const KEPT: usize = 16;
+const STATE: &str = "the session's state";
 
 /// How to make a session.
 #[derive(Clone, Debug, Default)]
@@ -23,13 +25,14 @@ pub struct SessionOptions {
 /// A model's states and temporaries for one caller at a time. Sessions of one model are independent; a session may move between
 /// threads.
 pub struct Session {
-    model: Arc<Model>,
+    pub(super) model: Arc<Model>,
     fixed: Box<Sizes>,
     states: Region,
     state_at: Vec<*mut u8>,
-    state_bytes: Vec<u64>,
-    scratch: Scratch,
-    bound: Vec<Bound>,
+    /// Offset and size of each state in `states`.
+    state_places: Vec<(u64, u64)>,
+    pub(super) scratch: Scratch,
+    pub(super) bound: Vec<Bound>,
     clock: u64,
     /// The sizes of the call at hand.
     sizes: Box<Sizes>,
@@ -58,27 +61,6 @@ impl CancelToken {
     pub fn is_cancelled(&self) -> bool {
         self.0.load(Ordering::Relaxed)
     }
-}
-
-/// What one step of a call took.
-#[derive(Clone, Debug, PartialEq)]
-pub struct StepTime {
-    /// The step's label.
-    pub label: Arc<str>,
-    /// Its kernel.
-    pub kernel: String,
-    /// Wall-clock nanoseconds.
-    pub nanoseconds: u64,
-    /// Floating-point operations.
-    pub flops: i64,
-    /// Bytes read and written.
-    pub bytes: i64,
-}
-
-/// The outputs of a call, in the session's memory until its next call.
-pub struct Outputs<'a> {
-    session: &'a mut Session,
-    bound: usize,
 }
 
 impl Session {
@@ -120,13 +102,13 @@ impl Session {
                 found: format!("{shape:?}"),
             })?);
         }
-        let states = Region::new(layout.len(), Touched::Lazily, "the session's state")?;
+        let states = Region::new(layout.len(), Touched::Lazily, STATE)?;
         Ok(Session {
             model: model.clone(),
             sizes: fixed.clone(),
             fixed,
             state_at: places.iter().map(|(at, _)| states.at(*at)).collect(),
-            state_bytes: places.iter().map(|(_, bytes)| *bytes).collect(),
+            state_places: places,
             states,
             scratch: Scratch::new()?,
             bound: vec![],
@@ -154,13 +136,18 @@ impl Session {
     pub fn state(&self, name: &str) -> Option<&[u8]> {
         let i = self.model.plan().states.iter().position(|s| s.name == name)?;
         // SAFETY: the state lies within `states`, which is zeroed when made, and no call runs while the session is borrowed.
-        Some(unsafe { std::slice::from_raw_parts(self.state_at[i], self.state_bytes[i] as usize) })
+        Some(unsafe { std::slice::from_raw_parts(self.state_at[i], self.state_places[i].1 as usize) })
     }
 
-    /// Zeroes every state.
-    pub fn reset(&mut self) {
-        // SAFETY: the whole of a region that nobody else uses while the session is borrowed.
-        unsafe { std::ptr::write_bytes(self.states.at(0), 0, self.states.len() as usize) }
+    /// Zeroes every state, by taking new memory for them.
+    ///
+    /// # Errors
+    /// When memory is short; the states are as before then.
+    pub fn reset(&mut self) -> Result<()> {
+        self.states = Region::new(self.states.len(), Touched::Lazily, STATE)?;
+        self.state_at = self.state_places.iter().map(|(at, _)| self.states.at(*at)).collect();
+        self.bound.clear();
+        Ok(())
     }
 
     /// Runs a signature on inputs given by name. Inputs with a default may be left out.
@@ -187,7 +174,7 @@ impl Session {
     ) -> Result<(Outputs<'_>, Vec<StepTime>)> {
         let bound = self.begin(signature, inputs)?;
         let mut times = vec![];
-        self.run(bound, Some(&mut times))?;
+        self.run(bound, Some(&mut |_, nanoseconds| times.push(nanoseconds)))?;
         let times = self.step_times(&self.bound[bound], &times);
         Ok((Outputs { session: self, bound }, times))
     }
@@ -323,51 +310,15 @@ impl Session {
         Ok(at)
     }
 
-    fn run(&mut self, bound: usize, mut times: Option<&mut Vec<u64>>) -> Result<()> {
+    fn run(&mut self, bound: usize, mut after: Option<&mut dyn FnMut(usize, u64)>) -> Result<()> {
         let launches = &self.bound[bound].launches;
         let workers = self.model.workers();
         let mut result = Ok(());
         workers.during_call(&mut || {
-            result = launches.run(workers, Some(&self.cancel.0), times.as_deref_mut());
+            // `during_call` calls this once, and a second time there is nobody to tell.
+            result = launches.run(workers, Some(&self.cancel.0), after.take());
         });
         result
-    }
-}
-
-impl Outputs<'_> {
-    /// The tensor of that name.
-    pub fn get(&self, name: &str) -> Option<TensorView<'_>> {
-        let i = self.specs().iter().position(|o| o.name == name)?;
-        self.at(i)
-    }
-
-    /// All outputs with their names, in the signature's order.
-    pub fn iter(&self) -> impl Iterator<Item = (&str, TensorView<'_>)> {
-        self.specs().iter().enumerate().filter_map(|(i, spec)| Some((spec.name.as_str(), self.at(i)?)))
-    }
-
-    fn specs(&self) -> &[kiln_core::OutputSpec] {
-        &self.session.model.plan().signatures[self.session.bound[self.bound].signature].outputs
-    }
-
-    fn at(&self, i: usize) -> Option<TensorView<'_>> {
-        let place = &self.session.bound[self.bound].outputs[i];
-        // SAFETY: the place lies within `io`; the call is over, and the next one needs the session that this borrows.
-        let bytes = unsafe { std::slice::from_raw_parts(self.session.scratch.io.at(place.at), place.bytes as usize) };
-        Some(TensorView { dtype: self.specs()[i].storage.dense()?, shape: &place.shape, bytes })
-    }
-}
-
-impl<'a> Outputs<'a> {
-    /// The elements of one output, to read and to overwrite; `None` if there is none of that name and type. `bool` is not for
-    /// writing.
-    pub fn into_mut<T: Element + bytemuck::AnyBitPattern>(self, name: &str) -> Option<&'a mut [T]> {
-        let i = self.specs().iter().position(|o| o.name == name && o.storage.dense() == Some(T::DTYPE))?;
-        let place = &self.session.bound[self.bound].outputs[i];
-        // SAFETY: as in `at`, and the session stays exclusively borrowed for as long as the slice lives.
-        let bytes =
-            unsafe { std::slice::from_raw_parts_mut(self.session.scratch.io.at(place.at), place.bytes as usize) };
-        bytemuck::try_cast_slice_mut(bytes).ok()
     }
 }
 

@@ -138,9 +138,7 @@ fn intact_nonsense_is_refused() {
 
     let a = open(&toy::artifact()).unwrap();
     let mut spec = toy::plan().weights.remove(0);
-    for (offset, shape) in
-        [(0, vec![6]), (1, vec![1]), (64, vec![1]), (!63, vec![1]), (0, vec![usize::MAX, 9])]
-    {
+    for (offset, shape) in [(0, vec![6]), (1, vec![1]), (64, vec![1]), (!63, vec![1]), (0, vec![usize::MAX, 9])] {
         (spec.offset, spec.shape) = (offset, shape);
         assert!(message(a.weight(&spec)).contains("weight `w`"));
     }

@@ -44,7 +44,7 @@ fn states_and_slots_carry_from_call_to_call() {
         (cache.len(), &cache[..3], &cache[32..37]),
         (3 * 16, &[4.0, 5.0, 6.0][..], &[1.0, 2.0, 3.0, 10.0, 0.0][..])
     );
-    s.reset();
+    s.reset().unwrap();
     assert!(s.state("past_key_values.0.key").unwrap().iter().all(|b| *b == 0));
 }
 

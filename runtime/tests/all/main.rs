@@ -3,4 +3,5 @@
 mod artifact;
 mod executor;
 mod pool;
+mod speed;
 mod toy;

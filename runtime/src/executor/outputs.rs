@@ -1,0 +1,64 @@
+//! What a call gives back.
+
+use super::session::Session;
+use crate::tensor::{Element, TensorView};
+use std::sync::Arc;
+
+/// The outputs of a call, in the session's memory until its next call.
+pub struct Outputs<'a> {
+    pub(super) session: &'a mut Session,
+    /// Number of the bound variant that ran.
+    pub(super) bound: usize,
+}
+
+/// What one step of a call took.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StepTime {
+    /// The step's label.
+    pub label: Arc<str>,
+    /// Its kernel.
+    pub kernel: String,
+    /// Wall-clock nanoseconds.
+    pub nanoseconds: u64,
+    /// Floating-point operations.
+    pub flops: i64,
+    /// Bytes read and written.
+    pub bytes: i64,
+}
+
+impl Outputs<'_> {
+    /// The tensor of that name.
+    pub fn get(&self, name: &str) -> Option<TensorView<'_>> {
+        let i = self.specs().iter().position(|o| o.name == name)?;
+        self.at(i)
+    }
+
+    /// All outputs with their names, in the signature's order.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, TensorView<'_>)> {
+        self.specs().iter().enumerate().filter_map(|(i, spec)| Some((spec.name.as_str(), self.at(i)?)))
+    }
+
+    fn specs(&self) -> &[kiln_core::OutputSpec] {
+        &self.session.model.plan().signatures[self.session.bound[self.bound].signature].outputs
+    }
+
+    fn at(&self, i: usize) -> Option<TensorView<'_>> {
+        let place = &self.session.bound[self.bound].outputs[i];
+        // SAFETY: the place lies within `io`; the call is over, and the next one needs the session that this borrows.
+        let bytes = unsafe { std::slice::from_raw_parts(self.session.scratch.io.at(place.at), place.bytes as usize) };
+        Some(TensorView { dtype: self.specs()[i].storage.dense()?, shape: &place.shape, bytes })
+    }
+}
+
+impl<'a> Outputs<'a> {
+    /// The elements of one output, to read and to overwrite; `None` if there is none of that name and type. `bool` is not for
+    /// writing.
+    pub fn into_mut<T: Element + bytemuck::AnyBitPattern>(self, name: &str) -> Option<&'a mut [T]> {
+        let i = self.specs().iter().position(|o| o.name == name && o.storage.dense() == Some(T::DTYPE))?;
+        let place = &self.session.bound[self.bound].outputs[i];
+        // SAFETY: as in `at`, and the session stays exclusively borrowed for as long as the slice lives.
+        let bytes =
+            unsafe { std::slice::from_raw_parts_mut(self.session.scratch.io.at(place.at), place.bytes as usize) };
+        bytemuck::try_cast_slice_mut(bytes).ok()
+    }
+}
