@@ -76,7 +76,8 @@ impl Target for CudaTarget {
         1
     }
     fn registers(&self) -> usize {
-        32
+        // What a thread may hold before it spills, counted in f32.
+        96
     }
     fn threads(&self) -> u32 {
         128

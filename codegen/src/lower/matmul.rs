@@ -101,12 +101,11 @@ struct Kernel<'a> {
 /// As [`define`](super::define).
 pub fn lower(b: &Builder<'_>, spec: &MatMulSpec, env: &Env) -> Result<(), CodegenError> {
     let unit = env.lanes as i64 * spec.parts;
-    if spec.panel <= 0 || spec.panel % unit != 0 || spec.panel > 4 * env.lanes as i64 {
+    let limit = (env.lanes * env.registers / 4) as i64;
+    if spec.panel <= 0 || spec.panel % unit != 0 || spec.panel > limit {
         return Err(CodegenError::Unsupported(format!(
             "panels of {} columns with {} parts (expected a multiple of {unit}, at most {})",
-            spec.panel,
-            spec.parts,
-            4 * env.lanes
+            spec.panel, spec.parts, limit
         )));
     }
     if !matches!(spec.parts, 1 | 2) || spec.n % spec.parts != 0 || spec.n <= 0 || spec.k < 0 {

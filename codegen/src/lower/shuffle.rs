@@ -7,6 +7,7 @@ use pliron_llvm::ops as llvm;
 
 macro_rules! shuffle_op {
     ($name:literal, $op:ident, $mask:expr) => {
+        #[allow(dead_code)]
         /// A fixed shuffle of two vectors of eight 32-bit lanes.
         #[cube_op(name = $name)]
         #[result_ty(same_as = lhs)]

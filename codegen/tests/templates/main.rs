@@ -5,5 +5,6 @@ mod canary;
 mod map;
 mod matmul;
 mod pack;
+mod ptx;
 mod row;
 mod support;
