@@ -4,11 +4,11 @@
 //! the inlined entry; [`lower`] splits off what depends on static parameters only (`prepare`), fuses the rest into
 //! kernels and orders them; [`memory`] gives every intermediate a place. [`compile`] runs them all.
 
-// pub mod egraph;
+pub mod egraph;
 mod error;
 mod lower;
 mod memory;
-// pub mod rules;
+pub mod rules;
 pub mod simplify;
 mod variants;
 
@@ -39,6 +39,15 @@ impl Default for Options {
 /// A graph that the verifier rejects, or an op and element type that no kernel template computes, by name.
 pub fn compile(module: &Module, target: &TargetSpec, options: &Options) -> Result<Compiled, PassError> {
     kiln_ir::verify(module)?;
-    let _ = options;
+    let rewritten;
+    let module = if options.rewrite {
+        rewritten = egraph::optimize(module, target, &egraph::Options::default())?.0;
+        if options.verify {
+            kiln_ir::verify(&rewritten)?;
+        }
+        &rewritten
+    } else {
+        module
+    };
     lower::lower(module, target)
 }

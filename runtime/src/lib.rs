@@ -25,6 +25,8 @@
 
 pub mod artifact;
 pub mod causal_lm;
+#[cfg(feature = "cli")]
+pub mod cli;
 pub mod device;
 pub mod executor;
 pub mod generate;

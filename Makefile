@@ -1,0 +1,27 @@
+# Two commands: `make demo` and `make test`. Both set the machine up first (scripts/setup.sh says what it installs).
+
+CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)
+CUDA_PATH := $(CACHE)/kiln/cuda/nvidia/cuda_nvcc
+
+.PHONY: demo test check setup bench
+
+demo: setup
+	cargo build --release --quiet --package kiln
+	./target/release/kiln demo
+
+# One profile for everything, so that dependencies are built once.
+test: setup check
+	CUDA_PATH=$(CUDA_PATH) cargo nextest run --release --workspace --features kiln-runtime/cli
+	cargo test --release --workspace --doc --quiet
+
+check:
+	cargo fmt --all --check
+	cargo clippy --release --workspace --all-targets --features kiln-runtime/cli --quiet -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --release --workspace --no-deps --quiet
+
+setup:
+	@bash scripts/setup.sh $(if $(filter test,$(MAKECMDGOALS)),--cuda-check)
+
+bench: setup
+	cargo build --release --package kiln
+	bash benches/peers/run.sh

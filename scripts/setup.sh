@@ -1,0 +1,54 @@
+#!/usr/bin/env bash
+# Installs what building kiln needs and the machine lacks. Idempotent; silent when there is nothing to do.
+#
+#   LLVM 22    cubecl compiles kernels with LLVM. Its own build downloads one where that is reachable; elsewhere Debian's
+#              packages serve, through a small stand-in for the folder that the download would fill.
+#   ptxas      (only with --cuda-check) assembles the PTX that the tests make; from PyPI, no GPU and no CUDA needed.
+set -euo pipefail
+
+say() { printf 'setup: %s\n' "$*" >&2; }
+as_root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi; }
+
+command -v cargo >/dev/null || { [ -f "$HOME/.cargo/env" ] && . "$HOME/.cargo/env"; }
+command -v cargo >/dev/null || { say "cargo is missing: install Rust with rustup (https://rustup.rs), then run this again"; exit 1; }
+
+data=${XDG_DATA_HOME:-$HOME/.local/share}
+bundle=$data/tracel/tracel-llvm-23.1.0-4
+if [ ! -e "$bundle/.tracel-llvm-installed" ]; then
+    if [ "$(uname -s)" = Linux ] && command -v apt-get >/dev/null; then
+        packages="llvm-22-dev libpolly-22-dev libz3-dev libzstd-dev libxml2-dev zlib1g-dev"
+        missing=""
+        for p in $packages; do dpkg -s "$p" >/dev/null 2>&1 || missing="$missing $p"; done
+        if [ -n "$missing" ]; then
+            say "installing Debian's LLVM 22, with which kernels are compiled:$missing"
+            as_root apt-get update -qq
+            # shellcheck disable=SC2086
+            as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $missing >/dev/null
+        fi
+        say "pointing cubecl's LLVM folder ($bundle) at /usr/lib/llvm-22"
+        mkdir -p "$bundle/bin"
+        # Debian names libz3 by its path, which the build would turn into a library called `libz3`.
+        cat >"$bundle/bin/llvm-config" <<'EOF'
+#!/bin/sh
+exec /usr/lib/llvm-22/bin/llvm-config "$@" | sed 's#/usr/lib/[a-z0-9_-]*/libz3.so#-lz3#g'
+EOF
+        sed -i 's/^exec //' "$bundle/bin/llvm-config"
+        chmod +x "$bundle/bin/llvm-config"
+        touch "$bundle/.tracel-llvm-installed"
+    else
+        say "leaving LLVM to cubecl's own download (no apt-get here)"
+    fi
+fi
+
+if [ "${1:-}" = --cuda-check ]; then
+    cuda=${XDG_CACHE_HOME:-$HOME/.cache}/kiln/cuda
+    if [ ! -x "$cuda/nvidia/cuda_nvcc/bin/ptxas" ]; then
+        say "fetching ptxas and libdevice from PyPI (40 MB), to check the CUDA kernels"
+        python3 -m pip install --quiet --disable-pip-version-check --no-deps --target "$cuda" nvidia-cuda-nvcc-cu12==12.8.93
+        chmod +x "$cuda/nvidia/cuda_nvcc/bin/ptxas"
+    fi
+    if ! cargo nextest --version >/dev/null 2>&1; then
+        say "installing cargo-nextest, which runs the tests"
+        cargo install --quiet --locked cargo-nextest
+    fi
+fi

@@ -1,0 +1,74 @@
+//! Models by name, as transformers has them.
+
+use crate::{CompileOptions, Result, cached_artifact};
+use kiln_models::source::ModelFiles;
+use kiln_runtime::generate::{GenerationConfig, Output, Prompt, Request, generate};
+use kiln_runtime::text::Tokenizer;
+use kiln_runtime::{CacheOptions, CausalSession, LoadOptions, Model, cli};
+use std::{ops::ControlFlow, path::Path, sync::Arc};
+
+/// A causal language model, compiled and loaded, with its tokenizer.
+pub struct AutoModelForCausalLM {
+    model: Arc<Model>,
+    tokenizer: Option<Tokenizer>,
+    generation_config: GenerationConfig,
+}
+
+impl AutoModelForCausalLM {
+    /// Loads MODEL (a hub id, a folder, a `.gguf` file or a `.kiln` artifact), compiling it if the compile cache does not hold it.
+    ///
+    /// # Errors
+    /// Whatever is wrong with the model's files.
+    pub fn from_pretrained(model: &str) -> Result<Self> {
+        let path = Path::new(model);
+        if path.extension().is_some_and(|e| e == "kiln") {
+            return Self::from_artifact(path, &LoadOptions::default());
+        }
+        let files = ModelFiles::resolve(model)?;
+        let (path, _) = cached_artifact(&files, &CompileOptions::default())?;
+        Self::from_artifact(&path, &LoadOptions::default())
+    }
+
+    /// Loads an artifact. It holds machine code: load only artifacts you trust.
+    ///
+    /// # Errors
+    /// When the artifact is damaged or was built for another machine.
+    pub fn from_artifact(path: &Path, options: &LoadOptions) -> Result<Self> {
+        let model = Model::open(path, options)?;
+        Ok(AutoModelForCausalLM {
+            tokenizer: cli::tokenizer(&model)?,
+            generation_config: cli::generation_config(&model)?,
+            model,
+        })
+    }
+
+    /// The model's own generation config.
+    pub fn generation_config(&self) -> &GenerationConfig {
+        &self.generation_config
+    }
+
+    /// The tokenizer, if the model has one.
+    pub fn tokenizer(&self) -> Option<&Tokenizer> {
+        self.tokenizer.as_ref()
+    }
+
+    /// The loaded program, for sessions of your own.
+    pub fn model(&self) -> &Arc<Model> {
+        &self.model
+    }
+
+    /// Continues a text, giving each piece of the continuation to `on_text` as it comes.
+    ///
+    /// # Errors
+    /// A model without a tokenizer, a prompt longer than the context, options that make no sense.
+    pub fn generate(&self, prompt: &str, config: &GenerationConfig, mut on_text: impl FnMut(&str)) -> Result<Output> {
+        let tokenizer = self.tokenizer.as_ref().ok_or(cli::CliError::NoTokenizer)?;
+        let prompts = [Prompt::new(tokenizer.encode(prompt, true)?)];
+        let mut session = CausalSession::new(&self.model, &CacheOptions::default())?;
+        let request = Request { detokenizer: Some(tokenizer), ..Request::new(&prompts, config) };
+        Ok(generate(&mut session, request, |event| {
+            on_text(&event.text);
+            ControlFlow::Continue(())
+        })?)
+    }
+}

@@ -1,0 +1,73 @@
+//! `kiln inspect`: what an artifact holds.
+
+use clap::Args;
+use kiln::{Result, runtime};
+use runtime::{Artifact, MemoryReport, OpenOptions, Section};
+use serde_json::{Value, json};
+use std::path::PathBuf;
+
+#[derive(Args)]
+pub struct InspectArgs {
+    /// The `.kiln` file.
+    artifact: PathBuf,
+    /// Print the optimised IR.
+    #[arg(long)]
+    ir: bool,
+    /// Print the steps of each signature with their costs.
+    #[arg(long)]
+    schedule: bool,
+    /// Print one JSON object.
+    #[arg(long)]
+    json: bool,
+}
+
+pub fn run(args: &InspectArgs) -> Result<()> {
+    let artifact = Artifact::open(&args.artifact, &OpenOptions::default())?;
+    let plan = artifact.plan()?;
+    let manifest = artifact.manifest();
+    let upper = MemoryReport::of(&plan, &[])?;
+    let sections: Vec<Value> = artifact.sections().iter().map(|s| json!({ "name": s.name, "bytes": s.size })).collect();
+    if args.json {
+        let mut out = json!({ "manifest": manifest, "sections": sections, "memory_at_upper_bounds": upper });
+        if args.ir {
+            out["ir"] = artifact.text(Section::Ir)?.into();
+        }
+        if args.schedule {
+            out["plan"] = json!(plan);
+        }
+        println!("{out}");
+        return Ok(());
+    }
+    if args.ir {
+        print!("{}", artifact.text(Section::Ir)?.unwrap_or_default());
+        return Ok(());
+    }
+    println!("kiln {}, model {}, target {} ({})", manifest.kiln, manifest.model.id, manifest.target.triple, manifest.target.cpu);
+    for s in artifact.sections() {
+        println!("  {:<18} {:>12} bytes", s.name, s.size);
+    }
+    let m = manifest.memory;
+    println!("memory of one sequence: prepared {}, state {}, arena {}, io {} bytes", m.prepared, m.state, m.arena, m.io);
+    println!("at upper bounds:        prepared {}, state {}, arena {}, io {} bytes", upper.prepared, upper.state, upper.arena, upper.io);
+    for s in &plan.signatures {
+        let dims = |shape: &[kiln_core::Dim]| shape.iter().map(|d| d.to_string()).collect::<Vec<_>>().join(", ");
+        println!("signature {}", s.name);
+        for i in &s.inputs {
+            println!("  in  {}: {}[{}]", i.name, i.storage, dims(&i.shape));
+        }
+        for o in &s.outputs {
+            println!("  out {}: {}[{}]", o.name, o.storage, dims(&o.shape));
+        }
+        for v in &s.variants {
+            let guards: Vec<String> = v.guards.iter().map(|(d, b)| format!("{d} in {}..={}", b.min, b.max)).collect();
+            println!("  variant [{}]: {} steps", guards.join(", "), v.schedule.steps.len());
+            if args.schedule {
+                for step in &v.schedule.steps {
+                    let kernel = &plan.kernels[step.kernel as usize];
+                    println!("    {:<24} {:<56} flops {}, bytes {}, chunks {}", kernel.symbol, step.label, step.flops, step.bytes, step.chunks);
+                }
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,204 @@
+//! The verbs of the command.
+
+mod inspect;
+mod run;
+mod verify;
+
+use clap::{Args, Parser, Subcommand};
+use kiln::{CompileOptions, CompileReport, Error, Model, ModelFiles, Result, TargetSpec, cached_artifact};
+use kiln_core::DType;
+use kiln_runtime::cli::GenerateArgs;
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Instant,
+};
+
+/// Compile Hugging Face models into native artifacts, and run them.
+#[derive(Parser)]
+#[command(name = "kiln", version)]
+pub struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Compile a model into an artifact.
+    Compile {
+        /// A hub id, a folder or a .gguf file.
+        model: String,
+        /// The artifact to write.
+        #[arg(short, long)]
+        output: PathBuf,
+        #[command(flatten)]
+        options: CompileArgs,
+        /// Print one JSON object.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Continue a text.
+    Generate {
+        /// A hub id, a folder, a .gguf file or a .kiln artifact.
+        model: String,
+        #[command(flatten)]
+        options: CompileArgs,
+        #[command(flatten)]
+        generate: GenerateArgs,
+    },
+    /// Run an entry of a model on tensors.
+    Run(run::RunArgs),
+    /// Show what an artifact holds.
+    Inspect(inspect::InspectArgs),
+    /// Compare compiled results with the interpreter, and with a folder of golden outputs.
+    Verify(verify::VerifyArgs),
+    /// Fetch the default model and let it write.
+    Demo {
+        /// The text to continue.
+        #[arg(long, default_value = "The secret to baking a good cake is ")]
+        prompt: String,
+        /// Most new tokens.
+        #[arg(long, default_value_t = 64)]
+        max_new_tokens: usize,
+        /// Threads that compute.
+        #[arg(long)]
+        threads: Option<usize>,
+    },
+}
+
+/// How to compile.
+#[derive(Args, Clone, Debug)]
+pub struct CompileArgs {
+    /// The machine to compile for: `cpu`, or `cpu:NAME`.
+    #[arg(long, default_value = "cpu", value_parser = TargetSpec::parse)]
+    target: TargetSpec,
+    /// The type to compute in: auto, f32, bf16 or f16.
+    #[arg(long, default_value = "auto", value_parser = parse_dtype)]
+    dtype: DType,
+    /// The longest sequence; what the model's config says by default.
+    #[arg(long)]
+    max_seq: Option<usize>,
+}
+
+fn parse_dtype(text: &str) -> std::result::Result<DType, String> {
+    match text {
+        "auto" | "f32" => Ok(DType::F32),
+        "bf16" => Ok(DType::BF16),
+        "f16" => Ok(DType::F16),
+        _ => Err("expected auto, f32, bf16 or f16".into()),
+    }
+}
+
+impl CompileArgs {
+    fn options(&self) -> CompileOptions {
+        CompileOptions {
+            target: self.target.clone(),
+            dtype: self.dtype,
+            max_seq: self.max_seq,
+            ..CompileOptions::default()
+        }
+    }
+}
+
+/// Whether MODEL is an artifact.
+fn is_artifact(model: &str) -> bool {
+    Path::new(model).extension().is_some_and(|e| e == "kiln")
+}
+
+/// The artifact of MODEL: itself, or from the compile cache; and the seconds that compiling took.
+fn artifact(model: &str, options: &CompileArgs) -> Result<(PathBuf, f64)> {
+    if is_artifact(model) {
+        return Ok((PathBuf::from(model), 0.0));
+    }
+    let files = ModelFiles::resolve(model)?;
+    artifact_of(&files, options)
+}
+
+fn artifact_of(files: &ModelFiles, options: &CompileArgs) -> Result<(PathBuf, f64)> {
+    let start = Instant::now();
+    let spinner = spinner("compiling");
+    let (path, report) = cached_artifact(files, &options.options())?;
+    spinner.finish_and_clear();
+    Ok((path, if report.is_some() { start.elapsed().as_secs_f64() } else { 0.0 }))
+}
+
+fn spinner(message: &'static str) -> indicatif::ProgressBar {
+    let bar = indicatif::ProgressBar::new_spinner().with_message(message);
+    bar.enable_steady_tick(std::time::Duration::from_millis(100));
+    bar
+}
+
+/// Runs a verb.
+pub fn run(cli: Cli) -> Result<()> {
+    match cli.verb {
+        Verb::Compile { model, output, options, json } => compile(&model, &output, &options, json),
+        Verb::Generate { model, options, generate } => {
+            let (path, compile_seconds) = artifact(&model, &options)?;
+            let start = Instant::now();
+            let model = Model::open(&path, &generate.load_options())?;
+            let load_seconds = start.elapsed().as_secs_f64();
+            kiln_runtime::cli::generate(&model, &generate, load_seconds, Some(compile_seconds))?;
+            Ok(())
+        }
+        Verb::Run(args) => run::run(&args),
+        Verb::Inspect(args) => inspect::run(&args),
+        Verb::Verify(args) => verify::run(&args),
+        Verb::Demo { prompt, max_new_tokens, threads } => demo(&prompt, max_new_tokens, threads),
+    }
+}
+
+fn compile(model: &str, output: &Path, options: &CompileArgs, json: bool) -> Result<()> {
+    if is_artifact(model) {
+        return Err(Error::Option(format!("`{model}` is compiled already: give a hub id, a folder or a .gguf file")));
+    }
+    let files = ModelFiles::resolve(model)?;
+    let spinner = spinner("compiling");
+    let report = kiln::compile(&files, output, &options.options())?;
+    spinner.finish_and_clear();
+    if json {
+        println!("{}", serde_json::json!(report));
+        return Ok(());
+    }
+    let CompileReport { trace_seconds, passes_seconds, codegen_seconds, write_seconds, kernels, memory, .. } = report;
+    eprintln!(
+        "{}: {kernels} kernels, {} KiB of code; trace {trace_seconds:.2} s, passes {passes_seconds:.2} s, \
+         code {codegen_seconds:.2} s, write {write_seconds:.2} s",
+        output.display(),
+        report.code_bytes / 1024
+    );
+    eprintln!(
+        "one sequence takes {} MiB: prepared weights {}, state {}, arena {}, inputs and outputs {}",
+        memory.resident() >> 20,
+        memory.prepared >> 20,
+        memory.state >> 20,
+        memory.arena >> 20,
+        memory.io >> 20
+    );
+    if !report.unused_tensors.is_empty() {
+        eprintln!("tensors of the checkpoint that the model does not use: {}", report.unused_tensors.join(", "));
+    }
+    Ok(())
+}
+
+fn demo(prompt: &str, max_new_tokens: usize, threads: Option<usize>) -> Result<()> {
+    let model = kiln::fetch_default_model()?;
+    let files = ModelFiles::resolve(&model)?;
+    let options = CompileArgs { target: TargetSpec::x86_64_v3(), dtype: DType::F32, max_seq: None };
+    let (path, compile_seconds) = artifact_of(&files, &options)?;
+    let args = GenerateArgs {
+        prompt: vec![prompt.to_string()],
+        max_new_tokens: Some(max_new_tokens),
+        threads,
+        ..GenerateArgs::default()
+    };
+    let model: Arc<Model> = Model::open(&path, &args.load_options())?;
+    print!("{prompt}");
+    let output = kiln_runtime::cli::generate(&model, &args, 0.0, None)?;
+    let t = output.timings;
+    println!(
+        "{:.1} tokens/s, first token after {:.0} ms, compiled in {compile_seconds:.1} s",
+        t.decode_tokens_per_second,
+        t.time_to_first_token * 1e3
+    );
+    Ok(())
+}

@@ -1,0 +1,57 @@
+//! `kiln verify`: compiled against the interpreter, and against golden outputs.
+
+use super::{CompileArgs, artifact_of};
+use clap::Args;
+use kiln::ir::interp::Tensor;
+use kiln::{Error, LoadOptions, Model, ModelFiles, Result, Session, SessionOptions, compile, verify};
+use std::path::PathBuf;
+
+#[derive(Args)]
+pub struct VerifyArgs {
+    /// A hub id, a folder or a .gguf file.
+    model: String,
+    #[command(flatten)]
+    options: CompileArgs,
+    /// A folder with `golden.safetensors`: inputs `in.*`, outputs `out.*`.
+    #[arg(long)]
+    golden: Option<PathBuf>,
+    /// Length of the random sequence that is compared with the interpreter.
+    #[arg(long, default_value_t = 7)]
+    length: usize,
+    /// Print one JSON object.
+    #[arg(long)]
+    json: bool,
+}
+
+pub fn run(args: &VerifyArgs) -> Result<()> {
+    if super::is_artifact(&args.model) {
+        return Err(Error::Option("verify needs the model itself (a hub id, a folder or a .gguf file), not an artifact".into()));
+    }
+    let files = ModelFiles::resolve(&args.model)?;
+    let traced = compile::trace(&files, &args.options.options())?;
+    let (path, _) = artifact_of(&files, &args.options)?;
+    let model = Model::open(&path, &LoadOptions::default())?;
+    let mut session = Session::new(&model, &SessionOptions::default())?;
+    // Token ids spread over the vocabulary, the same each time.
+    let ids: Vec<i64> = (0..args.length as i64).map(|i| (i * 7919 + 13) % traced.vocab_size as i64).collect();
+    let inputs = vec![("input_ids".to_string(), Tensor::from_i64(vec![1, args.length], &ids)?)];
+    let got = verify::call(&mut session, "forward", &inputs)?;
+    let want = verify::interpret(&traced.module, "forward", &files.checkpoint, &inputs, &[])?;
+    let mut comparisons = verify::compare("forward against the interpreter", &got, &want)?;
+    if let Some(folder) = &args.golden {
+        let file = folder.join("golden.safetensors");
+        let got = verify::call(&mut session, "forward", &verify::read_tensors(&file, "in.")?)?;
+        comparisons.extend(verify::compare("forward against the golden", &got, &verify::read_tensors(&file, "out.")?)?);
+    }
+    if args.json {
+        println!("{}", serde_json::json!({ "comparisons": comparisons }));
+    } else {
+        for c in &comparisons {
+            println!("{:<48} error {:.2e} (at most {:.0e})", c.name, c.relative_error, c.tolerance);
+        }
+    }
+    match comparisons.iter().find(|c| !c.holds()) {
+        Some(c) => Err(Error::Verify(format!("{}: error {:.2e} exceeds {:.0e}", c.name, c.relative_error, c.tolerance))),
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,190 @@
+//! A model's files to an artifact.
+
+use crate::{Error, Result};
+use kiln_codegen::EmitMode;
+use kiln_core::{DType, Plan, TargetSpec};
+use kiln_models::auto::{TraceOptions, Traced, trace_causal_lm};
+use kiln_models::source::ModelFiles;
+use kiln_passes::Compiled;
+use kiln_runtime::{ArtifactWriter, Manifest, MemoryReport, ModelInfo, Section};
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+use std::{path::Path, time::Instant};
+
+/// How to compile.
+#[derive(Clone, Debug)]
+pub struct CompileOptions {
+    /// The machine to compile for.
+    pub target: TargetSpec,
+    /// The type that the model computes in.
+    pub dtype: DType,
+    /// The longest sequence; `None` for what the config says.
+    pub max_seq: Option<usize>,
+    /// Rewrite with the e-graph.
+    pub rewrite: bool,
+    /// Where kernels are compiled: child processes by default.
+    pub emit: EmitMode,
+}
+
+impl Default for CompileOptions {
+    fn default() -> Self {
+        CompileOptions {
+            target: TargetSpec::x86_64_v3(),
+            dtype: DType::F32,
+            max_seq: None,
+            rewrite: true,
+            emit: EmitMode::default(),
+        }
+    }
+}
+
+/// What a compilation took and gave.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct CompileReport {
+    /// Seconds for each stage.
+    pub trace_seconds: f64,
+    /// Rewriting, fusion, schedule.
+    pub passes_seconds: f64,
+    /// Machine code.
+    pub codegen_seconds: f64,
+    /// Writing the artifact, weights included.
+    pub write_seconds: f64,
+    /// Number of kernels.
+    pub kernels: usize,
+    /// Bytes of machine code.
+    pub code_bytes: usize,
+    /// Bytes that the program takes when it runs one sequence.
+    pub memory: MemoryReport,
+    /// Tensors of the checkpoint that the model does not use.
+    pub unused_tensors: Vec<String>,
+}
+
+/// A compiled program, before it is written.
+pub struct Program {
+    /// The plan; weights have no file offsets yet.
+    pub compiled: Compiled,
+    /// The kernel image.
+    pub code: Vec<u8>,
+    /// Times so far.
+    pub report: CompileReport,
+}
+
+/// Traces the model that the files hold.
+///
+/// # Errors
+/// An unknown architecture, or a config and tensors that do not fit together.
+pub fn trace(files: &ModelFiles, options: &CompileOptions) -> Result<Traced> {
+    if options.dtype != DType::F32 {
+        return Err(Error::Option(format!(
+            "--dtype {}: this version computes in f32 (weights may be stored in f16, bf16, q8_0, q4_0 or q4_1)",
+            options.dtype
+        )));
+    }
+    let trace = TraceOptions { dtype: options.dtype, max_seq: options.max_seq };
+    Ok(trace_causal_lm(&files.config, &files.checkpoint, &trace)?)
+}
+
+/// Compiles a traced module to machine code.
+///
+/// # Errors
+/// Whatever the passes or the code generator cannot do.
+pub fn build(module: &kiln_ir::Module, options: &CompileOptions) -> Result<Program> {
+    let mut report = CompileReport::default();
+    let start = Instant::now();
+    let passes = kiln_passes::Options { rewrite: options.rewrite, ..Default::default() };
+    let mut compiled = kiln_passes::compile(module, &options.target, &passes)?;
+    report.passes_seconds = start.elapsed().as_secs_f64();
+    let start = Instant::now();
+    let specs: Vec<_> = compiled.plan.kernels.iter().map(|k| k.spec.clone()).collect();
+    let codegen = kiln_codegen::CompileOptions { mode: options.emit.clone(), jobs: 0 };
+    let kernels = kiln_codegen::compile_kernels(&specs, &options.target, &codegen)?;
+    let image = kiln_codegen::link_image(&kernels)?;
+    for ((entry, kernel), offset) in compiled.plan.kernels.iter_mut().zip(&kernels).zip(&image.entries) {
+        entry.symbol.clone_from(&kernel.symbol);
+        entry.entry = *offset;
+    }
+    report.codegen_seconds = start.elapsed().as_secs_f64();
+    report.kernels = kernels.len();
+    report.code_bytes = image.code.len();
+    report.memory = MemoryReport::of(&compiled.plan, &single_sequence(&compiled.plan))?;
+    Ok(Program { compiled, code: image.code, report })
+}
+
+/// The sizes of one sequence at a time: batches and cache rows of one.
+fn single_sequence(plan: &Plan) -> Vec<(&str, i64)> {
+    let mut sizes = vec![];
+    for s in plan.signatures.iter().flat_map(|s| s.inputs.first()) {
+        sizes.extend(s.shape.first().and_then(|d| d.as_symbol()).map(|s| (&**s, 1)));
+    }
+    for s in &plan.states {
+        sizes.extend(s.shape.first().and_then(|d| d.as_symbol()).map(|s| (&**s, 1)));
+    }
+    sizes
+}
+
+/// Compiles a model and writes the artifact; it appears only when it is whole.
+///
+/// # Errors
+/// Whatever is wrong with the model, the options or the output file.
+pub fn compile(files: &ModelFiles, out: &Path, options: &CompileOptions) -> Result<CompileReport> {
+    let start = Instant::now();
+    let traced = trace(files, options)?;
+    let trace_seconds = start.elapsed().as_secs_f64();
+    let mut program = build(&traced.module, options)?;
+    program.report.trace_seconds = trace_seconds;
+    program.report.unused_tensors = traced.unused_tensors;
+    let start = Instant::now();
+    write(files, program.compiled, &program.code, out, options)?;
+    program.report.write_seconds = start.elapsed().as_secs_f64();
+    Ok(program.report)
+}
+
+fn write(files: &ModelFiles, compiled: Compiled, code: &[u8], out: &Path, options: &CompileOptions) -> Result<()> {
+    let Compiled { mut plan, constants, module } = compiled;
+    let ir = module.to_string();
+    let mut w = ArtifactWriter::create(out)?;
+    w.manifest(&Manifest {
+        kiln: env!("CARGO_PKG_VERSION").into(),
+        compilers: vec!["cubecl 0.11.3".into(), "llvm 22".into()],
+        model: ModelInfo {
+            id: files.id.clone(),
+            revision: files.revision.clone(),
+            architecture: files.config["model_type"].as_str().unwrap_or_default().into(),
+            config_sha256: sha256(files.config.to_string().as_bytes()),
+        },
+        rules_sha256: String::new(),
+        ir_sha256: sha256(ir.as_bytes()),
+        target: options.target.clone(),
+        memory: MemoryReport::of(&plan, &single_sequence(&plan))?,
+    })?;
+    w.section(Section::Ir, ir.as_bytes())?;
+    w.section(Section::Image, code)?;
+    w.section(Section::Config, files.config.to_string().as_bytes())?;
+    if let Some(g) = &files.generation_config {
+        w.section(Section::GenerationConfig, g.to_string().as_bytes())?;
+    }
+    if let Some(t) = &files.tokenizer_json {
+        w.section(Section::Tokenizer, t)?;
+    }
+    if let Some(t) = &files.tokenizer_config {
+        w.section(Section::TokenizerConfig, t.to_string().as_bytes())?;
+    }
+    if let Some(t) = &files.chat_template {
+        w.section(Section::ChatTemplate, t.as_bytes())?;
+    }
+    for (i, spec) in plan.weights.iter_mut().enumerate() {
+        match constants.iter().find(|c| c.weight as usize == i) {
+            Some(c) => w.weight(spec, |out| out.write_all(&c.bytes))?,
+            None => {
+                let name = spec.name.clone();
+                w.weight(spec, |out| files.checkpoint.write_to(&name, out).map_err(std::io::Error::other))?;
+            }
+        }
+    }
+    w.plan(&plan)?;
+    Ok(w.finish()?)
+}
+
+pub(crate) fn sha256(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|b| format!("{b:02x}")).collect()
+}

@@ -1,0 +1,176 @@
+//! Compiled results against the interpreter, and against what transformers computed.
+
+use crate::{Error, Result};
+use kiln_core::{DType, Storage};
+use kiln_ir::{ArgKind, Module, interp};
+use kiln_models::weights::Checkpoint;
+use kiln_runtime::{Session, TensorView};
+use std::path::Path;
+
+/// One compared tensor.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct Comparison {
+    /// What was compared: `forward.logits against the interpreter`.
+    pub name: String,
+    /// `‖got − want‖ / ‖want‖`.
+    pub relative_error: f64,
+    /// The largest that is fine.
+    pub tolerance: f64,
+}
+
+impl Comparison {
+    /// Whether the error is within the tolerance; NaN is not.
+    pub fn holds(&self) -> bool {
+        self.relative_error <= self.tolerance
+    }
+}
+
+/// End-to-end tolerance in f32 (`specs/numerics.md`).
+pub const F32_TOLERANCE: f64 = 1e-4;
+
+/// `‖got − want‖ / ‖want‖`; NaN where the lengths differ.
+pub fn relative_error(got: &[f32], want: &[f32]) -> f64 {
+    if got.len() != want.len() {
+        return f64::NAN;
+    }
+    let square = |x: f32| f64::from(x) * f64::from(x);
+    let difference: f64 = got.iter().zip(want).map(|(g, w)| (f64::from(*g) - f64::from(*w)).powi(2)).sum();
+    let norm: f64 = want.iter().map(|w| square(*w)).sum();
+    if norm == 0.0 { difference.sqrt() } else { (difference / norm).sqrt() }
+}
+
+/// Tensors of a safetensors file whose names begin with `prefix`, without it.
+///
+/// # Errors
+/// When the file does not parse or holds an element type that kiln has not.
+pub fn read_tensors(path: &Path, prefix: &str) -> Result<Vec<(String, interp::Tensor)>> {
+    let bytes = std::fs::read(path).map_err(Error::io("read", path))?;
+    let error = |reason: String| Error::Tensors { path: path.into(), reason };
+    let file = safetensors::SafeTensors::deserialize(&bytes).map_err(|e| error(e.to_string()))?;
+    let mut out = vec![];
+    for (name, view) in file.iter() {
+        let Some(short) = name.strip_prefix(prefix) else { continue };
+        use safetensors::Dtype;
+        let dtype = match view.dtype() {
+            Dtype::F64 => DType::F64,
+            Dtype::F32 => DType::F32,
+            Dtype::F16 => DType::F16,
+            Dtype::BF16 => DType::BF16,
+            Dtype::I64 => DType::I64,
+            Dtype::I32 => DType::I32,
+            Dtype::I8 => DType::I8,
+            Dtype::U8 => DType::U8,
+            Dtype::BOOL => DType::Bool,
+            other => return Err(error(format!("tensor `{name}` is {other:?}: expected one of f64 f32 f16 bf16 i64 i32 i8 u8 bool"))),
+        };
+        let tensor = interp::Tensor::from_bytes(Storage::Dense(dtype), view.shape().to_vec(), view.data().to_vec())?;
+        out.push((short.to_string(), tensor));
+    }
+    out.sort_by(|a, b| a.0.cmp(&b.0));
+    Ok(out)
+}
+
+/// Calls a signature on tensors by name.
+///
+/// # Errors
+/// As [`Session::call`].
+pub fn call(session: &mut Session, signature: &str, inputs: &[(String, interp::Tensor)]) -> Result<Vec<(String, interp::Tensor)>> {
+    let mut views = vec![];
+    for (name, t) in inputs {
+        let dtype = t.dtype().ok_or_else(|| Error::Option(format!("input `{name}` is block-quantised: give it dense")))?;
+        views.push((name.as_str(), TensorView { dtype, shape: t.shape(), bytes: t.bytes() }));
+    }
+    let outputs = session.call(signature, &views)?;
+    outputs
+        .iter()
+        .map(|(name, t)| {
+            let tensor = interp::Tensor::from_bytes(Storage::Dense(t.dtype), t.shape.to_vec(), t.bytes.to_vec())?;
+            Ok((name.to_string(), tensor))
+        })
+        .collect()
+}
+
+/// What the interpreter makes of an entry's inputs, with parameters from a checkpoint. Inputs that are not given take their
+/// defaults; states begin as zeros of the sizes given.
+///
+/// # Errors
+/// As [`interp::run`].
+pub fn interpret(
+    module: &Module,
+    entry: &str,
+    checkpoint: &Checkpoint,
+    inputs: &[(String, interp::Tensor)],
+    sizes: &[(&str, i64)],
+) -> Result<Vec<(String, interp::Tensor)>> {
+    let (_, f) = module.find(entry).ok_or_else(|| Error::Option(format!("there is no entry `{entry}`")))?;
+    let mut bound: Vec<(String, i64)> = sizes.iter().map(|(n, v)| (n.to_string(), *v)).collect();
+    for arg in &f.args {
+        if let Some((_, t)) = inputs.iter().find(|(n, _)| **n == *arg.name) {
+            for (d, n) in arg.ty.shape.iter().zip(t.shape()) {
+                if let Some(s) = d.as_symbol().filter(|s| !bound.iter().any(|(b, _)| **b == ***s)) {
+                    bound.push((s.to_string(), *n as i64));
+                }
+            }
+        }
+    }
+    let lookup = |s: &str| bound.iter().find(|(n, _)| n == s).map(|(_, v)| *v);
+    let mut args = vec![];
+    for arg in &f.args {
+        let given = inputs.iter().find(|(n, _)| **n == *arg.name);
+        args.push(match (arg.kind, given) {
+            (ArgKind::Param { .. }, _) => {
+                let shape = &checkpoint.entry(&arg.name)?.shape;
+                interp::Tensor::from_bytes(arg.ty.storage, shape.clone(), checkpoint.bytes(&arg.name)?.into_owned())?
+            }
+            (_, Some((_, t))) => t.clone(),
+            _ => {
+                let shape: std::result::Result<Vec<usize>, _> =
+                    arg.ty.shape.iter().map(|d| d.eval(&lookup).map(|n| n.max(0) as usize)).collect();
+                let shape = shape.map_err(kiln_passes::PassError::from)?;
+                let n: usize = shape.iter().product();
+                let last = shape.last().copied().unwrap_or(1).max(1);
+                use kiln_core::DefaultFill::{Iota, Ones, Zeros};
+                let value = |i: usize| match arg.default {
+                    Some(Ones) => 1.0,
+                    Some(Iota) => (i % last) as f64,
+                    Some(Zeros) | None => 0.0,
+                };
+                if arg.default.is_none() && arg.kind == ArgKind::Input {
+                    return Err(Error::Option(format!("the input `{}` of `{entry}` is missing", arg.name)));
+                }
+                let dtype = arg.ty.dtype().unwrap_or(DType::F32);
+                interp::Tensor::from_f64(dtype, shape, &(0..n).map(value).collect::<Vec<_>>())?
+            }
+        });
+    }
+    let given: Vec<(&str, i64)> = bound.iter().map(|(n, v)| (n.as_str(), *v)).collect();
+    let results = interp::run(module, entry, &args, &given)?;
+    let named = f.outputs.iter().zip(results).filter(|(o, _)| o.updates.is_none());
+    Ok(named.map(|(o, t)| (o.name.to_string(), t)).collect())
+}
+
+/// Compares tensors of the same names.
+///
+/// # Errors
+/// [`Error::Verify`] when a tensor is missing or has another shape.
+pub fn compare(
+    what: &str,
+    got: &[(String, interp::Tensor)],
+    want: &[(String, interp::Tensor)],
+) -> Result<Vec<Comparison>> {
+    let mut out = vec![];
+    for (name, w) in want {
+        let Some((_, g)) = got.iter().find(|(n, _)| n == name) else {
+            return Err(Error::Verify(format!("{what}: there is no output `{name}`")));
+        };
+        if g.shape() != w.shape() {
+            return Err(Error::Verify(format!("{what}: `{name}` has shape {:?}, expected {:?}", g.shape(), w.shape())));
+        }
+        out.push(Comparison {
+            name: format!("{what}: {name}"),
+            relative_error: relative_error(&g.to_f32_vec(), &w.to_f32_vec()),
+            tolerance: F32_TOLERANCE,
+        });
+    }
+    Ok(out)
+}
