@@ -224,6 +224,33 @@ pub enum Error {
         /// The digest that it has, in hex.
         found: String,
     },
+
+    /// A config of an architecture that is not known.
+    #[error(
+        "unknown architecture {found}: config.json must name one of {supported} in `architectures` or `model_type`, or the program must \
+         register it"
+    )]
+    UnknownArchitecture {
+        /// The names in the config.
+        found: String,
+        /// The names that are known.
+        supported: String,
+    },
+
+    /// An option outside what makes sense.
+    #[error("--{option}: expected {expected}, found {found}")]
+    InvalidOption {
+        /// The option's name.
+        option: &'static str,
+        /// The allowed range.
+        expected: String,
+        /// What was given.
+        found: String,
+    },
+
+    /// The model's parameters do not fit its config, or its definition is wrong.
+    #[error("{0}")]
+    Trace(#[source] kiln_frontend::Error),
 }
 
 impl Error {
