@@ -2,6 +2,7 @@
 
 mod support;
 
+mod architectures;
 mod config;
 mod default_model;
 mod gguf;
