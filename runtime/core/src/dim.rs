@@ -7,17 +7,21 @@ use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, fmt, ops, sync::Arc};
 
 /// A size known when compiling, or an expression over symbols: a sum of integer multiples of products of atoms.
+///
+/// Serialised as its text.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
 pub struct Dim {
     /// Product of atoms (sorted, with repetition; empty for the constant term) and its coefficient, never zero; sorted.
     terms: Vec<(Vec<Atom>, i64)>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 enum Atom {
     Sym(Arc<str>),
     FloorDiv(Box<Dim>, Box<Dim>),
     Max(Box<Dim>, Box<Dim>),
+    Min(Box<Dim>, Box<Dim>),
 }
 
 /// Inclusive bounds of one symbol.
@@ -120,21 +124,55 @@ impl Dim {
         Some(Dim { terms: terms.into_iter().collect() })
     }
 
-    /// The larger of two dims.
+    /// The larger of two dims. Symbols are never negative, so `max(2*s, 3*s)` is `3*s`.
     pub fn maximum(&self, other: &Dim) -> Dim {
-        match (self.as_const(), other.as_const()) {
-            (Some(a), Some(b)) => Dim::constant(a.max(b)),
-            _ if self == other => self.clone(),
-            _ => {
-                let (a, b) = if self <= other { (self, other) } else { (other, self) };
-                Dim::atom(Atom::Max(Box::new(a.clone()), Box::new(b.clone())))
+        if self.dominates(other) {
+            return self.clone();
+        }
+        if other.dominates(self) {
+            return other.clone();
+        }
+        // `max(max(a, b), c)` where c dominates one of them keeps two operands.
+        if let Some((a, b)) = self.as_max() {
+            for (this, rest) in [(a, b), (b, a)] {
+                if this.dominates(other) {
+                    return self.clone();
+                }
+                if other.dominates(this) {
+                    return rest.maximum(other);
+                }
             }
         }
+        let (a, b) = if self <= other { (self, other) } else { (other, self) };
+        Dim::atom(Atom::Max(Box::new(a.clone()), Box::new(b.clone())))
     }
 
     /// The smaller of two dims.
     pub fn minimum(&self, other: &Dim) -> Dim {
-        self.clone() + other.clone() - self.maximum(other)
+        if self.dominates(other) {
+            return other.clone();
+        }
+        if other.dominates(self) {
+            return self.clone();
+        }
+        let (a, b) = if self <= other { (self, other) } else { (other, self) };
+        Dim::atom(Atom::Min(Box::new(a.clone()), Box::new(b.clone())))
+    }
+
+    /// Whether `self >= other` for every binding of symbols to values that are not negative, as far as coefficients tell.
+    fn dominates(&self, other: &Dim) -> bool {
+        let difference = self.clone() - other.clone();
+        difference.terms.iter().all(|(atoms, c)| *c >= 0 && atoms.iter().all(|a| matches!(a, Atom::Sym(_))))
+    }
+
+    fn as_max(&self) -> Option<(&Dim, &Dim)> {
+        match self.terms.as_slice() {
+            [(atoms, 1)] => match atoms.as_slice() {
+                [Atom::Max(a, b)] => Some((a, b)),
+                _ => None,
+            },
+            _ => None,
+        }
     }
 
     /// The value under a binding of symbols.
@@ -150,6 +188,7 @@ impl Dim {
                 let v = match a {
                     Atom::Sym(s) => lookup(s).ok_or_else(|| DimError::Unbound(s.clone()))?,
                     Atom::Max(a, b) => a.eval(lookup)?.max(b.eval(lookup)?),
+                    Atom::Min(a, b) => a.eval(lookup)?.min(b.eval(lookup)?),
                     Atom::FloorDiv(a, b) => {
                         let (a, b) = (a.eval(lookup)?, b.eval(lookup)?);
                         if b == 0 {
@@ -184,6 +223,7 @@ impl Dim {
                     * match a {
                         Atom::Sym(s) => lookup(s).unwrap_or_else(|| Dim::symbol(s)),
                         Atom::Max(a, b) => a.substitute(lookup).maximum(&b.substitute(lookup)),
+                        Atom::Min(a, b) => a.substitute(lookup).minimum(&b.substitute(lookup)),
                         Atom::FloorDiv(a, b) => a.substitute(lookup).floor_div(&b.substitute(lookup)),
                     };
             }
@@ -197,7 +237,7 @@ impl Dim {
         for atom in self.terms.iter().flat_map(|(atoms, _)| atoms) {
             match atom {
                 Atom::Sym(s) => f(s),
-                Atom::Max(a, b) | Atom::FloorDiv(a, b) => {
+                Atom::Max(a, b) | Atom::Min(a, b) | Atom::FloorDiv(a, b) => {
                     a.for_each_symbol(f);
                     b.for_each_symbol(f);
                 }
@@ -291,6 +331,7 @@ impl fmt::Display for Dim {
                 match a {
                     Atom::Sym(s) => f.write_str(s)?,
                     Atom::Max(a, b) => write!(f, "max({a}, {b})")?,
+                    Atom::Min(a, b) => write!(f, "min({a}, {b})")?,
                     Atom::FloorDiv(a, b) => write!(f, "floordiv({a}, {b})")?,
                 }
             }
@@ -302,16 +343,33 @@ impl fmt::Display for Dim {
 impl std::str::FromStr for Dim {
     type Err = String;
     fn from_str(s: &str) -> Result<Dim, String> {
-        let mut p = Parser { rest: s };
+        let mut p = Parser { rest: s, depth: 0 };
         let d = p.sum()?;
         p.skip();
         if p.rest.is_empty() { Ok(d) } else { Err(format!("unexpected `{}` in the size `{s}`", p.rest)) }
     }
 }
 
+impl From<Dim> for String {
+    fn from(d: Dim) -> String {
+        d.to_string()
+    }
+}
+
+impl TryFrom<String> for Dim {
+    type Error = String;
+    fn try_from(s: String) -> Result<Dim, String> {
+        s.parse()
+    }
+}
+
 struct Parser<'a> {
     rest: &'a str,
+    depth: usize,
 }
+
+/// Deepest nesting of functions in a size: far beyond what the compiler writes, and no danger to the stack.
+const MAX_DEPTH: usize = 64;
 
 impl Parser<'_> {
     fn skip(&mut self) {
@@ -361,8 +419,12 @@ impl Parser<'_> {
         if word.starts_with(|c: char| c.is_ascii_digit()) {
             return word.parse().map(Dim::constant).map_err(|e| format!("`{word}`: {e}"));
         }
-        if !matches!(word, "max" | "floordiv") || !self.eat('(') {
+        if !matches!(word, "max" | "min" | "floordiv") || !self.eat('(') {
             return Ok(Dim::symbol(word));
+        }
+        self.depth += 1;
+        if self.depth > MAX_DEPTH {
+            return Err(format!("a size nests {word}(…) more than {MAX_DEPTH} deep"));
         }
         let a = self.sum()?;
         if !self.eat(',') {
@@ -372,7 +434,12 @@ impl Parser<'_> {
         if !self.eat(')') {
             return Err(format!("expected `)` after {word}(…, found `{}`", self.rest));
         }
-        Ok(if word == "max" { a.maximum(&b) } else { a.floor_div(&b) })
+        self.depth -= 1;
+        Ok(match word {
+            "max" => a.maximum(&b),
+            "min" => a.minimum(&b),
+            _ => a.floor_div(&b),
+        })
     }
 }
 
@@ -414,5 +481,17 @@ mod tests {
         assert_eq!(dim("t").eval(&env), Err(DimError::Unbound("t".into())));
         assert!(matches!(dim("b*4611686018427387904").eval(&env), Err(DimError::Overflow(_))));
         assert_eq!(dim("b").minimum(&dim("s")).eval(&env), Ok(-7));
+        assert!("max(".repeat(100_000).parse::<Dim>().is_err());
+    }
+
+    #[test]
+    fn maxima_that_coefficients_decide_are_decided() {
+        assert_eq!(dim("max(8*b*s, 12*b*s)"), dim("12*b*s"));
+        assert_eq!(dim("min(s, s + 3)"), dim("s"));
+        let mut size = Dim::constant(0);
+        for i in [3, 9, 5, 1, 7] {
+            size = size.maximum(&(dim("s") * i.into())).maximum(&(dim("b") * i.into()));
+        }
+        assert_eq!(size, dim("max(9*b, 9*s)"));
     }
 }
