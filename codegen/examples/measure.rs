@@ -202,6 +202,18 @@ fn unary(op: UnaryOp, n: i64) -> Measure {
     }
 }
 
+unsafe extern "C" {
+    fn clock_gettime(clock: i32, time: *mut [i64; 2]) -> i32;
+}
+
+/// CPU time of this thread: other work on the machine does not count.
+fn thread_seconds() -> f64 {
+    let mut time = [0i64; 2];
+    // SAFETY: CLOCK_THREAD_CPUTIME_ID (3 on Linux) into a timespec of two 64-bit words.
+    unsafe { clock_gettime(3, &mut time) };
+    time[0] as f64 + time[1] as f64 * 1e-9
+}
+
 fn main() {
     if maybe_run_worker() {
         return;
@@ -263,10 +275,10 @@ fn main() {
         let began = Instant::now();
         let mut runs = 0;
         while runs < 5 || (began.elapsed().as_secs_f64() < 0.25 && runs < 1000) {
-            let t = Instant::now();
+            let t = thread_seconds();
             // SAFETY: the buffers are as large as the spec's accesses reach.
             unsafe { f(table.as_mut_ptr(), 1, 1, 1, 0, 0, 0, std::ptr::null_mut(), meta.as_mut_ptr()) };
-            best = best.min(t.elapsed().as_secs_f64());
+            best = best.min(thread_seconds() - t);
             runs += 1;
         }
         let per = |x: f64, unit: &str| if x > 0.0 { format!(" {x:8.2} {unit}") } else { String::new() };

@@ -32,8 +32,9 @@ const FUNCTION_INDEX: u32 = u32::MAX;
 /// What marks the line that stops cubecl.
 const STOP_MARK: &str = "kiln.stop";
 
-/// Where the kernel that is being lowered is dumped; also the lock that keeps lowerings apart.
+/// Where kernels are dumped; also the lock that keeps lowerings apart.
 static DUMP_FOLDER: Mutex<Option<PathBuf>> = Mutex::new(None);
+/// The same, for the stop mark's lowering, which runs while the other is held.
 static DUMP_TARGET: Mutex<Option<PathBuf>> = Mutex::new(None);
 
 /// Ends cubecl's compilation after it wrote its LLVM IR.

@@ -8,7 +8,8 @@ use crate::{CodegenError, CompiledKernel, CpuTarget, emit, symbol};
 use kiln_core::{KernelSpec, TargetSpec};
 use serde::{Deserialize, Serialize};
 use std::{
-    io::{self, BufReader, Read, Write},
+    fs::File,
+    io::{self, BufReader, Read, Seek, Write},
     path::Path,
     process::{Child, ChildStdout, Command, Stdio},
     sync::atomic::{AtomicUsize, Ordering},
@@ -64,6 +65,8 @@ fn serve() -> io::Result<()> {
 struct Running {
     child: Child,
     out: BufReader<ChildStdout>,
+    /// What it writes to stderr; a file, which never fills up as a pipe does.
+    log: File,
 }
 
 impl Drop for Running {
@@ -74,15 +77,17 @@ impl Drop for Running {
 }
 
 fn start(exe: &Path) -> Result<Running, CodegenError> {
+    let log = tempfile::tempfile().map_err(|e| CodegenError::Worker(format!("a scratch file: {e}")))?;
+    let stderr = log.try_clone().map_err(|e| CodegenError::Worker(format!("a scratch file: {e}")))?;
     let mut child = Command::new(exe)
         .env(WORKER_ENV, "1")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
+        .stderr(stderr)
         .spawn()
         .map_err(|e| CodegenError::Worker(format!("cannot start {}: {e}", exe.display())))?;
     let out = BufReader::new(child.stdout.take().expect("stdout is piped"));
-    Ok(Running { child, out })
+    Ok(Running { child, out, log })
 }
 
 fn read_frame(out: &mut impl Read) -> io::Result<(u8, Vec<u8>)> {
@@ -169,9 +174,7 @@ fn one(
             let _ = running.child.kill();
             let status = running.child.wait().map_or_else(|e| e.to_string(), |s| s.to_string());
             let mut stderr = String::new();
-            if let Some(mut pipe) = running.child.stderr.take() {
-                let _ = pipe.read_to_string(&mut stderr);
-            }
+            let _ = running.log.rewind().and_then(|()| running.log.read_to_string(&mut stderr));
             let error = format!("the compile worker died ({status}, {e}): {}", stderr.trim());
             Err(CodegenError::Kernel { symbol, template: spec.template().into(), error })
         }

@@ -8,7 +8,7 @@ use cubecl_core::ir::{
     AddressSpace, Builtin, ConstantValue, ElemType, FloatKind, IntKind, OpInserter, Scope, UIntKind,
     attributes::IndexAttr,
     dialect::{
-        bitwise::{BitwiseAndOp, BitwiseOrOp, BitwiseXorOp, ShiftLeftOp, ShiftRightOp},
+        bitwise::{BitwiseAndOp, BitwiseOrOp, ShiftLeftOp, ShiftRightOp},
         branch::{IfOp, RangeLoopOp},
         cmp::*,
         general::{BoolAndOp, BoolNotOp, BoolOrOp, CastOp, ReadBuiltinOp, ReadScalarOp, ReinterpretCastOp, SelectOp},
@@ -397,11 +397,6 @@ impl<'s> Builder<'s> {
         unary!(self, TruncOp, a)
     }
 
-    /// Nearest integer, ties to even.
-    pub fn round(&self, a: Val) -> Val {
-        unary!(self, RoundOp, a)
-    }
-
     // ---- bits and bools
 
     /// Bitwise, or logical for bools.
@@ -414,12 +409,6 @@ impl<'s> Builder<'s> {
     pub fn or(&self, a: Val, b: Val) -> Val {
         let (a, b) = self.meet(a, b);
         if a.ty == Ty::Bool { binary!(self, BoolOrOp, a, b) } else { binary!(self, BitwiseOrOp, a, b) }
-    }
-
-    /// Bitwise exclusive or.
-    pub fn xor(&self, a: Val, b: Val) -> Val {
-        let (a, b) = self.meet(a, b);
-        binary!(self, BitwiseXorOp, a, b)
     }
 
     /// Logical not.

@@ -138,7 +138,7 @@ pub fn lower(b: &Builder<'_>, spec: &MatMulSpec, env: &Env) -> Result<(), Codege
     let mut outcome = Ok(());
     if spec.skinny {
         let (begin, end) = env.piece(b, Ix::C(panels), 1);
-        b.range(begin, end, 1, |b, panel| outcome = kernel.rows(b, panel, Ix::C(0), m));
+        b.range(begin, end, 1, |b, panel| outcome = kernel.few_rows(b, panel, m));
         return outcome;
     }
     let tile = tile as i64;
@@ -167,6 +167,24 @@ impl Kernel<'_> {
             let mut outcome = Ok(());
             let here = b.icompare(CompareOp::Eq, rest, Ix::C(rows as i64));
             b.when(here, |b| outcome = self.tile(b, panel, full, rows));
+            outcome?;
+        }
+        Ok(())
+    }
+
+    /// All of at most [`MatMulSpec::SKINNY_ROWS`] rows of a panel, in tiles of about the same height.
+    fn few_rows(&self, b: &Builder<'_>, panel: Ix, m: Ix) -> Result<(), CodegenError> {
+        for rows in 1..=MatMulSpec::SKINNY_ROWS as usize {
+            let tiles = rows.div_ceil(self.tile);
+            let mut outcome = Ok(());
+            b.when(b.icompare(CompareOp::Eq, m, Ix::C(rows as i64)), |b| {
+                let mut first = 0;
+                outcome = (0..tiles).try_for_each(|n| {
+                    let height = (rows - first).div_ceil(tiles - n);
+                    first += height;
+                    self.tile(b, panel, Ix::C((first - height) as i64), height)
+                });
+            });
             outcome?;
         }
         Ok(())

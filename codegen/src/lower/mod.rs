@@ -96,7 +96,7 @@ fn device_properties() -> DeviceProperties {
 /// [`CodegenError::Spec`] for a spec that contradicts itself, [`CodegenError::Unsupported`] for one that no template serves.
 pub fn define(spec: &KernelSpec, name: &str, target: &dyn Target) -> Result<KernelDefinition, CodegenError> {
     let settings = KernelSettings::new(*CubeDim::new_1d(target.threads()), ExecutionMode::Unchecked, AddressType::U64)
-        .kernel_name(name.to_string());
+        .kernel_name(name);
     let mut kernel = KernelBuilder::new(settings);
     kernel.device_properties(&device_properties());
 

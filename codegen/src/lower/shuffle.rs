@@ -1,5 +1,8 @@
 //! Transposing eight vectors of eight lanes: cubecl has no shuffles, so these are operations of our own over LLVM's.
 
+// `cube_op` makes accessors that nothing here calls.
+#![allow(dead_code)]
+
 use super::builder::{Builder, Ty, Val};
 use cubecl_core::ir::{cube_op, prelude::*};
 use cubecl_llvm::shared::to_llvm::ToLLVMDialect;
@@ -7,7 +10,6 @@ use pliron_llvm::ops as llvm;
 
 macro_rules! shuffle_op {
     ($name:literal, $op:ident, $mask:expr) => {
-        #[allow(dead_code)]
         /// A fixed shuffle of two vectors of eight 32-bit lanes.
         #[cube_op(name = $name)]
         #[result_ty(same_as = lhs)]

@@ -1,7 +1,7 @@
 //! The way through cubecl's dump works with exactly this version, and its objects stand alone.
 
 use crate::support::*;
-use kiln_codegen::compile_kernels;
+use kiln_codegen::{CompileOptions, EmitMode, compile_kernels, link_image};
 use kiln_core::*;
 use object::{Object, ObjectSymbol};
 
@@ -33,4 +33,28 @@ fn a_malformed_spec_is_named() {
     s.reads[0].strides.push(Size::Const(1));
     let error = compile_kernels(&[simple(), spec], &target(), &options()).unwrap_err().to_string();
     assert!(error.contains("kiln_map_1") && error.contains("2 strides"), "{error}");
+}
+
+#[test]
+fn the_same_spec_gives_the_same_bytes_in_process() {
+    let worker = compile_kernels(&[simple()], &target(), &options()).unwrap();
+    let own = CompileOptions { mode: EmitMode::InProcess, jobs: 0 };
+    assert_eq!(compile_kernels(&[simple()], &target(), &own).unwrap(), worker);
+}
+
+#[test]
+fn a_worker_that_dies_gives_an_error_that_names_the_kernel() {
+    let dying = CompileOptions { mode: EmitMode::Worker("/bin/false".into()), jobs: 1 };
+    let error = compile_kernels(&[simple()], &target(), &dying).unwrap_err().to_string();
+    assert!(error.contains("kiln_map_0") && error.contains("worker died"), "{error}");
+}
+
+#[test]
+fn an_image_refuses_broken_objects() {
+    let mut kernels = compile_kernels(&[simple()], &target(), &options()).unwrap();
+    kernels[0].symbol = "another".into();
+    let error = link_image(&kernels).unwrap_err().to_string();
+    assert!(error.contains("another") && error.contains("lacks its function"), "{error}");
+    kernels[0].object.truncate(40);
+    assert!(link_image(&kernels).unwrap_err().to_string().contains("not an object file"));
 }
