@@ -5,7 +5,8 @@
 //! ```
 //!
 //! - `bufs` points to one pointer per operand: what the kernel reads, then what it writes. A pointer needs the alignment of one
-//!   element and no more. A written operand must not overlap any other operand.
+//!   element and no more. A written operand must not overlap any other operand, except that a map, a row
+//!   program or an epilogue may write to the very elements that it reads, through the same access, where nothing reads them later.
 //! - `chunk` is the number of the piece of work; the three `1`s are cubecl's cube count, the `0`s its other unit positions.
 //! - `sync` is never touched and may be null.
 //! - `meta` is `[chunks, args[0], args[1], …]`, each an i64, followed by one word per operand that no kernel reads. All threads of a

@@ -17,11 +17,17 @@ const ROW_BLOCK_BYTES: i64 = 192 * 1024;
 /// Most rows in a block.
 const ROW_BLOCK_ROWS: i64 = 96;
 
-/// The panel width that suits a product of `n` columns (all parts together) on that target.
+/// The panel width that suits a product of `n` columns (all parts together) on that target: three vectors where that wastes
+/// little, since more accumulators hide more latency when there is one row; a vector or two per part otherwise.
 pub fn preferred_panel(n: i64, parts: i64, target: &TargetSpec) -> i64 {
     let lanes = target.vector_lanes.max(1) as i64;
-    let columns = n / parts;
-    if parts == 2 || columns > lanes { 2 * lanes } else { lanes }
+    let (columns, wide) = (n / parts.max(1), 3 * lanes);
+    match parts {
+        2 => 2 * lanes,
+        _ if columns <= lanes => lanes,
+        _ if columns % wide == 0 || columns >= 16 * wide => wide,
+        _ => 2 * lanes,
+    }
 }
 
 /// Rows of a register tile over `vectors` vectors of columns.
