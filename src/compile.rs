@@ -6,10 +6,15 @@ use kiln_core::{DType, Plan, TargetSpec};
 use kiln_models::auto::{TraceOptions, Traced, trace_causal_lm};
 use kiln_models::source::ModelFiles;
 use kiln_passes::Compiled;
-use kiln_runtime::{ArtifactWriter, Manifest, MemoryReport, ModelInfo, Section};
+use kiln_runtime::{ArtifactWriter, LoadOptions, Manifest, MemoryReport, Model, ModelInfo, Section};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
-use std::{path::Path, time::Instant};
+use std::{
+    io::{Seek, Write},
+    path::Path,
+    sync::Arc,
+    time::Instant,
+};
 
 /// How to compile.
 #[derive(Clone, Debug)]
@@ -140,18 +145,47 @@ pub fn compile(files: &ModelFiles, out: &Path, options: &CompileOptions) -> Resu
 }
 
 fn write(files: &ModelFiles, compiled: Compiled, code: &[u8], out: &Path, options: &CompileOptions) -> Result<()> {
+    let mut w = ArtifactWriter::create(out)?;
+    let model = ModelInfo {
+        id: files.id.clone(),
+        revision: files.revision.clone(),
+        architecture: files.config["model_type"].as_str().unwrap_or_default().into(),
+        config_sha256: sha256(files.config.to_string().as_bytes()),
+    };
+    let config = files.config.to_string();
+    let texts = [
+        (Section::Config, Some(config.into_bytes())),
+        (Section::GenerationConfig, files.generation_config.as_ref().map(|g| g.to_string().into_bytes())),
+        (Section::Tokenizer, files.tokenizer_json.clone()),
+        (Section::TokenizerConfig, files.tokenizer_config.as_ref().map(|t| t.to_string().into_bytes())),
+        (Section::ChatTemplate, files.chat_template.clone().map(String::into_bytes)),
+    ];
+    for (section, bytes) in texts {
+        if let Some(bytes) = bytes {
+            w.section(section, &bytes)?;
+        }
+    }
+    write_program(&mut w, compiled, code, model, options, |name, out| {
+        files.checkpoint.write_to(name, out).map_err(std::io::Error::other)
+    })?;
+    Ok(w.finish()?)
+}
+
+/// The sections that every artifact has; `weight` writes the bytes of a parameter.
+fn write_program<W: Write + Seek>(
+    w: &mut ArtifactWriter<W>,
+    compiled: Compiled,
+    code: &[u8],
+    model: ModelInfo,
+    options: &CompileOptions,
+    weight: impl Fn(&str, &mut dyn Write) -> std::io::Result<()>,
+) -> Result<()> {
     let Compiled { mut plan, constants, module } = compiled;
     let ir = module.to_string();
-    let mut w = ArtifactWriter::create(out)?;
     w.manifest(&Manifest {
         kiln: env!("CARGO_PKG_VERSION").into(),
         compilers: vec!["cubecl 0.11.3".into(), "llvm 22".into()],
-        model: ModelInfo {
-            id: files.id.clone(),
-            revision: files.revision.clone(),
-            architecture: files.config["model_type"].as_str().unwrap_or_default().into(),
-            config_sha256: sha256(files.config.to_string().as_bytes()),
-        },
+        model,
         rules_sha256: String::new(),
         ir_sha256: sha256(ir.as_bytes()),
         target: options.target.clone(),
@@ -159,30 +193,34 @@ fn write(files: &ModelFiles, compiled: Compiled, code: &[u8], out: &Path, option
     })?;
     w.section(Section::Ir, ir.as_bytes())?;
     w.section(Section::Image, code)?;
-    w.section(Section::Config, files.config.to_string().as_bytes())?;
-    if let Some(g) = &files.generation_config {
-        w.section(Section::GenerationConfig, g.to_string().as_bytes())?;
-    }
-    if let Some(t) = &files.tokenizer_json {
-        w.section(Section::Tokenizer, t)?;
-    }
-    if let Some(t) = &files.tokenizer_config {
-        w.section(Section::TokenizerConfig, t.to_string().as_bytes())?;
-    }
-    if let Some(t) = &files.chat_template {
-        w.section(Section::ChatTemplate, t.as_bytes())?;
-    }
     for (i, spec) in plan.weights.iter_mut().enumerate() {
         match constants.iter().find(|c| c.weight as usize == i) {
             Some(c) => w.weight(spec, |out| out.write_all(&c.bytes))?,
             None => {
                 let name = spec.name.clone();
-                w.weight(spec, |out| files.checkpoint.write_to(&name, out).map_err(std::io::Error::other))?;
+                w.weight(spec, |out| weight(&name, out))?;
             }
         }
     }
-    w.plan(&plan)?;
-    Ok(w.finish()?)
+    Ok(w.plan(&plan)?)
+}
+
+impl Program {
+    /// Loads the program without writing a file: the same road, with the artifact in memory. `weight` gives the bytes of a
+    /// parameter.
+    ///
+    /// # Errors
+    /// When `weight` fails or gives another number of bytes than the parameter has, or loading does.
+    pub fn load(
+        self,
+        options: &CompileOptions,
+        load: &LoadOptions,
+        weight: impl Fn(&str, &mut dyn Write) -> std::io::Result<()>,
+    ) -> Result<Arc<Model>> {
+        let mut w = ArtifactWriter::in_memory()?;
+        write_program(&mut w, self.compiled, &self.code, ModelInfo::default(), options, weight)?;
+        Ok(Model::from_bytes(w.finish()?, load)?)
+    }
 }
 
 pub(crate) fn sha256(bytes: &[u8]) -> String {
