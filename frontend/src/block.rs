@@ -19,6 +19,10 @@ impl Values for Tensor {
     }
 }
 
+impl Values for () {
+    fn map(self, _: &mut dyn FnMut(Tensor) -> Tensor) -> Self {}
+}
+
 impl<T: Values> Values for Option<T> {
     fn map(self, f: &mut dyn FnMut(Tensor) -> Tensor) -> Self {
         self.map(|v| v.map(f))
@@ -40,13 +44,13 @@ impl<T: Values, const N: usize> Values for [T; N] {
 macro_rules! tuples {
     ($(($($t:ident $i:tt),*))*) => {$(
         impl<$($t: Values),*> Values for ($($t,)*) {
-            fn map(self, _f: &mut dyn FnMut(Tensor) -> Tensor) -> Self {
-                ($(self.$i.map(_f),)*)
+            fn map(self, f: &mut dyn FnMut(Tensor) -> Tensor) -> Self {
+                ($(self.$i.map(f),)*)
             }
         }
     )*};
 }
-tuples! { () (A 0) (A 0, B 1) (A 0, B 1, C 2) (A 0, B 1, C 2, D 3) }
+tuples! { (A 0) (A 0, B 1) (A 0, B 1, C 2) (A 0, B 1, C 2, D 3) }
 
 /// What makes two blocks the same function: everything but names and source lines.
 #[derive(PartialEq, Eq, Hash)]

@@ -203,7 +203,8 @@ pub fn trace_with(c: &LlamaConfig, v: &Variations, source: &dyn ParamSource, opt
     })
     .map_err(Error::Trace)?;
     // Old checkpoints hold the inverse frequencies, and tied models may hold the embedding twice; transformers ignores both too.
-    unused_tensors.retain(|n| !n.ends_with("rotary_emb.inv_freq") && !(c.tie_word_embeddings && n == "lm_head.weight"));
+    let ignored = |n: &str| n.ends_with("rotary_emb.inv_freq") || (c.tie_word_embeddings && n == "lm_head.weight");
+    unused_tensors.retain(|n| !ignored(n));
     Ok(Traced { module, unused_tensors, max_seq, vocab_size: c.vocab_size })
 }
 
