@@ -55,7 +55,7 @@ fn misuse_of_the_dsl_is_an_error() {
     let nested = error_of(|cx| cx.entry("a", |cx| cx.entry("b", |_| ())));
     assert!(nested.contains("entry `b` stands inside of another one"), "{nested}");
 
-    let bounds = error_of(|cx| drop(cx.symbol("s", 5..=2)));
+    let bounds = error_of(|cx| drop(cx.symbol("s", std::ops::RangeInclusive::new(5, 2))));
     assert!(bounds.contains("bounds 5..=2 hold no size"), "{bounds}");
 
     let unloaded = error_of(|cx| {
