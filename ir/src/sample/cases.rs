@@ -3,7 +3,7 @@
 use super::Random;
 use crate::{
     Arg, ArgKind, AttentionAttrs, BlockFormat, DType, DotDims, FuncId, Function, Literal, Module, Op, Real, Storage,
-    TensorType,
+    TensorType, text,
 };
 use kiln_core::{BinaryOp, CompareOp, Dim, DimBounds, ReduceOp, UnaryOp};
 
@@ -33,8 +33,7 @@ pub fn op_cases(seed: u64) -> Vec<Module> {
 
 /// The dims of a text such as `b, s + 1, 3`.
 fn dims(text: &str) -> Vec<Dim> {
-    let items = text.split(',').map(str::trim).filter(|t| !t.is_empty());
-    items.map(|t| t.parse().expect("a size")).collect()
+    text::split(text).map(|t| t.parse().expect("a size")).collect()
 }
 
 fn ty(storage: impl Into<Storage>, shape: &str) -> TensorType {

@@ -2,7 +2,7 @@
 //!
 //! [`op_cases`] gives single-op modules for every op, [`random_sizes`] values for their size symbols, and [`random_args`]
 //! arguments for any entry, suited to what consumes them: indices near their range, slots that exist, positive numbers
-//! for a logarithm, blocks with sensible scales. [`examples`] reads the examples that the documents under `specs/` carry.
+//! for a logarithm, blocks with sensible scales. `examples` reads the examples that the documents under `specs/` carry.
 
 mod cases;
 mod examples;

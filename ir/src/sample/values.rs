@@ -14,7 +14,7 @@ enum Role {
     NearOne,
     /// Numbers with many equal ones among them.
     Coarse,
-    /// Numbers that leave an integer type's range.
+    /// Numbers that leave an integer type's range, and NaN.
     Wide,
     /// Indices into an axis, some of them outside.
     Indices(Dim),
@@ -39,20 +39,24 @@ pub fn random_args(module: &Module, entry: &str, sizes: &[(&str, i64)], seed: u6
         v.map_err(|e| e.to_string()).and_then(|v| usize::try_from(v).map_err(|_| format!("{d} is {v}"))).map_err(error)
     };
     let mut random = Random::new(seed);
-    // Extreme integers belong into single ops, not into models.
+    // Extreme numbers belong into single ops, not into models.
     let extremes = f.nodes().filter(|(_, n)| !matches!(n.op, Op::Arg(_))).count() == 1;
     let mut out = Vec::with_capacity(f.args.len());
     for (i, arg) in f.args.iter().enumerate() {
         let shape: Result<Vec<usize>, IrError> = arg.ty.shape.iter().map(size).collect();
         let shape = shape?;
         let count = shape.iter().product();
-        let role = match role(module, id, i as u32) {
+        let weights = matches!(arg.kind, ArgKind::Param { .. });
+        let role = match role(module, id, i as u32).filter(|r| extremes || !matches!(r, Role::Wide)) {
             Some(role) => role,
-            None if matches!(arg.kind, ArgKind::Param { .. }) => Role::Weights,
+            None if weights => Role::Weights,
             None => Role::Plain,
         };
         out.push(match arg.ty.storage {
-            Storage::Block(b) => blocks(b, shape, count, &mut random)?,
+            Storage::Block(b) => {
+                let size = if weights { 1.0 / depth(&shape).sqrt() } else { 1.0 };
+                blocks(b, shape, count, size, &mut random)?
+            }
             Storage::Dense(d) if d.is_float() => {
                 let values = floats(&role, &shape, count, &mut random);
                 Tensor::from_f64(d, shape, &values)?
@@ -113,8 +117,13 @@ fn role(module: &Module, id: FuncId, arg: u32) -> Option<Role> {
     })
 }
 
+/// Length of a row.
+fn depth(shape: &[usize]) -> f64 {
+    shape.last().copied().unwrap_or(1).max(1) as f64
+}
+
 fn floats(role: &Role, shape: &[usize], count: usize, random: &mut Random) -> Vec<f64> {
-    let depth = shape.last().copied().unwrap_or(1).max(1) as f64;
+    let depth = depth(shape);
     let mut next = |i: usize| match role {
         Role::Positive => random.uniform(0.05, 4.0),
         Role::NearOne => random.uniform(0.8, 1.2),
@@ -155,13 +164,14 @@ fn integer(d: DType, extremes: bool, random: &mut Random) -> i64 {
     }
 }
 
-fn blocks(b: BlockFormat, shape: Vec<usize>, count: usize, random: &mut Random) -> Result<Tensor, IrError> {
+/// Blocks whose values are of about that size.
+fn blocks(b: BlockFormat, shape: Vec<usize>, count: usize, size: f64, random: &mut Random) -> Result<Tensor, IrError> {
     let mut bytes = vec![];
     for _ in 0..count / b.block_len() {
         let first = bytes.len();
         bytes.extend((0..b.block_bytes()).map(|_| random.bits() as u8));
-        // Values of about the size of one: the codes reach 127, or 15.
-        let scale = random.uniform(0.5, 2.0) / if b == BlockFormat::Q8_0 { 127.0 } else { 8.0 };
+        // The codes reach 127, or 15.
+        let scale = size * random.uniform(0.5, 2.0) / if b == BlockFormat::Q8_0 { 127.0 } else { 8.0 };
         bytes[first..first + 2].copy_from_slice(&half::f16::from_f64(scale).to_le_bytes());
         if b == BlockFormat::Q4_1 {
             bytes[first + 2..first + 4].copy_from_slice(&half::f16::from_f64(-8.0 * scale).to_le_bytes());

@@ -24,7 +24,7 @@ fn integers<const D: usize>(t: &Tensor) -> Burn<D, Int> {
 
 fn kiln<const D: usize>(t: Burn<D>) -> Tensor {
     let data = t.into_data();
-    Tensor::from_f32(data.shape.to_vec(), &data.to_vec::<f32>().expect("f32")).expect("fits")
+    Tensor::from_f32(data.shape().to_vec(), &data.try_to_vec::<f32>().expect("f32")).expect("fits")
 }
 
 #[track_caller]

@@ -6,14 +6,21 @@ use kiln_ir::{
     sample::{op_cases, random_args, random_sizes},
     text, verify,
 };
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
-/// The results of `@f` on random arguments.
-pub fn run(module: &Module, seed: u64) -> Vec<Tensor> {
+pub type Arguments = (Vec<Tensor>, Vec<(Arc<str>, i64)>);
+
+/// Random arguments of `@f`, and the sizes they have.
+pub fn arguments(module: &Module, seed: u64) -> Arguments {
     let sizes = random_sizes(module, seed);
+    let borrowed: Vec<(&str, i64)> = sizes.iter().map(|(s, v)| (&**s, *v)).collect();
+    (random_args(module, "f", &borrowed, seed).expect("values"), sizes)
+}
+
+/// The results of `@f`.
+pub fn run(module: &Module, args: &[Tensor], sizes: &[(Arc<str>, i64)]) -> Vec<Tensor> {
     let sizes: Vec<(&str, i64)> = sizes.iter().map(|(s, v)| (&**s, *v)).collect();
-    let args = random_args(module, "f", &sizes, seed).expect("values");
-    interp::run(module, "f", &args, &sizes).unwrap_or_else(|e| panic!("{e}\n{module}"))
+    interp::run(module, "f", args, &sizes).unwrap_or_else(|e| panic!("{e}\n{module}"))
 }
 
 #[test]
@@ -24,7 +31,8 @@ fn every_case_verifies_and_has_a_value_of_its_type() {
         assert_eq!(text::parse(&text::print(module)).as_ref(), Ok(module), "{module}");
         let (_, f) = module.find("f").expect("an entry");
         let want = f.tensor(f.outputs[0].value);
-        let y = &run(module, i as u64)[0];
+        let (args, sizes) = arguments(module, i as u64);
+        let y = &run(module, &args, &sizes)[0];
         assert_eq!((y.storage(), y.shape().len()), (want.storage, want.rank()), "{module}");
     }
 }
@@ -34,7 +42,7 @@ fn cases_and_values_are_those_of_their_seed() {
     assert_eq!(op_cases(7), op_cases(7));
     assert_ne!(op_cases(7), op_cases(8));
     let module = op_cases(7).swap_remove(40);
-    assert_eq!(run(&module, 3), run(&module, 3));
+    assert_eq!(arguments(&module, 3), arguments(&module, 3));
 }
 
 #[test]

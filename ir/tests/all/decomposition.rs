@@ -31,7 +31,8 @@ fn the_generated_cases_agree() {
         verify(&opened).unwrap_or_else(|e| panic!("{e}\n{opened}"));
         assert!(opened.functions.iter().flat_map(|f| f.nodes()).all(|(_, n)| !n.op.is_composite()));
         for seed in 0..3 {
-            let (want, got) = (cases::run(module, seed + i as u64), cases::run(&opened, seed + i as u64));
+            let (args, sizes) = cases::arguments(module, seed + i as u64);
+            let (want, got) = (cases::run(module, &args, &sizes), cases::run(&opened, &args, &sizes));
             let error = relative_error(&got[0], &want[0]);
             let dtype = want[0].dtype().expect("dense");
             assert!(error <= tolerance(dtype), "{error} at seed {seed}\n{module}\n{:?}\n{:?}", got[0], want[0]);

@@ -17,7 +17,7 @@ fn check(name: &str, example: &sample::Example) {
         assert!(found.contains(wanted), "{}: {found}", at(example.line));
         return;
     }
-    let module = text::parse(&example.text).expect(&at(example.line));
+    let module = text::parse(&example.text).unwrap_or_else(|e| panic!("{}: {e}", at(example.line)));
     verify(&module).unwrap_or_else(|e| panic!("{}: {e}", at(example.line)));
     assert_eq!(text::parse(&text::print(&module)).as_ref(), Ok(&module), "{}", at(example.line));
     for call in &example.calls {
