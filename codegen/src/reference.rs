@@ -467,7 +467,11 @@ fn attention(run: &mut Run<'_>, s: &AttentionSpec) {
                             .as_ref()
                             .is_none_or(|m| get(m.storage, &run.buffers[mask], run.index(m, &[b, t], &[])).b())
                 };
-                let keys: Vec<i64> = (0..run.size(s.kv_len)).filter(|t| sees(*t)).collect();
+                let mut keys: Vec<i64> = (0..run.size(s.kv_len)).filter(|t| sees(*t)).collect();
+                let unseen = keys.is_empty() && !s.starts;
+                if unseen {
+                    keys = (0..run.size(s.kv_len)).collect();
+                }
                 let scores: Vec<f64> = keys
                     .iter()
                     .map(|t| {
@@ -478,7 +482,7 @@ fn attention(run: &mut Run<'_>, s: &AttentionSpec) {
                                         .f()
                             })
                             .sum();
-                        dot * scale
+                        if unseen { 0.0 } else { dot * scale }
                     })
                     .collect();
                 let max = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);

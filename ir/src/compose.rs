@@ -33,12 +33,20 @@ pub fn decompose(module: &Module) -> Result<Module> {
 /// # Errors
 /// As [`decompose`].
 pub fn decompose_function(f: &Function) -> Result<Function> {
+    decompose_where(f, |_| true)
+}
+
+/// The function with those composites written out in primitives that `choose` picks.
+///
+/// # Errors
+/// As [`decompose`].
+pub fn decompose_where(f: &Function, choose: impl Fn(&Node) -> bool) -> Result<Function> {
     let mut out = Function::new(f.name.clone(), f.entry);
     out.args.clone_from(&f.args);
     let mut renamed: Vec<NodeId> = Vec::with_capacity(f.len());
     for (_, node) in f.nodes() {
         let operands: Vec<NodeId> = node.operands.iter().map(|o| renamed[o.index()]).collect();
-        renamed.push(if node.op.is_composite() {
+        renamed.push(if node.op.is_composite() && choose(node) {
             let id = expand_at(&mut out, &node.op, &operands, node.source)?;
             if *out.ty(id) != node.ty {
                 return Err(IrError::Type {

@@ -46,7 +46,8 @@ impl Golden {
     fn generate(&self, prompts: &[Prompt], config: &GenerationConfig) -> Vec<Vec<u32>> {
         let options = CacheOptions { rows: prompts.len(), context: Some(128) };
         let mut session = CausalSession::new(&self.model, &options).expect("a session");
-        let out = generate(&mut session, Request::new(prompts, config), |_| ControlFlow::Continue(())).expect("generates");
+        let out =
+            generate(&mut session, Request::new(prompts, config), |_| ControlFlow::Continue(())).expect("generates");
         out.rows.into_iter().map(|r| r.token_ids).collect()
     }
 
@@ -135,7 +136,8 @@ fn compiled_models_equal_the_interpreter() {
             let ids = kiln::ir::interp::Tensor::from_i64(vec![batch, length], &ids).expect("a tensor");
             let inputs = vec![("input_ids".to_string(), ids)];
             let got = verify::call(&mut session, "forward", &inputs).expect("runs");
-            let want = verify::interpret(&traced.module, "forward", &g.files.checkpoint, &inputs, &[]).expect("evaluates");
+            let want =
+                verify::interpret(&traced.module, "forward", &g.files.checkpoint, &inputs, &[]).expect("evaluates");
             for c in verify::compare(name, &got, &want).expect("same shapes") {
                 assert!(c.holds(), "{}: batch {batch}, length {length}: error {:.2e}", c.name, c.relative_error);
             }

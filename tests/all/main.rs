@@ -2,6 +2,7 @@
 
 mod goldens;
 mod ops;
+mod smollm;
 mod structure;
 
 use kiln::{CompileOptions, codegen::EmitMode};

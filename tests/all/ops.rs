@@ -34,7 +34,13 @@ fn relative_error(got: &Tensor, want: &Tensor) -> f64 {
 }
 
 /// Compiles a module, runs its entry on random arguments with some threads, and gives results in order.
-fn run_compiled(module: &Module, args: &[Tensor], sizes: &[(&str, i64)], rewrite: bool, threads: usize) -> Result<Vec<Tensor>, String> {
+fn run_compiled(
+    module: &Module,
+    args: &[Tensor],
+    sizes: &[(&str, i64)],
+    rewrite: bool,
+    threads: usize,
+) -> Result<Vec<Tensor>, String> {
     let options = compile::CompileOptions { rewrite, ..crate::options() };
     let program = compile::build(module, &options).map_err(|e| e.to_string())?;
     let (_, f) = module.entries().next().expect("an entry");

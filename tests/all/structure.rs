@@ -5,7 +5,15 @@ use std::collections::{BTreeMap, BTreeSet};
 
 fn metadata() -> Value {
     let out = std::process::Command::new(env!("CARGO"))
-        .args(["metadata", "--format-version", "1", "--offline", "--all-features"])
+        .args([
+            "metadata",
+            "--format-version",
+            "1",
+            "--locked",
+            "--all-features",
+            "--filter-platform",
+            "x86_64-unknown-linux-gnu",
+        ])
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .output()
         .expect("cargo metadata runs");
@@ -21,7 +29,8 @@ fn arrows(metadata: &Value) -> BTreeMap<String, BTreeSet<String>> {
         list(&metadata["packages"]).iter().map(|p| (text(&p["id"]), text(&p["name"]))).collect();
     let mut out: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for node in list(&metadata["resolve"]["nodes"]) {
-        let targets = list(&node["deps"]).into_iter().filter(|d| list(&d["dep_kinds"]).iter().any(|k| k["kind"].is_null()));
+        let targets =
+            list(&node["deps"]).into_iter().filter(|d| list(&d["dep_kinds"]).iter().any(|k| k["kind"].is_null()));
         let targets = targets.map(|d| names[&text(&d["pkg"])].clone());
         out.entry(names[&text(&node["id"])].clone()).or_default().extend(targets);
     }
@@ -31,9 +40,8 @@ fn arrows(metadata: &Value) -> BTreeMap<String, BTreeSet<String>> {
 #[test]
 fn crates_depend_on_their_neighbours_only() {
     let arrows = arrows(&metadata());
-    let ours = |name: &str| -> BTreeSet<String> {
-        arrows[name].iter().filter(|d| d.starts_with("kiln")).cloned().collect()
-    };
+    let ours =
+        |name: &str| -> BTreeSet<String> { arrows[name].iter().filter(|d| d.starts_with("kiln")).cloned().collect() };
     let allowed: [(&str, &[&str]); 7] = [
         ("kiln-core", &[]),
         ("kiln-ir", &["kiln-core"]),
@@ -62,7 +70,20 @@ fn the_runtime_has_no_compiler() {
             }
         }
     }
-    let forbidden = ["llvm", "cubecl", "cubek", "pliron", "egg", "burn", "blas", "mkl", "matrixmultiply", "gemm", "faer", "cranelift"];
+    let forbidden = [
+        "llvm",
+        "cubecl",
+        "cubek",
+        "pliron",
+        "egg",
+        "burn",
+        "blas",
+        "mkl",
+        "matrixmultiply",
+        "gemm",
+        "faer",
+        "cranelift",
+    ];
     for name in &seen {
         let bad = forbidden.iter().find(|f| name.split(['-', '_']).any(|part| part.starts_with(*f)));
         assert!(bad.is_none(), "kiln-run links {name}");

@@ -484,8 +484,15 @@ impl<'a> Attention<'a> {
     fn finish(&self, b: &Builder<'_>, item: &Item, row: Ix) {
         let total = b.load(self.total, row, 1);
         let none = b.eq(total, b.f32(0.0));
-        let factor = b.select(none, b.f32(0.0), b.div(b.f32(1.0), total));
         let from = b.imul(row, Ix::C(self.padded));
+        // A query that sees no key is padding where there are starts; elsewhere it takes all values equally.
+        let unseen = if self.spec.starts {
+            b.f32(0.0)
+        } else {
+            b.when(none, |b| self.add_values(b, item, from));
+            b.div(b.f32(1.0), b.cast(b.ix_i64(self.kv_len), Ty::F32))
+        };
+        let factor = b.select(none, unseen, b.div(b.f32(1.0), total));
         let to = base(b, &self.out, &self.row_coords(b, item, row));
         let one = |b: &Builder<'_>, d: Ix, lanes: usize| {
             let value = b.mul(b.load(self.sums, b.iadd(from, d), lanes), factor);
@@ -496,5 +503,17 @@ impl<'a> Attention<'a> {
         } else {
             b.range(Ix::C(0), Ix::C(self.spec.v_dim), 1, |b, d| one(b, d, 1));
         }
+    }
+
+    /// Adds every value to the sums that begin at `from`.
+    fn add_values(&self, b: &Builder<'_>, item: &Item, from: Ix) {
+        b.range(Ix::C(0), self.kv_len, 1, |b, t| {
+            let at = self.key_at(b, &self.v, item, t);
+            b.range(Ix::C(0), Ix::C(self.spec.v_dim), 1, |b, d| {
+                let value = load_dense(b, self.v.buf, dtype(&self.v), b.iadd(at, b.imul(self.v.strides[3], d)), 1);
+                let sum = b.iadd(from, d);
+                b.store(self.sums, sum, b.add(b.load(self.sums, sum, 1), value));
+            });
+        });
     }
 }

@@ -11,11 +11,18 @@ struct Shape {
     dims: (i64, i64),
 }
 
-fn case(r: &mut Random, s: &Shape, decode: bool, causal: bool, window: Option<i64>, extras: bool) -> Case {
+fn case(
+    r: &mut Random,
+    s: &Shape,
+    decode: bool,
+    causal: bool,
+    window: Option<i64>,
+    (cached, mask): (bool, bool),
+) -> Case {
     let (q_heads, kv_heads) = s.heads;
     let (head_dim, v_dim) = s.dims;
     let capacity = s.keys + 5;
-    let rows = if extras { s.batch + 2 } else { s.batch };
+    let rows = if cached { s.batch + 2 } else { s.batch };
     let strides = |a: [Size; 4]| access_sized(DType::F32, &a);
     let c = Size::Const;
     let spec = KernelSpec::Attention(AttentionSpec {
@@ -33,9 +40,9 @@ fn case(r: &mut Random, s: &Shape, decode: bool, causal: bool, window: Option<i6
         // One cache is [row, key, head, dim], the other [row, head, key, dim].
         k: strides([Size::Arg(4), c(kv_heads * head_dim), c(head_dim), c(1)]),
         v: strides([Size::Arg(5), c(v_dim), Size::Arg(6), c(1)]),
-        slots: extras,
-        starts: extras,
-        mask: extras.then(|| access_sized(DType::Bool, &[Size::Arg(2), c(1)])),
+        slots: cached,
+        starts: cached,
+        mask: mask.then(|| access_sized(DType::Bool, &[Size::Arg(2), c(1)])),
         out: strides([Size::Arg(7), c(q_heads * v_dim), c(v_dim), c(1)]),
     });
     let mut buffers = vec![
@@ -43,18 +50,23 @@ fn case(r: &mut Random, s: &Shape, decode: bool, causal: bool, window: Option<i6
         r.f32s((rows * capacity * kv_heads * head_dim) as usize, 2.0),
         r.f32s((rows * capacity * kv_heads * v_dim) as usize, 2.0),
     ];
-    if extras {
+    if cached {
         buffers.push((0..s.batch).flat_map(|i| ((i + 2) % rows).to_le_bytes()).collect());
         // The first row begins before its first key.
         let starts =
             (0..s.batch).flat_map(|i| if i == 0 { (-1i64).to_le_bytes() } else { (s.keys - s.queries).to_le_bytes() });
         buffers.push(starts.collect());
-        buffers.push(r.elements(DType::Bool.into(), (s.batch * s.keys) as usize));
+    }
+    if mask {
+        // The last row sees no key at all.
+        let mut seen = r.elements(DType::Bool.into(), (s.batch * s.keys) as usize);
+        seen[((s.batch - 1) * s.keys) as usize..].fill(0);
+        buffers.push(seen);
     }
     buffers.push(zeros(DType::F32, (s.batch * s.queries * q_heads * v_dim) as usize));
     Case {
         name: format!(
-            "attention batch {} queries {} keys {} heads {:?} dims {:?} decode {decode} causal {causal} window {window:?} extras {extras}",
+            "attention batch {} queries {} keys {} heads {:?} dims {:?} decode {decode} causal {causal} window {window:?} cached {cached} mask {mask}",
             s.batch, s.queries, s.keys, s.heads, s.dims
         ),
         spec,
@@ -81,11 +93,13 @@ fn every_variant() {
         [((9, 3), (64, 64)), ((4, 4), (48, 48)), ((2, 1), (20, 12)), ((8, 1), (16, 24)), ((3, 3), (5, 3))]
     {
         for (causal, window, extras) in [
-            (true, None, false),
-            (false, None, false),
-            (true, Some(6), false),
-            (true, None, true),
-            (true, Some(40), true),
+            (true, None, (false, false)),
+            (false, None, (false, false)),
+            (true, Some(6), (false, false)),
+            (true, None, (false, true)),
+            (false, Some(9), (false, true)),
+            (true, None, (true, true)),
+            (true, Some(40), (true, true)),
         ] {
             for (batch, queries, keys) in [(1, 1, 1), (3, 7, 7), (1, 2, 64), (3, 64, 64), (1, 129, 129), (2, 5, 70)] {
                 let shape = Shape { batch, queries, keys, heads, dims };

@@ -20,7 +20,6 @@ fn ids(value: &Value) -> Vec<u32> {
 }
 
 #[test]
-#[ignore = "downloads the default model"]
 fn config_and_names() {
     let model = model();
     let config = LlamaConfig::from_json(&model.config).unwrap();
@@ -35,7 +34,6 @@ fn config_and_names() {
 }
 
 #[test]
-#[ignore = "downloads the default model"]
 fn token_ids_are_those_of_the_original_tokenizer() {
     let expected = expected();
     let tokenizer = Tokenizer::from_bytes(model().tokenizer_json.unwrap()).unwrap();
@@ -52,7 +50,6 @@ fn token_ids_are_those_of_the_original_tokenizer() {
 }
 
 #[test]
-#[ignore = "downloads the default model"]
 fn the_embedding_dequantises_to_the_first_hidden_state() {
     let model = model();
     let golden = Checkpoint::open(golden("smollm2-135m-instruct.safetensors")).unwrap();
@@ -134,7 +131,6 @@ fn attention(q: &Rows, k: &Rows, v: &Rows) -> Rows {
 
 /// Row order of query and key, orientation and dequantisation of every projection: all of it shows here.
 #[test]
-#[ignore = "downloads the default model"]
 fn the_first_layer_gives_the_second_hidden_state() {
     let files = model();
     let rope = LlamaConfig::from_json(&files.config).unwrap().rope_parameters;

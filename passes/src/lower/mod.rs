@@ -18,7 +18,7 @@ pub use shared::ConstantData;
 use crate::{PassError, variants};
 use dot::Anchor;
 use emit::{Dest, Launch};
-use kiln_core::{Buffer, Dim, InputSpec, OutputSpec, Plan, Schedule, Signature, Storage, TargetSpec, Variant};
+use kiln_core::{Buffer, DType, Dim, InputSpec, OutputSpec, Plan, Schedule, Signature, Storage, TargetSpec, Variant};
 use kiln_ir::{ArgKind, Function, Module, Node, NodeId, Op, TensorType};
 use lazy::{Lazy, Leaf, Source};
 use shared::{Shared, StaticKey, Steps};
@@ -38,7 +38,12 @@ pub struct Compiled {
 pub(crate) fn lower(module: &Module, target: &TargetSpec) -> Result<Compiled, PassError> {
     let mut shared = Shared::new(target, &module.symbols);
     for (id, _) in module.entries() {
-        let flat = crate::simplify::simplify(&module.inline(id));
+        // The attention template computes in f32: wider attention is written out.
+        let wide = |n: &Node| {
+            matches!(n.op, Op::Attention(_)) && n.ty.tensor().and_then(TensorType::dtype) == Some(DType::F64)
+        };
+        let flat = kiln_ir::compose::decompose_where(&module.inline(id), wide)?;
+        let flat = crate::simplify::simplify(&flat);
         let mut variants = vec![];
         for range in variants::ranges(module, &flat) {
             let f = crate::simplify::simplify(&variants::specialise(&flat, &range.fixed));

@@ -1,0 +1,98 @@
+//! The default model, SmolLM2-135M-Instruct, through the whole road, against what transformers computes on the same weights.
+
+use crate::{golden, options};
+use kiln::ir::interp::Tensor;
+use kiln::runtime::generate::{GenerationConfig, Prompt, Request, generate};
+use kiln::runtime::{CacheOptions, CausalSession, cli};
+use kiln::{LoadOptions, Model, ModelFiles, Session, SessionOptions, compile, fetch_default_model, verify};
+use serde_json::Value;
+use std::{ops::ControlFlow, sync::Arc};
+
+fn ids(v: &Value) -> Vec<u32> {
+    v.as_array().expect("ids").iter().map(|i| i.as_u64().expect("an id") as u32).collect()
+}
+
+/// New ids of a batch of prompts, greedily; no end token, as the goldens were made where they say so.
+fn continue_greedily(model: &Arc<Model>, prompts: &[Prompt], new: usize) -> Vec<Vec<u32>> {
+    let own = cli::generation_config(model).expect("a generation config");
+    let config = GenerationConfig { max_new_tokens: Some(new), do_sample: Some(false), ..own };
+    let cache = CacheOptions { rows: prompts.len(), context: Some(256) };
+    let mut session = CausalSession::new(model, &cache).expect("a session");
+    let out = generate(&mut session, Request::new(prompts, &config), |_| ControlFlow::Continue(())).expect("generates");
+    out.rows.into_iter().map(|r| r.token_ids).collect()
+}
+
+/// Equal ids, up to the step where the golden's two best tokens are so close that another order of summation may choose the other.
+fn assert_ids(name: &str, got: &[u32], want: &[u32], case: &Value) {
+    let close = case["min_top2_gap"].as_f64().is_some_and(|gap| gap < 1e-2);
+    let until = if close { case["argmin_gap_step"].as_u64().map_or(want.len(), |s| s as usize) } else { want.len() };
+    assert_eq!(got[..until.min(got.len())], want[..until], "{name}");
+}
+
+#[test]
+fn smollm2_writes_what_transformers_writes() {
+    let files = ModelFiles::resolve(&fetch_default_model().expect("the model")).expect("opens");
+    let temp = tempfile::tempdir().expect("a folder");
+    let path = temp.path().join("smollm2.kiln");
+    compile(&files, &path, &options()).expect("compiles");
+    let model = Model::open(&path, &LoadOptions::default()).expect("loads");
+    let text = std::fs::read(golden("smollm2-135m-instruct.json")).expect("the golden");
+    let expected: Value = serde_json::from_slice(&text).expect("JSON");
+    let tensors = verify::read_tensors(&golden("smollm2-135m-instruct.safetensors"), "").expect("tensors");
+    let tensor = |name: &str| tensors.iter().find(|(n, _)| n == name).map(|(_, t)| t).expect(name);
+
+    // Logits of whole prompts.
+    let mut session = Session::new(&model, &SessionOptions::default()).expect("a session");
+    let mut logits = |input: &Tensor| {
+        let input = input.reshaped(vec![1, input.len()]).expect("a row");
+        verify::call(&mut session, "forward", &[("input_ids".into(), input)]).expect("runs").remove(0).1
+    };
+    let cake = logits(tensor("cake.input_ids")).to_f32_vec();
+    let error = verify::relative_error(&cake, &tensor("cake.logits").to_f32_vec());
+    assert!(error < verify::F32_TOLERANCE, "cake: logits are off by {error:.2e}");
+    for case in ["france", "digits", "code"] {
+        let all = logits(tensor(&format!("{case}.input_ids"))).to_f32_vec();
+        let want = tensor(&format!("{case}.last_logits")).to_f32_vec();
+        let error = verify::relative_error(&all[all.len() - want.len()..], &want);
+        assert!(error < verify::F32_TOLERANCE, "{case}: logits are off by {error:.2e}");
+    }
+
+    // The interpreter, on seven tokens.
+    let traced = compile::trace(&files, &options()).expect("traces");
+    let seven = tensor("code.input_ids").reshaped(vec![1, 7]).expect("seven tokens");
+    let inputs = vec![("input_ids".to_string(), seven.clone())];
+    let want = verify::interpret(&traced.module, "forward", &files.checkpoint, &inputs, &[]).expect("evaluates");
+    let error = verify::relative_error(&logits(&seven).to_f32_vec(), &want[0].1.to_f32_vec());
+    assert!(error < verify::F32_TOLERANCE, "the interpreter: logits are off by {error:.2e}");
+
+    // Text.
+    let tokenizer = cli::tokenizer(&model).expect("parses").expect("there");
+    for case in expected["cases"].as_array().expect("cases") {
+        let name = case["name"].as_str().expect("a name");
+        let prompt = tokenizer.encode(case["prompt"].as_str().expect("a prompt"), true).expect("encodes");
+        assert_eq!(prompt, ids(&case["input_ids"]), "{name}: prompt");
+        let got = continue_greedily(&model, &[Prompt::new(prompt)], 48).remove(0);
+        assert_ids(name, &got, &ids(&case["new_ids"]), case);
+    }
+    for case in expected["tokenizer_cases"].as_array().expect("cases") {
+        let text = case["text"].as_str().expect("a text");
+        assert_eq!(tokenizer.encode(text, true).expect("encodes"), ids(&case["ids"]), "{text:?}");
+    }
+
+    // A batch padded on the left equals its rows alone.
+    let batch = &expected["left_padded_batch"];
+    let rows = batch["input_ids"].as_array().expect("rows").iter().zip(batch["attention_mask"].as_array().expect("masks"));
+    let prompts: Vec<Prompt> = rows
+        .enumerate()
+        .map(|(i, (row, mask))| {
+            let mask: Vec<i64> = ids(mask).into_iter().map(i64::from).collect();
+            Prompt::masked(i, ids(row), &mask).expect("padded on the left")
+        })
+        .collect();
+    let together = continue_greedily(&model, &prompts, 16);
+    for (i, row) in together.iter().enumerate() {
+        assert_eq!(*row, ids(&batch["new_ids"][i]), "row {i} of the padded batch");
+        let alone = Prompt::new(prompts[i].tokens().to_vec());
+        assert_eq!(continue_greedily(&model, &[alone], 16), [row.clone()], "row {i} alone");
+    }
+}
