@@ -36,11 +36,11 @@ const BUILDERS: &[(&str, Builder)] = &[
     ("repeated",      repeated),               // (repeated x s t): reshape(broadcast(x, s), t) as a repetition
     ("scores_of",     attention::scores_of),   // (scores_of q k d): dot_general(q, k) {d} as scores
     ("hide",          attention::hide),        // (hide q k slots starts mask a m): those scores where m holds
-    ("hide_not",      attention::hide_not),    // likewise where m does not hold
     ("hide_bias",     attention::hide_bias),   // likewise where the bias m is 0
     ("weigh_of",      attention::weigh_of),    // (weigh_of p v d): dot_general(p, v) {d} as weighted sums
     ("attend",        attention::attend),      // (attend q k v slots starts mask a): the op
     ("attend_seen",   attention::attend_seen), // (attend_seen q k v slots starts mask a any): likewise, zero where not any
+    ("attention_of",  attention::attention_of), // (attention_of q k v scale [causal] [cached slots starts] [mask m]): the op
     ("rotate",        rotary::rotate),         // (rotate x cos sin): rope, from tables of x's shape whose halves are equal
     ("rotate_halves", rotary::rotate_halves),  // (rotate_halves x cos sin): rope, from tables of half of x
 ];
@@ -119,7 +119,7 @@ fn shape_of(graph: &mut Graph, ids: &[Id]) -> Option<Id> {
 }
 
 fn real(graph: &mut Graph, ids: &[Id]) -> Option<Id> {
-    let value = tensor(graph, *ids.first()?)?.splat?;
+    let value = value(graph, *ids.first()?)?;
     Some(graph.add(Term::attr(Attr::Real(value))))
 }
 
@@ -243,8 +243,7 @@ fn project(graph: &mut Graph, ids: &[Id]) -> Option<Id> {
     if ty(graph, b)?.shape[0] != ty(graph, ids[2])?.shape[axis] {
         return None;
     }
-    let dims =
-        DotDims { lhs_batch: vec![], rhs_batch: vec![], lhs_contract: vec![0], rhs_contract: vec![axis] };
+    let dims = DotDims { lhs_batch: vec![], rhs_batch: vec![], lhs_contract: vec![0], rhs_contract: vec![axis] };
     let sum = add(graph, &Op::DotGeneral(dims.clone()), &[b, ids[2]]);
     let Attr::Dot(d) = attr(graph, ids[3])?.clone() else { return None };
     let product = add(graph, &Op::DotGeneral(d), &[ids[1], ids[2]]);
@@ -276,9 +275,14 @@ fn repeated(graph: &mut Graph, ids: &[Id]) -> Option<Id> {
     Some(graph.add(Term::new(Head::Notation(Notation::Repeat), [narrow, axis, n])))
 }
 
-/// The factor of a tensor of one value.
+/// The value of a tensor of one value, as a model would write it: of what rounds to an f32, the shortest decimal.
 fn value(graph: &Graph, id: Id) -> Option<Real> {
-    tensor(graph, id)?.splat
+    let t = tensor(graph, id)?;
+    let v = t.splat?;
+    match t.ty.dtype()? {
+        DType::F32 => (v.get() as f32).to_string().parse().ok().map(Real::new),
+        _ => Some(v),
+    }
 }
 
 /// `a and b`, of two bool tensors.

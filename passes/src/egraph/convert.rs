@@ -23,12 +23,7 @@ pub fn empty(module: &Module, f: &Function) -> Graph {
     let fixed = |k: ArgKind| matches!(k, ArgKind::Param { live: false });
     let args = f.args.iter().map(|a| (a.ty.clone(), fixed(a.kind))).collect();
     let results = |f: &Function| f.outputs.iter().map(|o| f.tensor(o.value).clone()).collect();
-    let callees = module
-        .functions
-        .iter()
-        .enumerate()
-        .map(|(i, f)| (kiln_ir::FuncId(i as u32), results(f)))
-        .collect();
+    let callees = module.functions.iter().enumerate().map(|(i, f)| (kiln_ir::FuncId(i as u32), results(f))).collect();
     Graph::new(Facts { args, callees, ..Facts::default() })
 }
 
@@ -142,8 +137,14 @@ impl<'a> Writer<'a> {
                 self.written.insert(self.index_of(class)?, id);
             }
         }
-        let root = self.term(self.problem.root)?.clone();
-        self.find_consumers(&root)?;
+        let root = self.term(self.problem.root)?;
+        self.find_consumers()?;
+        if !matches!(root.head, Head::Results) {
+            // One term, as its own result.
+            let value = self.term_node(&mut out, root, None)?;
+            out.add_output("value", value, None);
+            return Ok(out);
+        }
         for (output, class) in f.outputs.iter().zip(&root.children) {
             let value = self.node(&mut out, *class)?;
             out.add_output(output.name.clone(), value, output.updates);
@@ -151,10 +152,16 @@ impl<'a> Writer<'a> {
         Ok(out)
     }
 
+    /// The classes that the root needs.
+    fn roots(&self) -> Result<Vec<Id>, String> {
+        let root = self.term(self.problem.root)?;
+        Ok(if matches!(root.head, Head::Results) { root.children.to_vec() } else { root.operands().to_vec() })
+    }
+
     /// Notes who consumes which value, and that each value has one consumer at most.
-    fn find_consumers(&mut self, root: &Term) -> Result<(), String> {
+    fn find_consumers(&mut self) -> Result<(), String> {
         let mut seen = vec![false; self.problem.candidates.len()];
-        let mut stack: Vec<Id> = root.children.to_vec();
+        let mut stack: Vec<Id> = self.roots()?;
         while let Some(id) = stack.pop() {
             let index = self.index_of(id)?;
             if std::mem::replace(&mut seen[index], true) {
@@ -182,32 +189,38 @@ impl<'a> Writer<'a> {
             return Err("a term that needs itself".into());
         }
         let term = self.term(index)?;
-        let mut operands = Vec::with_capacity(term.children.len());
-        for c in term.operands() {
-            operands.push(self.node(out, *c)?);
-        }
         for consumed in self.consumed(term) {
             for reader in self.readers(self.index_of(consumed)?, index)? {
                 self.node(out, reader)?;
             }
         }
-        let op = term.op(|c| attr(self.graph, c).cloned()).ok_or_else(|| format!("`{term}` is no op"))?;
         let source = self.sources.get(&self.graph.find(id)).copied();
-        let node = match &op {
-            Op::Call(callee) => out.add_call(*callee, self.module.function(*callee), &operands),
-            op => out.add_at(op.clone(), &operands, source),
-        };
-        let node = node.map_err(|e| e.to_string())?;
+        let node = self.term_node(out, term, source)?;
         self.open[index] = false;
         self.written.insert(index, node);
         Ok(node)
+    }
+
+    /// Writes what a term needs, and the term.
+    fn term_node(&mut self, out: &mut Function, term: &Term, source: Option<SourceLine>) -> Result<NodeId, String> {
+        let mut operands = Vec::with_capacity(term.children.len());
+        for c in term.operands() {
+            operands.push(self.node(out, *c)?);
+        }
+        let op = term.op(|c| attr(self.graph, c).cloned()).ok_or_else(|| format!("`{term}` is no op"))?;
+        let node = match &op {
+            Op::Arg(i) => return Ok(NodeId(*i)),
+            Op::Call(callee) => out.add_call(*callee, self.module.function(*callee), &operands),
+            op => out.add_at(op.clone(), &operands, source),
+        };
+        node.map_err(|e| e.to_string())
     }
 
     /// The chosen terms that read a version besides its consumer.
     fn readers(&self, version: usize, consumer: usize) -> Result<Vec<Id>, String> {
         let mut seen = vec![false; self.problem.candidates.len()];
         let mut readers = vec![];
-        let mut stack: Vec<Id> = self.term(self.problem.root)?.children.to_vec();
+        let mut stack: Vec<Id> = self.roots()?;
         while let Some(id) = stack.pop() {
             let index = self.index_of(id)?;
             if std::mem::replace(&mut seen[index], true) {

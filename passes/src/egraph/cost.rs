@@ -98,9 +98,9 @@ impl Model<'_> {
             Op::Iota { .. } | Op::DimSize(_) => VIEW * launch,
             Op::Transpose(_) => 0.3 * launch + 0.5 * moved / bandwidth,
             Op::DotGeneral(d) => {
-                let lhs = operands.first().map_or(0.0, |t| {
-                    d.lhs_contract.iter().map(|a| self.size(p, &t.ty.shape[*a])).product::<f64>()
-                });
+                let lhs = operands
+                    .first()
+                    .map_or(0.0, |t| d.lhs_contract.iter().map(|a| self.size(p, &t.ty.shape[*a])).product::<f64>());
                 launch + (2.0 * elements * lhs / peak_flops).max(moved / bandwidth) + strided(d) * launch
             }
             Op::Attention(a) => {
@@ -110,9 +110,11 @@ impl Model<'_> {
             }
             Op::RmsNorm { .. } | Op::LayerNorm { .. } | Op::Softmax { .. } => {
                 let affine = operands.iter().skip(1).filter(|t| t.splat.is_none()).count() as f64;
-                launch + (elements * (6.0 + affine) / peak_flops).max(moved / bandwidth) + FUSED * affine * launch
+                // A row is in the nearest cache when it is read again and written.
+                let rows = (moved - (1.0 - FUSED) * written) / bandwidth;
+                launch + (elements * (6.0 + affine) / peak_flops).max(rows) + FUSED * affine * launch
             }
-            Op::Reduce { .. } => 0.5 * launch + moved / bandwidth,
+            Op::Reduce { .. } => launch + moved / bandwidth,
             Op::CacheUpdate => launch + 2.0 * operands.get(1).map_or(0.0, |t| self.bytes(p, t)) / bandwidth,
             Op::Take { .. } => launch + 2.0 * written / bandwidth,
             Op::Call(_) => 10.0 * launch,

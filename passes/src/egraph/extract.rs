@@ -40,6 +40,9 @@ pub type Choice = Vec<usize>;
 const EPSILON: f64 = 1e-15;
 /// Most passes over all moves, and over all cost sets.
 const PASSES: usize = 64;
+/// Above this many classes, only tree costs and moves of groups are tried: cost sets and single moves take time that grows with the
+/// square. A decoder block has some three hundred.
+const LARGE: usize = 3000;
 
 impl Problem {
     /// The problem: every class that can be computed. `original` are the terms that were there before any law; among equals they win.
@@ -74,7 +77,7 @@ impl Problem {
     /// The cheapest choice found, and its cost; `None` if the root can't be computed.
     pub fn solve(&self) -> Option<(f64, Choice)> {
         let trees = self.trees()?;
-        let sets = self.sets(&trees);
+        let sets = if self.candidates.len() > LARGE { trees.clone() } else { self.sets(&trees) };
         let mut best: Option<(f64, Choice)> = None;
         for start in [trees, sets] {
             if let Some(cost) = self.cost(&start)
@@ -179,14 +182,16 @@ impl Problem {
         for (class, candidates) in self.candidates.iter().enumerate() {
             for (i, c) in candidates.iter().enumerate() {
                 // Candidates are sorted: the first that needs it is the cheapest.
-                c.needs.iter().for_each(|n| drop(users[*n].entry(class).or_insert(i)));
+                for n in &c.needs {
+                    users[*n].entry(class).or_insert(i);
+                }
             }
         }
         let groups: Vec<Vec<(usize, usize)>> =
             users.into_iter().filter(|u| u.len() > 1).map(|u| u.into_iter().collect()).collect();
         for _ in 0..PASSES {
-            let singles = (0..self.candidates.len())
-                .flat_map(|c| (0..self.candidates[c].len()).map(move |i| vec![(c, i)]));
+            let alone = if self.candidates.len() > LARGE { 0 } else { self.candidates.len() };
+            let singles = (0..alone).flat_map(|c| (0..self.candidates[c].len()).map(move |i| vec![(c, i)]));
             let mut improved = false;
             for switch in groups.iter().cloned().chain(singles) {
                 let before: Vec<(usize, usize)> = switch.iter().map(|(c, _)| (*c, choice[*c])).collect();

@@ -100,8 +100,7 @@ impl Analysis<Term> for Facts {
             Head::Op(Op::Arg(i)) => {
                 return match graph.analysis.args.get(*i as usize) {
                     Some((ty, fixed)) => {
-                        let origin =
-                            if *fixed && ty.rank() > 1 { Origin::Arg(*i) } else { Origin::None };
+                        let origin = if *fixed && ty.rank() > 1 { Origin::Arg(*i) } else { Origin::None };
                         Fact::tensor(TensorFact { fixed: *fixed, origin, ..TensorFact::of(ty.clone()) })
                     }
                     None => Fact::Bad(format!("there is no argument {i}")),
@@ -172,7 +171,16 @@ impl Fact {
 impl TensorFact {
     /// Nothing but the type.
     pub fn of(ty: TensorType) -> Self {
-        TensorFact { ty, fixed: false, splat: None, origin: Origin::None, index: None, mask: None, seen: None, bias: None }
+        TensorFact {
+            ty,
+            fixed: false,
+            splat: None,
+            origin: Origin::None,
+            index: None,
+            mask: None,
+            seen: None,
+            bias: None,
+        }
     }
 }
 

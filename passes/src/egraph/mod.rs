@@ -3,7 +3,7 @@
 //! [`optimize`] takes each function of a module by itself (a repeated block once, never the unrolled model), and gives functions of the
 //! same signatures. For each: [`convert`] puts its nodes into an e-graph; the laws run until they find nothing new, each in one
 //! direction; the [analysis](facts) keeps types, staticness, constants and what masks mean, and refuses a conclusion that is not
-//! well-typed, naming the law; [`extract`] chooses a term per class by the [cost](cost) of the whole graph; `convert` writes the function.
+//! well-typed, naming the law; [`extract`] chooses a term per class by the [cost] of the whole graph; `convert` writes the function.
 //!
 //! The result depends on the input, the laws, the target and the options only: limits count iterations and nodes, never time.
 

@@ -18,12 +18,14 @@ pub enum Numerics {
     Approximate,
 }
 
+type Holds = Arc<dyn Fn(&Graph, &Subst) -> bool + Send + Sync>;
+
 /// A side condition: what must be known of the bound classes.
 #[derive(Clone)]
 pub struct Condition {
     /// As one would say it: `fixed(?w)`.
     pub name: String,
-    holds: Arc<dyn Fn(&Graph, &Subst) -> bool + Send + Sync>,
+    holds: Holds,
 }
 
 impl Condition {
@@ -46,7 +48,8 @@ impl Condition {
         Condition {
             name: format!("{name}({})", vars.join(", ")),
             holds: Arc::new(move |g, s| {
-                let ids: Option<Vec<Id>> = parsed.iter().map(|v| v.and_then(|v| s.get(v)).map(|i| g.find(*i))).collect();
+                let ids: Option<Vec<Id>> =
+                    parsed.iter().map(|v| v.and_then(|v| s.get(v)).map(|i| g.find(*i))).collect();
                 ids.is_some_and(|ids| holds(g, &ids))
             }),
         }

@@ -30,6 +30,8 @@ pub enum Attr {
     Attention(AttentionAttrs),
     /// The absence of an optional operand: `none`.
     Absent,
+    /// A word that a builder understands: `causal`, `cached`, `mask`.
+    Word(&'static str),
 }
 
 /// What a term is made of, apart from its children.
@@ -264,6 +266,7 @@ impl fmt::Display for Attr {
             ),
             Attr::Attention(_) => f.write_str("attention[..]"),
             Attr::Absent => f.write_str("none"),
+            Attr::Word(w) => f.write_str(w),
         }
     }
 }
@@ -298,6 +301,9 @@ impl Attr {
             "true" => return Some(Attr::Flag(true)),
             "false" => return Some(Attr::Flag(false)),
             "none" => return Some(Attr::Absent),
+            "causal" => return Some(Attr::Word("causal")),
+            "cached" => return Some(Attr::Word("cached")),
+            "mask" => return Some(Attr::Word("mask")),
             _ => {}
         }
         if let Ok(axis) = text.parse::<usize>() {

@@ -104,18 +104,15 @@ fn by_term(
     index: usize,
     term: usize,
 ) -> Option<Function> {
+    // The term is the root; what it needs is chosen freely, its own class included.
     let candidate = problem.candidates[index].get(term)?;
     let mut alone = problem.clone();
-    alone.candidates[index] = vec![candidate.clone()];
-    let root = Term::new(Head::Results, [problem.ids[index]?]);
-    alone.candidates[problem.root] =
-        vec![super::extract::Candidate { term: Some(root), needs: vec![index], cost: 0.0 }];
+    alone.candidates[problem.root] = vec![candidate.clone()];
     let (_, choice) = alone.solve()?;
     let mut shell = Function::new(f.name.clone(), true);
     for arg in &f.args {
         shell.add_arg(arg.clone());
     }
-    shell.add_output("y", kiln_ir::NodeId(0), None);
     Writer::write(module, &shell, &saturated.loaded.graph, &[], &alone, &choice).ok()
 }
 
@@ -136,4 +133,3 @@ fn append(all: &mut Function, one: &Function) {
         all.add_output(name.clone(), renamed[o.value.index()], None);
     }
 }
-

@@ -15,9 +15,12 @@ pub fn rules() -> Vec<Rule> {
         rw!("scores",        exact;        "(dot_general ?q ?k ?d)"                           => "(scores_of ?q ?k ?d)" if given("?q") if given("?k")),
         rw!("scores-scale",  reassociates; "(mul (scores ?q ?k ?sl ?st ?m ?a) ?c)"            => "(scores ?q ?k ?sl ?st ?m (scaled ?a ?c))" if uniform("?c")),
         rw!("scores-where",  exact;        "(select ?w (scores ?q ?k ?sl ?st ?m ?a) ?c)"      => "(hide ?q ?k ?sl ?st ?m ?a ?w)" if hides("?c")),
-        rw!("scores-unless", exact;        "(select ?w ?c (scores ?q ?k ?sl ?st ?m ?a))"      => "(hide_not ?q ?k ?sl ?st ?m ?a ?w)" if hides("?c")),
+        // Hidden where a condition holds is seen where it does not.
+        rw!("unless",        exact;        "(select ?w ?c ?x)"                                => "(select (not ?w) ?x ?c)" if hides("?c") if varied("?x")),
         // s + 0 where seen, s - ∞ where not: a finite bias leaves weights below e^-10000.
         rw!("scores-bias",   reassociates; "(add (scores ?q ?k ?sl ?st ?m ?a) ?b)"            => "(hide_bias ?q ?k ?sl ?st ?m ?a ?b)"),
+        rw!("bias-transpose", exact;       "(add (transpose ?x ?p) ?b)"                       => "(transpose (add ?x (transpose ?b (back ?p))) ?p)" if bias("?b")),
+        rw!("bias-reshape",  exact;        "(add (reshape ?x ?s) ?b)"                         => "(reshape (add ?x (reshape ?b (shape_of ?x))) ?s)" if bias("?b")),
         // Key heads that several query heads share, and keys that are looked up.
         rw!("scores-repeat", exact;        "(scores ?q (repeat ?k 2 ?n) ?sl ?st ?m ?a)"       => "(scores ?q ?k ?sl ?st ?m ?a)"),
         rw!("scores-take",   exact;        "(scores ?q (take ?k ?sl 0) none ?st ?m ?a)"       => "(scores ?q ?k ?sl ?st ?m ?a)"),

@@ -54,6 +54,11 @@ pub fn hides(x: &'static str) -> Condition {
     Condition::on("hides", x, |g, x| tensor(g, x).and_then(|t| t.splat).is_some_and(hides_value))
 }
 
+/// Known to be 0 where a mask holds and to hide where it does not.
+pub fn bias(x: &'static str) -> Condition {
+    Condition::on("bias", x, |g, x| tensor(g, x).is_some_and(|t| t.bias.is_some()))
+}
+
 /// The permutation changes nothing.
 pub fn identity(p: &'static str) -> Condition {
     Condition::on("identity", p, |g, p| matches!(attr(g, p), Some(Attr::Perm(p)) if p.iter().copied().eq(0..p.len())))
@@ -148,9 +153,7 @@ pub fn halves(vars: &'static [&'static str]) -> Condition {
         let (Some(x), Some(Attr::Axis(a))) = (tensor(g, v[0]), attr(g, v[1])) else { return false };
         let half = x.ty.shape.last().and_then(|d| d.exact_div(&2.into()));
         half.is_some_and(|h| {
-            a + 1 == x.ty.rank()
-                && dim(2).is_some_and(|d| d.is(0))
-                && [3, 4, 5].into_iter().all(|i| dim(i) == Some(&h))
+            a + 1 == x.ty.rank() && dim(2).is_some_and(|d| d.is(0)) && [3, 4, 5].into_iter().all(|i| dim(i) == Some(&h))
         })
     })
 }

@@ -86,9 +86,9 @@ fn biased(graph: &Graph, product: Id) -> Option<(Id, Id)> {
             continue;
         }
         let vectors = graph[graph.find(term.children[1])].nodes.iter().filter(|n| n.is("broadcast"));
-        let bias = vectors.map(|n| graph.find(n.children[0])).find(|b| {
-            tensor(graph, *b).is_some_and(|b| b.fixed && *b.ty.shape == [columns.clone()])
-        });
+        let bias = vectors
+            .map(|n| graph.find(n.children[0]))
+            .find(|b| tensor(graph, *b).is_some_and(|b| b.fixed && *b.ty.shape == [columns.clone()]));
         found.extend(bias.map(|b| (graph.find(parent), b)));
     }
     found.into_iter().min()

@@ -1,7 +1,7 @@
 //! Movement of data: what it undoes, what it passes, and what it becomes part of. All laws are exact.
 
 use super::{conditions::*, rw};
-use crate::egraph::{Graph, Rule, Structural, add_op, attr, Attr, conclude, tensor};
+use crate::egraph::{Attr, Graph, Rule, Structural, add_op, attr, conclude, tensor};
 use crate::rules::class::exact;
 use egg::Id;
 use kiln_ir::{Dim, Op};
@@ -58,7 +58,8 @@ pub fn rules() -> Vec<Rule> {
 struct SliceOfConcat;
 
 fn slice_attrs(graph: &Graph, children: &[Id]) -> Option<(Id, usize, Dim, Dim)> {
-    match (children, attr(graph, *children.get(1)?)?, attr(graph, *children.get(2)?)?, attr(graph, *children.get(3)?)?) {
+    match (children, attr(graph, *children.get(1)?)?, attr(graph, *children.get(2)?)?, attr(graph, *children.get(3)?)?)
+    {
         ([x, ..], Attr::Axis(a), Attr::Dim(s), Attr::Dim(l)) => Some((graph.find(*x), *a, s.clone(), l.clone())),
         _ => None,
     }
@@ -93,7 +94,9 @@ impl Structural for SliceOfConcat {
             let concats: Vec<Vec<Id>> = graph[x]
                 .nodes
                 .iter()
-                .filter(|n| n.is("concat") && n.children.last().and_then(|a| attr(graph, *a)) == Some(&Attr::Axis(axis)))
+                .filter(|n| {
+                    n.is("concat") && n.children.last().and_then(|a| attr(graph, *a)) == Some(&Attr::Axis(axis))
+                })
                 .map(|n| n.operands().to_vec())
                 .collect();
             for parts in concats {

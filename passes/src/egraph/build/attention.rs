@@ -107,11 +107,6 @@ pub(super) fn hide(graph: &mut Graph, ids: &[Id]) -> Option<Id> {
     hidden(graph, ids, &mask)
 }
 
-pub(super) fn hide_not(graph: &mut Graph, ids: &[Id]) -> Option<Id> {
-    let mask = tensor(graph, ids[6])?.mask.as_ref()?.negated()?;
-    hidden(graph, ids, &mask)
-}
-
 pub(super) fn hide_bias(graph: &mut Graph, ids: &[Id]) -> Option<Id> {
     let mask = tensor(graph, ids[6])?.bias.clone()?;
     hidden(graph, ids, &mask)
@@ -174,6 +169,11 @@ pub(super) fn attend(graph: &mut Graph, ids: &[Id]) -> Option<Id> {
     let Attr::Attention(a) = attr(graph, attrs)?.clone() else { return None };
     let present = |graph: &Graph, id| attr(graph, id) != Some(&Attr::Absent);
     let batch: Dim = ty(graph, q)?.shape.first()?.clone();
+    // Keys and values of different heads: one of them is still repeated, and comes without that too.
+    let (keys, values) = (ty(graph, k)?.shape, ty(graph, v)?.shape);
+    if keys[..3] != values[..3] || (!present(graph, slots) && keys[0] != batch) {
+        return None;
+    }
     let mut operands = vec![q, k, v];
     let cached = present(graph, starts);
     match (present(graph, slots), cached) {
@@ -204,4 +204,22 @@ pub(super) fn attend_seen(graph: &mut Graph, ids: &[Id]) -> Option<Id> {
     let by_any = hidden(graph, &[q, k, slots, none, none, plain, any], &seen)?;
     let scores = graph.add(Term::new(Head::Notation(Notation::Scores), [q, k, slots, starts, mask, attrs]));
     if graph.find(by_any) == graph.find(scores) { attend(graph, &ids[..7]) } else { None }
+}
+
+/// The op, its attributes spelled out: words that are present are true.
+pub(super) fn attention_of(graph: &mut Graph, ids: &[Id]) -> Option<Id> {
+    let (&[q, k, v, scale], words) = ids.split_first_chunk::<4>()?;
+    let Attr::Real(scale) = *attr(graph, scale)? else { return None };
+    let mut a = AttentionAttrs { scale, causal: false, window: None, cached: false, mask: false };
+    let mut operands = vec![q, k, v];
+    for id in words {
+        match attr(graph, *id) {
+            Some(Attr::Word("causal")) => a.causal = true,
+            Some(Attr::Word("cached")) => a.cached = true,
+            Some(Attr::Word("mask")) => a.mask = true,
+            Some(_) => return None,
+            None => operands.push(*id),
+        }
+    }
+    Some(add(graph, &Op::Attention(a), &operands))
 }

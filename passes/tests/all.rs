@@ -1,0 +1,3 @@
+//! What the passes promise, through their public interface.
+
+mod egraph;

@@ -1,0 +1,7 @@
+//! Rewriting.
+
+mod block;
+mod laws;
+mod numeric;
+mod oracle;
+mod unsound;
