@@ -6,6 +6,8 @@ use kiln_core::{DType, Plan, TargetSpec};
 use kiln_models::auto::{TraceOptions, Traced, trace_causal_lm};
 use kiln_models::source::ModelFiles;
 use kiln_passes::Compiled;
+use kiln_runtime::generate::GenerationConfig;
+use kiln_runtime::text::Tokenizer;
 use kiln_runtime::{ArtifactWriter, LoadOptions, Manifest, MemoryReport, Model, ModelInfo, Section};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
@@ -132,6 +134,7 @@ fn single_sequence(plan: &Plan) -> Vec<(&str, i64)> {
 /// # Errors
 /// Whatever is wrong with the model, the options or the output file.
 pub fn compile(files: &ModelFiles, out: &Path, options: &CompileOptions) -> Result<CompileReport> {
+    check_texts(files)?;
     let start = Instant::now();
     let traced = trace(files, options)?;
     let trace_seconds = start.elapsed().as_secs_f64();
@@ -142,6 +145,17 @@ pub fn compile(files: &ModelFiles, out: &Path, options: &CompileOptions) -> Resu
     write(files, program.compiled, &program.code, out, options)?;
     program.report.write_seconds = start.elapsed().as_secs_f64();
     Ok(program.report)
+}
+
+/// What goes into the artifact unread is read here, so that damage shows now and not on the machine that runs it.
+fn check_texts(files: &ModelFiles) -> Result<()> {
+    if let Some(json) = &files.tokenizer_json {
+        Tokenizer::from_bytes(json)?;
+    }
+    if let Some(json) = &files.generation_config {
+        GenerationConfig::from_json(json.to_string().as_bytes())?;
+    }
+    Ok(())
 }
 
 fn write(files: &ModelFiles, compiled: Compiled, code: &[u8], out: &Path, options: &CompileOptions) -> Result<()> {

@@ -26,6 +26,9 @@ pub enum Error {
     /// Generating.
     #[error(transparent)]
     Generate(#[from] kiln_runtime::generate::GenerateError),
+    /// The model's generation config.
+    #[error("generation_config.json: {0}")]
+    GenerationConfig(#[from] kiln_runtime::generate::ConfigError),
     /// The command line's part of generating.
     #[error(transparent)]
     Cli(#[from] kiln_runtime::cli::CliError),

@@ -60,7 +60,8 @@ pub fn run(args: &RunArgs) -> Result<()> {
     }
     let bytes = safetensors::serialize(views, None).map_err(|e| error(e.to_string()))?;
     // Beside first, then renamed: no half-written file is left.
-    let part = args.output.with_extension("part");
+    let name = args.output.file_name().unwrap_or_default().to_string_lossy();
+    let part = args.output.with_file_name(format!(".{name}.{}.part", std::process::id()));
     let written = std::fs::write(&part, bytes).and_then(|()| std::fs::rename(&part, &args.output));
     written.map_err(|source| {
         let _ = std::fs::remove_file(&part);

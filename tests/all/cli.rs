@@ -1,0 +1,409 @@
+//! The command `kiln`, as a user runs it: its verbs, and what it says about bad input.
+
+use crate::{golden, options};
+use kiln::runtime::{Artifact, ArtifactWriter, Manifest, OpenOptions, Section};
+use kiln::{ModelFiles, verify};
+use serde_json::{Value, json};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+/// A folder with a compile cache and a folder `out`, in which failing commands must leave nothing.
+struct Bench {
+    folder: tempfile::TempDir,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        std::fs::create_dir(folder.path().join("out")).expect("a folder");
+        Bench { folder }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// The path as an argument.
+    fn arg(&self, name: &str) -> String {
+        self.path(name).to_str().expect("UTF-8").to_string()
+    }
+
+    fn kiln(&self, args: &[&str]) -> Output {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_kiln"));
+        command.args(args).env("XDG_CACHE_HOME", self.path("cache")).env("HF_HUB_OFFLINE", "1");
+        command.current_dir(self.folder.path()).output().expect("kiln runs")
+    }
+
+    /// stdout of a command that succeeds.
+    fn works(&self, args: &[&str]) -> String {
+        let output = self.kiln(args);
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "kiln {args:?}: {errors}");
+        String::from_utf8(output.stdout).expect("UTF-8")
+    }
+
+    fn json(&self, args: &[&str]) -> Value {
+        serde_json::from_str(&self.works(args)).expect("one JSON object")
+    }
+
+    /// A command ends with the code and a message with these words; nothing is in `out` afterwards.
+    fn ends(&self, code: i32, args: &[&str], words: &[&str]) {
+        let output = self.kiln(args);
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "kiln {args:?}: {errors}");
+        assert!(!errors.contains("panicked"), "kiln {args:?}: {errors}");
+        for word in words {
+            assert!(errors.contains(word), "kiln {args:?}: `{word}` is not in: {errors}");
+        }
+        let left: Vec<_> = std::fs::read_dir(self.path("out")).expect("reads").flatten().map(|e| e.path()).collect();
+        assert!(left.is_empty(), "kiln {args:?} left {left:?}");
+    }
+
+    fn fails(&self, args: &[&str], words: &[&str]) {
+        self.ends(1, args, words);
+    }
+
+    /// The llama golden, compiled to `m.kiln`.
+    fn artifact(&self) -> String {
+        let files = ModelFiles::open_folder(&golden("llama")).expect("opens");
+        kiln::compile(&files, &self.path("m.kiln"), &options()).expect("compiles");
+        self.arg("m.kiln")
+    }
+
+    /// A copy of the llama golden's config and weights.
+    fn model(&self, name: &str) -> PathBuf {
+        let folder = self.path(name);
+        std::fs::create_dir(&folder).expect("a folder");
+        for file in ["config.json", "model.safetensors"] {
+            std::fs::copy(golden("llama").join(file), folder.join(file)).expect("copies");
+        }
+        folder
+    }
+
+    /// `compile` of a folder fails.
+    fn refuses(&self, folder: &Path, words: &[&str]) {
+        let out = self.arg("out/m.kiln");
+        self.fails(&["compile", folder.to_str().expect("UTF-8"), "-o", &out], words);
+    }
+}
+
+fn llama() -> String {
+    golden("llama").to_str().expect("UTF-8").to_string()
+}
+
+/// The golden's first prompt, `1,2,3`, and what follows it.
+fn prompt_and_greedy() -> (String, Vec<u64>) {
+    let folder = golden("llama");
+    let inputs = verify::read_tensors(&folder.join("golden.safetensors"), "in.").expect("inputs");
+    let row = |name: &str| {
+        let t = &inputs.iter().find(|(n, _)| n == name).expect(name).1;
+        t.to_i64_vec()[..t.shape()[1]].to_vec()
+    };
+    let (ids, mask) = (row("input_ids"), row("attention_mask"));
+    let real: Vec<String> = ids.iter().zip(mask).filter(|(_, m)| *m == 1).map(|(id, _)| id.to_string()).collect();
+    let json: Value = serde_json::from_slice(&std::fs::read(folder.join("golden.json")).expect("reads")).expect("JSON");
+    let greedy = json["greedy"][0].as_array().expect("ids")[ids.len()..].iter().map(|v| v.as_u64().expect("an id"));
+    (real.join(","), greedy.collect())
+}
+
+fn file_name(path: &Path) -> std::ffi::OsString {
+    path.file_name().unwrap_or_default().into()
+}
+
+#[test]
+fn the_verbs_work() {
+    let bench = Bench::new();
+    let (prompt, greedy) = prompt_and_greedy();
+    let count = greedy.len().to_string();
+    let (one, two) = (bench.arg("out/1.kiln"), bench.arg("out/2.kiln"));
+    let report = bench.json(&["compile", &llama(), "-o", &one, "--json"]);
+    assert!(report["kernels"].as_u64().expect("a number") > 10);
+    bench.works(&["compile", &llama(), "-o", &two]);
+    assert!(std::fs::read(&one).expect("reads") == std::fs::read(&two).expect("reads"), "two compilations differ");
+    let names = std::fs::read_dir(bench.path("out")).expect("reads").flatten().map(|e| file_name(&e.path()));
+    assert_eq!(names.count(), 2, "temporary files are left");
+
+    let ids = ["--input-ids", &prompt, "--max-new-tokens", &count, "--json"];
+    let generated = bench.json(&[&["generate", &one][..], &ids].concat());
+    assert_eq!(generated["token_ids"], json!(greedy));
+    assert_eq!(generated["finish_reason"], "length");
+    assert_eq!(generated["timings"]["compile_seconds"], 0.0);
+
+    let from_folder = |bench: &Bench| bench.json(&[&["generate", &llama()][..], &ids].concat());
+    let first = from_folder(&bench);
+    assert!(first["timings"]["compile_seconds"].as_f64().expect("a number") > 0.0);
+    let second = from_folder(&bench);
+    assert_eq!(second["timings"]["compile_seconds"], 0.0, "the compile cache has it");
+    assert_eq!((&first["token_ids"], &second["token_ids"]), (&json!(greedy), &json!(greedy)));
+
+    let inputs = golden("llama").join("golden.safetensors");
+    let outputs = bench.arg("out/o.safetensors");
+    bench.works(&["run", &one, "--inputs", inputs.to_str().expect("UTF-8"), "-o", &outputs]);
+    let got = verify::read_tensors(Path::new(&outputs), "").expect("reads");
+    let want = verify::read_tensors(&inputs, "out.").expect("reads");
+    assert!(verify::compare("run", &got, &want).expect("same shapes").iter().all(verify::Comparison::holds));
+
+    let inspected = bench.json(&["inspect", &one, "--json"]);
+    assert_eq!(inspected["manifest"]["model"]["architecture"], "llama");
+    assert!(bench.works(&["inspect", &one]).contains("signature forward"));
+    assert!(bench.works(&["inspect", &one, "--schedule"]).contains("flops"));
+    let module = kiln::ir::text::parse(&bench.works(&["inspect", &one, "--ir"])).expect("the IR parses");
+    kiln::ir::verify(&module).expect("the IR verifies");
+    let both = bench.json(&["inspect", &one, "--ir", "--schedule", "--json"]);
+    assert!(both["ir"].is_string() && both["plan"]["kernels"].is_array());
+
+    let verified = bench.json(&["verify", &llama(), "--golden", &llama(), "--json"]);
+    assert_eq!(verified["comparisons"].as_array().expect("a list").len(), 2, "{verified}");
+}
+
+#[test]
+fn wrong_usage_is_code_2() {
+    let bench = Bench::new();
+    let out = bench.arg("out/m.kiln");
+    for (args, word) in [
+        (&[][..], "Usage"),
+        (&["bake"], "bake"),
+        (&["compile", "m"], "--output"),
+        (&["compile", "m", "-o", &out, "--target", "gpu"], "gpu"),
+        (&["compile", "m", "-o", &out, "--dtype", "f8"], "f8"),
+        (&["compile", "m", "-o", &out, "--max-seq=-1"], "-1"),
+        (&["generate", "m"], "--prompt"),
+        (&["generate", "m", "--input-ids", "1,x"], "`x` is not a token id"),
+        (&["generate", "m", "--prompt", "a", "--input-ids", "1"], "cannot be used with"),
+        (&["run", "m", "-o", &out], "--inputs"),
+        (&["inspect"], "<ARTIFACT>"),
+    ] {
+        bench.ends(2, args, &[word]);
+    }
+    assert!(bench.works(&["--version"]).starts_with("kiln "));
+}
+
+#[test]
+fn bad_checkpoints_are_named() {
+    let bench = Bench::new();
+    let whole = std::fs::read(golden("llama").join("model.safetensors")).expect("reads");
+
+    let folder = bench.model("truncated");
+    for len in [whole.len() - 1, whole.len() / 2, 100, 7, 0] {
+        std::fs::write(folder.join("model.safetensors"), &whole[..len]).expect("writes");
+        bench.refuses(&folder, &["model.safetensors", "truncated or corrupt"]);
+    }
+    for (at, byte) in [(0, 0xff), (7, 0x7f), (8, b'?'), (40, 0xff)] {
+        let mut bytes = whole.clone();
+        bytes[at] = byte;
+        std::fs::write(folder.join("model.safetensors"), bytes).expect("writes");
+        bench.refuses(&folder, &["model.safetensors"]);
+    }
+    std::fs::remove_file(folder.join("model.safetensors")).expect("removes");
+    bench.refuses(&folder, &["model.safetensors"]);
+
+    let header_len = u64::from_le_bytes(whole[..8].try_into().expect("8 bytes")) as usize;
+    let header = std::str::from_utf8(&whole[8..8 + header_len]).expect("UTF-8");
+    let with_header = |header: &str| {
+        let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
+        bytes.extend(header.as_bytes());
+        bytes.extend(&whole[8 + header_len..]);
+        bytes
+    };
+    let folder = bench.model("dtype");
+    let bytes = with_header(&header.replacen("\"F32\"", "\"F99\"", 1));
+    std::fs::write(folder.join("model.safetensors"), bytes).expect("writes");
+    bench.refuses(&folder, &["F99"]);
+
+    let folder = bench.model("tensor");
+    let bytes = with_header(&header.replace("model.norm.weight", "model.mron.weight"));
+    std::fs::write(folder.join("model.safetensors"), bytes).expect("writes");
+    bench.refuses(&folder, &["checkpoint lacks `model.norm.weight`"]);
+
+    let folder = bench.model("shards");
+    std::fs::rename(folder.join("model.safetensors"), folder.join("model-00001-of-00002.safetensors"))
+        .expect("renames");
+    let index = json!({ "weight_map": {
+        "model.norm.weight": "model-00001-of-00002.safetensors",
+        "lm_head.weight": "model-00002-of-00002.safetensors",
+    } });
+    std::fs::write(folder.join("model.safetensors.index.json"), index.to_string()).expect("writes");
+    bench.refuses(&folder, &["model-00002-of-00002.safetensors is missing"]);
+
+    let gguf = bench.path("m.gguf");
+    for bytes in [&b""[..], b"GGU", b"GGUF", b"GGUF\x03\0\0\0\x0c\0\0\0\0\0\0\0\xff\xff\xff\xff\xff\xff\xff\xff"] {
+        std::fs::write(&gguf, bytes).expect("writes");
+        bench.refuses(&gguf, &["m.gguf", "GGUF"]);
+    }
+    bench.refuses(&bench.path("nothing"), &["no model", "nothing"]);
+}
+
+#[test]
+fn bad_configs_are_named() {
+    let bench = Bench::new();
+    let folder = bench.model("m");
+    let text = std::fs::read(golden("llama").join("config.json")).expect("reads");
+    let config: Value = serde_json::from_slice(&text).expect("JSON");
+    let with = |key: &str, value: Value| {
+        let mut config = config.clone();
+        config[key] = value;
+        std::fs::write(folder.join("config.json"), config.to_string()).expect("writes");
+    };
+    with("architectures", json!(["MambaForCausalLM"]));
+    bench.refuses(&folder, &["MambaForCausalLM", "LlamaForCausalLM"]);
+    with("intermediate_size", json!(192));
+    bench.refuses(&folder, &["gate_proj.weight", "config says [192, 64], the checkpoint has [176, 64]"]);
+    with("vocab_size", json!(385));
+    bench.refuses(&folder, &["[385, 64]"]);
+    let sizes = [
+        "hidden_size",
+        "vocab_size",
+        "intermediate_size",
+        "num_hidden_layers",
+        "num_attention_heads",
+        "num_key_value_heads",
+        "head_dim",
+        "max_position_embeddings",
+    ];
+    for key in sizes {
+        for value in [json!(1e15), json!(1_000_000_000_000_000_u64), json!(-1), json!(0), json!("many"), json!(1.5)] {
+            with(key, value);
+            bench.refuses(&folder, &[key]);
+        }
+    }
+    with("rms_norm_eps", json!(-1));
+    bench.refuses(&folder, &["rms_norm_eps"]);
+    for text in ["", "{", "[1, 2]", "\u{0}"] {
+        std::fs::write(folder.join("config.json"), text).expect("writes");
+        bench.refuses(&folder, &[]);
+    }
+    std::fs::write(folder.join("config.json"), "{ \"model_type\": ").expect("writes");
+    bench.refuses(&folder, &["config.json", "not valid JSON"]);
+
+    let out = bench.arg("out/m.kiln");
+    for max_seq in ["0", "1000000000000000"] {
+        bench.fails(&["compile", &llama(), "-o", &out, "--max-seq", max_seq], &["max-seq", max_seq]);
+    }
+    bench.fails(&["compile", &llama(), "-o", &out, "--dtype", "f16"], &["f16", "computes in f32"]);
+    for file in ["tokenizer.json", "generation_config.json"] {
+        let folder = bench.model(file);
+        for text in ["{ \"model\": { \"type\": \"BPE\", ", "{ \"eos_token_id\": \"none\" }"] {
+            std::fs::write(folder.join(file), text).expect("writes");
+            bench.refuses(&folder, &[file]);
+        }
+    }
+}
+
+/// The artifact, with another manifest.
+fn with_manifest(artifact: &Path, out: &Path, change: impl Fn(&mut Manifest)) {
+    let old = Artifact::open(artifact, &OpenOptions::default()).expect("opens");
+    let mut manifest = old.manifest().clone();
+    change(&mut manifest);
+    let mut new = ArtifactWriter::create(out).expect("creates");
+    for s in old.sections() {
+        match s.name == Section::Manifest.name() {
+            true => new.manifest(&manifest).expect("writes"),
+            false => new.named_section(&s.name, old.named_section(&s.name).expect("there")).expect("writes"),
+        }
+    }
+    new.finish().expect("finishes");
+}
+
+#[test]
+fn damaged_artifacts_are_refused() {
+    let bench = Bench::new();
+    let artifact = bench.artifact();
+    let whole = std::fs::read(&artifact).expect("reads");
+    let (damaged, ids) = (bench.arg("d.kiln"), ["--input-ids", "1,2", "--max-new-tokens", "1"]);
+    let generate = [&["generate", &damaged][..], &ids].concat();
+    let sections = Artifact::open(&artifact, &OpenOptions::default()).expect("opens").sections().to_vec();
+
+    // In every section, in the header and its table, in the padding, and spread over the file.
+    let within = sections.iter().flat_map(|s| [s.offset, s.offset + s.size / 2, s.offset + s.size - 1]);
+    let header = [0, 7, 8, 12, 16, 24, 31, 40, 64, 100, 130, 4095].into_iter();
+    let padding = sections.iter().map(|s| s.offset + s.size).filter(|at| at % 4096 != 0 && *at < whole.len() as u64);
+    let spread = (0..24).map(|i| i * (whole.len() as u64 - 1) / 23);
+    let places: Vec<u64> = within.chain(header).chain(padding).chain(spread).collect();
+    assert!(places.len() > 60, "{}", places.len());
+    let change = |at: u64| {
+        let mut bytes = whole.clone();
+        bytes[at as usize] ^= 1 << (at % 8);
+        std::fs::write(&damaged, bytes).expect("writes");
+    };
+    for at in places {
+        change(at);
+        bench.fails(&generate, &["d.kiln"]);
+    }
+    let weights = sections.iter().find(|s| s.name == Section::Weights.name()).expect("weights");
+    change(weights.offset + weights.size / 2);
+    bench.fails(&generate, &["section `weights`", "checksum"]);
+    bench.works(&[&generate[..], &["--trust-weights"]].concat());
+    let image = sections.iter().find(|s| s.name == Section::Image.name()).expect("an image");
+    change(image.offset + image.size / 2);
+    bench.fails(&[&generate[..], &["--trust-weights"]].concat(), &["section `image`", "checksum"]);
+
+    for len in [0, 1, 8, 4095, 4096, 5000, whole.len() / 2, whole.len() - 1] {
+        std::fs::write(&damaged, &whole[..len]).expect("writes");
+        bench.fails(&generate, &["d.kiln"]);
+        bench.fails(&["inspect", &damaged], &["d.kiln"]);
+    }
+    std::fs::write(&damaged, [&whole[..], &[0]].concat()).expect("writes");
+    bench.fails(&generate, &["length of the file"]);
+    std::fs::remove_file(&damaged).expect("removes");
+    bench.fails(&generate, &["cannot open", "d.kiln"]);
+    std::fs::create_dir(&damaged).expect("a folder");
+    bench.fails(&generate, &["d.kiln", "not a regular file"]);
+
+    let other = bench.path("other.kiln");
+    let ask = [&["generate", other.to_str().expect("UTF-8")][..], &ids].concat();
+    with_manifest(Path::new(&artifact), &other, |_| ());
+    bench.works(&ask);
+    with_manifest(Path::new(&artifact), &other, |m| m.target.features.push("avx9000".into()));
+    bench.fails(&ask, &["avx9000"]);
+    with_manifest(Path::new(&artifact), &other, |m| m.target.triple = "riscv64-unknown-linux-gnu".into());
+    bench.fails(&ask, &["riscv64"]);
+}
+
+/// A safetensors file of one tensor of zeros.
+fn zeros(path: &Path, name: &str, dtype: safetensors::Dtype, shape: &[usize]) {
+    let size = dtype.bitsize() / 8;
+    let data = vec![0; shape.iter().product::<usize>() * size];
+    let view = safetensors::tensor::TensorView::new(dtype, shape.to_vec(), &data).expect("a view");
+    std::fs::write(path, safetensors::serialize([(name, view)], None).expect("serialises")).expect("writes");
+}
+
+#[test]
+fn bad_requests_are_refused() {
+    use safetensors::Dtype::{F32, I64};
+    let bench = Bench::new();
+    let artifact = bench.artifact();
+    let generate = |ids: &str, more: &[&str], words: &[&str]| {
+        bench.fails(&[&["generate", &artifact, "--input-ids", ids][..], more].concat(), words);
+    };
+    generate(&["1"; 300].join(","), &[], &["300 tokens", "context of 256"]);
+    generate("1,384", &[], &["384", "position 1"]);
+    generate("1,4294967295", &[], &["4294967295"]);
+    generate("1", &["--temperature=-1", "--do-sample"], &["temperature"]);
+    generate("1", &["--max-new-tokens", "0"], &["max_new_tokens"]);
+    bench.fails(&["generate", &artifact, "--prompt", "text"], &["no", "--input-ids"]);
+    bench.fails(&["compile", &artifact, "-o", &bench.arg("out/m.kiln")], &["compiled already"]);
+    bench.fails(&["verify", &artifact], &["not an artifact"]);
+
+    let (inputs, out) = (bench.path("in.safetensors"), bench.arg("out/o.safetensors"));
+    let run = |more: &[&str], words: &[&str]| {
+        let inputs = inputs.to_str().expect("UTF-8");
+        bench.fails(&[&["run", &artifact, "--inputs", inputs][..], more].concat(), words);
+    };
+    let to_out = ["-o", &out];
+    run(&to_out, &["in.safetensors"]);
+    std::fs::write(&inputs, "nonsense").expect("writes");
+    run(&to_out, &["in.safetensors"]);
+    zeros(&inputs, "position_ids", I64, &[1, 3]);
+    run(&to_out, &["input_ids"]);
+    zeros(&inputs, "input_ids", F32, &[1, 3]);
+    run(&to_out, &["input_ids", "i64", "f32"]);
+    for shape in [&[3][..], &[1, 3, 1], &[1, 100_000], &[0, 3], &[1, 0]] {
+        zeros(&inputs, "input_ids", I64, shape);
+        run(&to_out, &["input_ids"]);
+    }
+    zeros(&inputs, "input_ids", I64, &[1, 3]);
+    run(&["--signature", "backward", "-o", &out], &["backward", "forward"]);
+    run(&["-o", &bench.arg("nowhere/o.safetensors")], &["nowhere"]);
+    bench.fails(&["compile", &llama(), "-o", &bench.arg("nowhere/m.kiln")], &["nowhere"]);
+    bench.fails(&["compile", &llama(), "-o", &bench.arg("out")], &["out"]);
+}
