@@ -13,12 +13,10 @@ mod emit;
 mod image;
 mod lower;
 pub mod ptx;
-pub mod reference;
 mod target;
 mod worker;
 
 pub use image::{Image, link_image};
-pub use lower::matmul::preferred_panel;
 pub use target::{CpuTarget, CudaTarget, Target};
 pub use worker::{WORKER_ENV, maybe_run_worker};
 

@@ -1,8 +1,8 @@
 //! Graph to plan: what is computed becomes how it is computed.
 //!
 //! In order: [`egraph`] rewrites each function by the laws of [`rules`]; [`simplify`](simplify::simplify) removes duplicate and dead nodes of
-//! the inlined entry; [`lower`] splits off what depends on static parameters only (`prepare`), fuses the rest into
-//! kernels and orders them; [`memory`] gives every intermediate a place. [`compile`] runs them all.
+//! the inlined entry; `lower` splits off what depends on static parameters only (`prepare`), fuses the rest into
+//! kernels and orders them; `memory` gives every intermediate a place. [`compile`] runs them all.
 
 pub mod egraph;
 mod error;

@@ -10,25 +10,12 @@ use super::{
     program::{Operand, Point, evaluate, uniform_values, write},
 };
 use crate::CodegenError;
-use kiln_core::{CompareOp, MatMulSpec, TargetSpec, Write};
+use kiln_core::{CompareOp, MatMulSpec, Write};
 
 /// Bytes of `a` that a block of rows may take.
 const ROW_BLOCK_BYTES: i64 = 192 * 1024;
 /// Most rows in a block.
 const ROW_BLOCK_ROWS: i64 = 96;
-
-/// The panel width that suits a product of `n` columns (all parts together) on that target: three vectors where that wastes
-/// little, since more accumulators hide more latency when there is one row; a vector or two per part otherwise.
-pub fn preferred_panel(n: i64, parts: i64, target: &TargetSpec) -> i64 {
-    let lanes = target.vector_lanes.max(1) as i64;
-    let (columns, wide) = (n / parts.max(1), 3 * lanes);
-    match parts {
-        2 => 2 * lanes,
-        _ if columns <= lanes => lanes,
-        _ if columns % wide == 0 || columns >= 16 * wide => wide,
-        _ => 2 * lanes,
-    }
-}
 
 /// Rows of a register tile over `vectors` vectors of columns.
 fn tile_rows(registers: usize, vectors: usize) -> usize {

@@ -1,6 +1,7 @@
 //! Compiling specs, calling them, and comparing with the reference.
 
-use kiln_codegen::{CompileOptions, EmitMode, Image, abi::KernelFn, compile_kernels, link_image, reference::eval_spec};
+use kiln_codegen::{CompileOptions, EmitMode, Image, abi::KernelFn, compile_kernels, link_image};
+use kiln_core::reference::eval_spec;
 use kiln_core::{Access, DType, ElementOp, Inst, KernelSpec, Program, Size, Storage, TargetSpec, ValueId, Write};
 use std::ffi::c_void;
 

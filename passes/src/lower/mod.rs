@@ -137,11 +137,9 @@ impl<'s, 't> Lowering<'s, 't> {
                 self.value(id)?;
             }
         }
-        let mut number = 0;
-        for o in f.outputs.iter().filter(|o| o.updates.is_none()) {
+        for (number, o) in f.outputs.iter().filter(|o| o.updates.is_none()).enumerate() {
             let ty = f.tensor(o.value).clone();
-            let buffer = Buffer::Output(number);
-            number += 1;
+            let buffer = Buffer::Output(number as u32);
             let value = self.buffer(o.value)?;
             let written = value.as_buffer().is_some_and(|l| l.source == Source::Buffer(buffer));
             if !written {

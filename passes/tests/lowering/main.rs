@@ -1,9 +1,6 @@
 //! Lowered plans against the interpreter: every kernel spec is run by its plain reference meaning, in the memory that the plan gives it.
 
 mod plan;
-#[path = "../../../codegen/src/reference.rs"]
-#[allow(dead_code)]
-mod reference;
 
 use kiln_core::{KernelSpec, TargetSpec};
 use kiln_ir::{Module, interp::Tensor, text};

@@ -1,7 +1,6 @@
 //! Runs a plan by the reference meaning of its kernels.
 
-use crate::reference::eval_spec;
-use kiln_core::{Buffer, DType, Dim, Schedule, Storage};
+use kiln_core::{Buffer, DType, Dim, Schedule, Storage, reference::eval_spec};
 use kiln_ir::{ArgKind, Function, interp::Tensor};
 use kiln_passes::Compiled;
 

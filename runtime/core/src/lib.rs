@@ -10,6 +10,8 @@ mod dtype;
 mod kernel;
 mod op;
 mod plan;
+#[cfg(feature = "reference")]
+pub mod reference;
 mod target;
 
 pub use dim::{Dim, DimBounds, DimError, Symbols};

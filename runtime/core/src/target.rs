@@ -41,10 +41,17 @@ impl TargetSpec {
         }
     }
 
-    /// Columns in a panel of a packed right-hand side of `n` columns in `parts` parts: what a tile of accumulators holds.
+    /// Columns in a panel of a packed right-hand side of `n` columns in `parts` parts: what a tile of accumulators holds. Three
+    /// vectors make the best tile; where they do not divide a narrow matrix, or its halves must meet, two.
     pub fn panel(&self, n: i64, parts: i64) -> i64 {
-        let lanes = self.vector_lanes as i64;
-        if parts == 2 || (n % (3 * lanes) != 0 && n % (2 * lanes) == 0) { 2 * lanes } else { 3 * lanes }
+        let lanes = self.vector_lanes.max(1) as i64;
+        let (columns, wide) = (n / parts.max(1), 3 * lanes);
+        match parts {
+            2 => 2 * lanes,
+            _ if columns <= lanes => lanes,
+            _ if columns % wide == 0 || columns >= 16 * wide => wide,
+            _ => 2 * lanes,
+        }
     }
 
     /// The target that `--target` names: `cpu` (the default level of this family) or `cpu:NAME`.

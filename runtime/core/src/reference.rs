@@ -1,7 +1,7 @@
-//! What each spec means, as plain loops: the oracle for the templates' tests. Slow on purpose; values are f64 (rounded to f32 after
+//! What each spec means, as plain loops: the oracle that templates and lowering are tested against. Slow on purpose; values are f64 (rounded to f32 after
 //! each operation of an f32 program), sums are f64.
 
-use kiln_core::{
+use crate::{
     Access, AttentionSpec, BinaryOp, BlockFormat, CompareOp, DType, DotSpec, ElementOp, KernelSpec, MapSpec,
     MatMulSpec, PackSpec, Phase, Program, ReduceOp, RowSpec, Size, Storage, UnaryOp, ValueId, Write,
 };
