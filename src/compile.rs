@@ -198,9 +198,9 @@ fn write_program<W: Write + Seek>(
     let ir = module.to_string();
     w.manifest(&Manifest {
         kiln: env!("CARGO_PKG_VERSION").into(),
-        compilers: vec!["cubecl 0.11.3".into(), "llvm 22".into()],
+        compilers: kiln_codegen::compilers(),
         model,
-        rules_sha256: String::new(),
+        rules_sha256: sha256(rules(options).as_bytes()),
         ir_sha256: sha256(ir.as_bytes()),
         target: options.target.clone(),
         memory: MemoryReport::of(&plan, &single_sequence(&plan))?,
@@ -217,6 +217,11 @@ fn write_program<W: Write + Seek>(
         }
     }
     Ok(w.plan(&plan)?)
+}
+
+/// The rewrite rules that a compilation admits, as text.
+fn rules(options: &CompileOptions) -> String {
+    if options.rewrite { kiln_passes::rules::listing(&kiln_passes::egraph::Options::default()) } else { String::new() }
 }
 
 impl Program {

@@ -61,7 +61,11 @@ pub fn read_tensors(path: &Path, prefix: &str) -> Result<Vec<(String, interp::Te
             Dtype::I8 => DType::I8,
             Dtype::U8 => DType::U8,
             Dtype::BOOL => DType::Bool,
-            other => return Err(error(format!("tensor `{name}` is {other:?}: expected one of f64 f32 f16 bf16 i64 i32 i8 u8 bool"))),
+            other => {
+                return Err(error(format!(
+                    "tensor `{name}` is {other:?}: expected one of f64 f32 f16 bf16 i64 i32 i8 u8 bool"
+                )));
+            }
         };
         let tensor = interp::Tensor::from_bytes(Storage::Dense(dtype), view.shape().to_vec(), view.data().to_vec())?;
         out.push((short.to_string(), tensor));
@@ -74,10 +78,15 @@ pub fn read_tensors(path: &Path, prefix: &str) -> Result<Vec<(String, interp::Te
 ///
 /// # Errors
 /// As [`Session::call`].
-pub fn call(session: &mut Session, signature: &str, inputs: &[(String, interp::Tensor)]) -> Result<Vec<(String, interp::Tensor)>> {
+pub fn call(
+    session: &mut Session,
+    signature: &str,
+    inputs: &[(String, interp::Tensor)],
+) -> Result<Vec<(String, interp::Tensor)>> {
     let mut views = vec![];
     for (name, t) in inputs {
-        let dtype = t.dtype().ok_or_else(|| Error::Option(format!("input `{name}` is block-quantised: give it dense")))?;
+        let dtype =
+            t.dtype().ok_or_else(|| Error::Option(format!("input `{name}` is block-quantised: give it dense")))?;
         views.push((name.as_str(), TensorView { dtype, shape: t.shape(), bytes: t.bytes() }));
     }
     let outputs = session.call(signature, &views)?;

@@ -59,6 +59,14 @@ pub enum CodegenError {
     },
 }
 
+/// What kernels are compiled with, as `name version`: part of what decides an artifact's bytes.
+pub fn compilers() -> Vec<String> {
+    let (mut major, mut minor, mut patch) = (0, 0, 0);
+    // SAFETY: LLVM writes three numbers to the addresses given.
+    unsafe { llvm_sys::core::LLVMGetVersion(&mut major, &mut minor, &mut patch) };
+    vec!["cubecl 0.11.3".into(), format!("llvm {major}.{minor}.{patch}")]
+}
+
 /// Where kernels are compiled.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum EmitMode {

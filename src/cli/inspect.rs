@@ -42,13 +42,22 @@ pub fn run(args: &InspectArgs) -> Result<()> {
         print!("{}", artifact.text(Section::Ir)?.unwrap_or_default());
         return Ok(());
     }
-    println!("kiln {}, model {}, target {} ({})", manifest.kiln, manifest.model.id, manifest.target.triple, manifest.target.cpu);
+    println!(
+        "kiln {}, model {}, target {} ({})",
+        manifest.kiln, manifest.model.id, manifest.target.triple, manifest.target.cpu
+    );
     for s in artifact.sections() {
         println!("  {:<18} {:>12} bytes", s.name, s.size);
     }
     let m = manifest.memory;
-    println!("memory of one sequence: prepared {}, state {}, arena {}, io {} bytes", m.prepared, m.state, m.arena, m.io);
-    println!("at upper bounds:        prepared {}, state {}, arena {}, io {} bytes", upper.prepared, upper.state, upper.arena, upper.io);
+    println!(
+        "memory of one sequence: prepared {}, state {}, arena {}, io {} bytes",
+        m.prepared, m.state, m.arena, m.io
+    );
+    println!(
+        "at upper bounds:        prepared {}, state {}, arena {}, io {} bytes",
+        upper.prepared, upper.state, upper.arena, upper.io
+    );
     for s in &plan.signatures {
         let dims = |shape: &[kiln_core::Dim]| shape.iter().map(|d| d.to_string()).collect::<Vec<_>>().join(", ");
         println!("signature {}", s.name);
@@ -64,7 +73,10 @@ pub fn run(args: &InspectArgs) -> Result<()> {
             if args.schedule {
                 for step in &v.schedule.steps {
                     let kernel = &plan.kernels[step.kernel as usize];
-                    println!("    {:<24} {:<56} flops {}, bytes {}, chunks {}", kernel.symbol, step.label, step.flops, step.bytes, step.chunks);
+                    println!(
+                        "    {:<24} {:<56} flops {}, bytes {}, chunks {}",
+                        kernel.symbol, step.label, step.flops, step.bytes, step.chunks
+                    );
                 }
             }
         }

@@ -25,7 +25,9 @@ pub struct VerifyArgs {
 
 pub fn run(args: &VerifyArgs) -> Result<()> {
     if super::is_artifact(&args.model) {
-        return Err(Error::Option("verify needs the model itself (a hub id, a folder or a .gguf file), not an artifact".into()));
+        return Err(Error::Option(
+            "verify needs the model itself (a hub id, a folder or a .gguf file), not an artifact".into(),
+        ));
     }
     let files = ModelFiles::resolve(&args.model)?;
     let traced = compile::trace(&files, &args.options.options())?;
@@ -51,7 +53,9 @@ pub fn run(args: &VerifyArgs) -> Result<()> {
         }
     }
     match comparisons.iter().find(|c| !c.holds()) {
-        Some(c) => Err(Error::Verify(format!("{}: error {:.2e} exceeds {:.0e}", c.name, c.relative_error, c.tolerance))),
+        Some(c) => {
+            Err(Error::Verify(format!("{}: error {:.2e} exceeds {:.0e}", c.name, c.relative_error, c.tolerance)))
+        }
         None => Ok(()),
     }
 }

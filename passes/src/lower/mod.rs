@@ -53,9 +53,8 @@ pub(crate) fn lower(module: &Module, target: &TargetSpec) -> Result<Compiled, Pa
         let signature = signature(&flat, variants);
         shared.plan.signatures.push(signature);
     }
-    let prepare = std::mem::take(&mut shared.prepare);
-    shared.plan.prepare = prepare.finish(&module.symbols)?;
-    Ok(Compiled { plan: shared.plan, constants: shared.constants, module: module.clone() })
+    let constants = std::mem::take(&mut shared.constants);
+    Ok(Compiled { plan: shared.into_plan()?, constants, module: module.clone() })
 }
 
 fn signature(f: &Function, variants: Vec<Variant>) -> Signature {

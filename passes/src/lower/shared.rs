@@ -143,6 +143,38 @@ impl<'a> Shared<'a> {
         Ok(self.plan.states.len() as u32 - 1)
     }
 
+    /// The plan, with `prepare`. What only `prepare` itself reads is not kept: it is an intermediate there.
+    pub fn into_plan(self) -> Result<Plan, PassError> {
+        let Shared { mut plan, mut prepare, .. } = self;
+        let variants = || plan.signatures.iter().flat_map(|s| &s.variants).flat_map(|v| &v.schedule.steps);
+        let mut kept = vec![false; plan.prepared.len()];
+        for operand in variants().flat_map(|step| &step.operands) {
+            if let Buffer::Prepared(n) = operand {
+                kept[*n as usize] = true;
+            }
+        }
+        let mut left = vec![];
+        let mut renamed = vec![];
+        for (spec, kept) in plan.prepared.drain(..).zip(kept) {
+            renamed.push(match kept {
+                true => {
+                    left.push(spec);
+                    Buffer::Prepared(left.len() as u32 - 1)
+                }
+                false => prepare.temporary(Dim::from(spec.bytes as i64)),
+            });
+        }
+        plan.prepared = left;
+        let variants = plan.signatures.iter_mut().flat_map(|s| &mut s.variants).flat_map(|v| &mut v.schedule.steps);
+        for operand in variants.chain(&mut prepare.steps).flat_map(|step| &mut step.operands) {
+            if let Buffer::Prepared(n) = operand {
+                *operand = renamed[*n as usize];
+            }
+        }
+        plan.prepare = prepare.finish(&plan.symbols)?;
+        Ok(plan)
+    }
+
     /// A buffer that `prepare` fills.
     pub fn prepared_buffer(&mut self, name: String, bytes: i64) -> Buffer {
         self.plan.prepared.push(PreparedSpec { name, bytes: bytes.max(0) as u64 });

@@ -63,3 +63,9 @@ pub fn up_to(numerics: Numerics, without: &[String]) -> Vec<Rule> {
         .filter(|r| r.numerics <= numerics)
         .collect()
 }
+
+/// The laws a compilation admits, as text, one a line: what an artifact's manifest holds the hash of.
+pub fn listing(options: &crate::egraph::Options) -> String {
+    let lines = up_to(options.numerics, &options.without).into_iter().map(|r| format!("{:?} {r}\n", r.numerics));
+    lines.collect()
+}
