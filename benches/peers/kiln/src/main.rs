@@ -1,0 +1,62 @@
+//! `bench-kiln ARTIFACT [--threads N] [--profile]`: a compiled model, timed as [`bench_protocol`] says.
+//!
+//! With `--profile` it prints instead where the time of a prefill of 512 tokens and of one decoded token goes, kernel by kernel.
+
+mod profile;
+
+use bench_protocol::{Engine, Error, argmax, serve};
+use kiln_runtime::generate::CausalLm;
+use kiln_runtime::{CacheOptions, CausalSession, LoadOptions, Model};
+use std::sync::Arc;
+
+const USAGE: &str = "usage: bench-kiln ARTIFACT [--threads N] [--profile]";
+
+/// One row, from position `position` on.
+struct Kiln {
+    session: CausalSession,
+    position: i64,
+}
+
+impl Kiln {
+    fn new(model: &Arc<Model>) -> Result<Self, Error> {
+        Ok(Kiln { session: CausalSession::new(model, &CacheOptions { rows: 1, context: None })?, position: 0 })
+    }
+}
+
+impl Engine for Kiln {
+    fn name(&self) -> String {
+        "kiln".into()
+    }
+
+    fn reset(&mut self) -> Result<(), Error> {
+        // What the cache holds past a position is never seen, so there is nothing to clear.
+        self.position = 0;
+        Ok(())
+    }
+
+    fn feed(&mut self, ids: &[u32]) -> Result<u32, Error> {
+        let mut next = 0;
+        for chunk in ids.chunks(self.session.max_chunk()) {
+            let tokens: Vec<i64> = chunk.iter().map(|id| i64::from(*id)).collect();
+            next = argmax(self.session.step(&tokens, tokens.len(), &[0], &[self.position])?);
+            self.position += tokens.len() as i64;
+        }
+        Ok(next)
+    }
+}
+
+fn main() -> Result<(), Error> {
+    let (mut artifact, mut options, mut profiled) = (None, LoadOptions::default(), false);
+    let mut args = std::env::args().skip(1);
+    while let Some(arg) = args.next() {
+        match arg.as_str() {
+            "--threads" => options.threads = Some(args.next().ok_or(USAGE)?.parse()?),
+            "--profile" => profiled = true,
+            _ if artifact.is_none() && !arg.starts_with('-') => artifact = Some(arg),
+            _ => return Err(USAGE.into()),
+        }
+    }
+    let model = Model::open(artifact.ok_or(USAGE)?, &options)?;
+    let mut kiln = Kiln::new(&model)?;
+    if profiled { profile::print(&mut kiln.session) } else { Ok(serve(&mut kiln)?) }
+}
