@@ -141,6 +141,11 @@ pub fn run_plan(compiled: &Compiled, f: &Function, args: &[Tensor], sizes: &[(&s
     for c in &compiled.constants {
         memory.weights[c.weight as usize] = c.bytes.to_vec();
     }
+    let steps = || plan.signatures.iter().flat_map(|s| &s.variants).flat_map(|v| &v.schedule.steps);
+    for (i, p) in plan.prepared.iter().enumerate() {
+        let read = steps().any(|s| s.operands.contains(&Buffer::Prepared(i as u32)));
+        assert!(read, "prepared `{}` is read by `prepare` only", p.name);
+    }
     memory.run(compiled, &plan.prepare);
     let variant = signature
         .variants

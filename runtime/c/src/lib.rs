@@ -1,6 +1,6 @@
 //! kiln's runtime for C. `include/kiln.h` is the documentation; this is its other side.
 //!
-//! Each function does its work inside [`guard`], so that neither an error nor a panic crosses into C.
+//! Each function does its work inside `guard`, so that neither an error nor a panic crosses into C.
 
 use kiln_runtime::generate::{GenerationConfig, Output, Prompt, Request, TokenEvent, generate};
 use kiln_runtime::text::Tokenizer;
