@@ -2,15 +2,17 @@
 //! multiply-adds between registers; `read` with `{"gbps": …}`, the rate of reading memory that no cache holds.
 
 use bench_protocol::{Error, serve_with};
+use memmap2::{Advice, MmapMut};
 use serde_json::json;
 use std::time::{Duration, Instant};
 
 /// Long enough to meet the same neighbours as the engines do.
 const TIME: Duration = Duration::from_millis(500);
-/// Values read at a time.
-const BLOCK: usize = 1 << 18;
+/// As much as the weights that decoding streams, and far more than the caches hold.
+const MEMORY: usize = 512 << 20;
+/// Bytes read at a time.
+const BLOCK: usize = 1 << 20;
 
-#[cfg(target_arch = "x86_64")]
 mod work {
     use std::arch::x86_64::*;
 
@@ -32,11 +34,11 @@ mod work {
     }
 
     #[target_feature(enable = "avx2,fma")]
-    pub fn sum(values: &[f32]) -> f32 {
+    pub fn sum(bytes: &[u8]) -> f32 {
         let mut lanes = [0.0f32; 64];
-        for chunk in values.as_chunks::<64>().0 {
+        for chunk in bytes.as_chunks::<4>().0.as_chunks::<64>().0 {
             for (lane, value) in lanes.iter_mut().zip(chunk) {
-                *lane += value;
+                *lane += f32::from_le_bytes(*value);
             }
         }
         lanes.iter().sum()
@@ -70,9 +72,11 @@ fn main() -> Result<(), Error> {
     if !work::available() {
         return Err("needs a CPU with AVX2 and FMA".into());
     }
-    // As much as the weights that decoding streams, and far more than the caches hold.
-    let memory = vec![1.0f32; 128 << 20];
-    let blocks = memory.len() / BLOCK / threads;
+    // Huge pages, where there are any, as kiln has them for its weights.
+    let mut memory = MmapMut::map_anon(MEMORY)?;
+    memory.advise(Advice::HugePage)?;
+    memory.fill(1);
+    let blocks = MEMORY / BLOCK / threads;
     Ok(serve_with("the machine", |line| match line {
         "flops" => {
             // SAFETY: the features were found above.
@@ -85,7 +89,7 @@ fn main() -> Result<(), Error> {
                 // SAFETY: as above.
                 unsafe { work::sum(&memory[block * BLOCK..(block + 1) * BLOCK]) }
             });
-            Ok(json!({ "gbps": (BLOCK * size_of::<f32>()) as f64 * rate * 1e-9 }))
+            Ok(json!({ "gbps": BLOCK as f64 * rate * 1e-9 }))
         }
         _ => Err(format!("expected `flops` or `read`, found `{line}`").into()),
     })?)
