@@ -44,7 +44,7 @@ if [ "${1:-}" = --cuda-check ]; then
     cuda=${XDG_CACHE_HOME:-$HOME/.cache}/kiln/cuda
     if [ ! -x "$cuda/nvidia/cuda_nvcc/bin/ptxas" ]; then
         say "fetching ptxas and libdevice from PyPI (40 MB), to check the CUDA kernels"
-        python3 -m pip install --quiet --disable-pip-version-check --no-deps --target "$cuda" nvidia-cuda-nvcc-cu12==12.8.93
+        PIP_ROOT_USER_ACTION=ignore python3 -m pip install --quiet --disable-pip-version-check --no-deps --target "$cuda" nvidia-cuda-nvcc-cu12==12.8.93
         chmod +x "$cuda/nvidia/cuda_nvcc/bin/ptxas"
     fi
     if ! cargo nextest --version >/dev/null 2>&1; then

@@ -6,6 +6,7 @@ use kiln_core::{DType, Plan, TargetSpec};
 use kiln_models::auto::{TraceOptions, Traced, trace_causal_lm};
 use kiln_models::source::ModelFiles;
 use kiln_passes::Compiled;
+use kiln_runtime::causal_lm::STEP;
 use kiln_runtime::generate::GenerationConfig;
 use kiln_runtime::text::Tokenizer;
 use kiln_runtime::{ArtifactWriter, LoadOptions, Manifest, MemoryReport, Model, ModelInfo, Section};
@@ -113,20 +114,19 @@ pub fn build(module: &kiln_ir::Module, options: &CompileOptions) -> Result<Progr
     report.codegen_seconds = start.elapsed().as_secs_f64();
     report.kernels = kernels.len();
     report.code_bytes = image.code.len();
-    report.memory = MemoryReport::of(&compiled.plan, &single_sequence(&compiled.plan))?;
+    report.memory = one_sequence(&compiled.plan)?;
     Ok(Program { compiled, code: image.code, report })
 }
 
-/// The sizes of one sequence at a time: batches and cache rows of one.
-fn single_sequence(plan: &Plan) -> Vec<(&str, i64)> {
-    let mut sizes = vec![];
-    for s in plan.signatures.iter().flat_map(|s| s.inputs.first()) {
-        sizes.extend(s.shape.first().and_then(|d| d.as_symbol()).map(|s| (&**s, 1)));
-    }
-    for s in &plan.states {
-        sizes.extend(s.shape.first().and_then(|d| d.as_symbol()).map(|s| (&**s, 1)));
-    }
-    sizes
+/// What a program takes that works on one sequence at a time, batches and cache rows of one: what it takes to generate where the
+/// plan can, else what the largest of its signatures takes.
+fn one_sequence(plan: &Plan) -> Result<MemoryReport> {
+    let first_dims = plan.signatures.iter().flat_map(|s| s.inputs.first()).map(|i| i.shape.first());
+    let rows = plan.states.iter().map(|s| s.shape.first());
+    let symbols = first_dims.chain(rows).filter_map(|d| d?.as_symbol());
+    let sizes: Vec<(&str, i64)> = symbols.map(|s| (&**s, 1)).collect();
+    let generates = plan.signature(STEP).is_some();
+    Ok(MemoryReport::of_signatures(plan, &sizes, |name| !generates || name == STEP)?)
 }
 
 /// Compiles a model and writes the artifact; it appears only when it is whole.
@@ -203,7 +203,7 @@ fn write_program<W: Write + Seek>(
         rules_sha256: sha256(rules(options).as_bytes()),
         ir_sha256: sha256(ir.as_bytes()),
         target: options.target.clone(),
-        memory: MemoryReport::of(&plan, &single_sequence(&plan))?,
+        memory: one_sequence(&plan)?,
     })?;
     w.section(Section::Ir, ir.as_bytes())?;
     w.section(Section::Image, code)?;

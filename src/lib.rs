@@ -14,7 +14,7 @@
 //!
 //! The road, each station a crate: model definitions in the DSL ([`frontend`], [`models`]) are traced to a graph ([`ir`]), rewritten, fused and
 //! scheduled ([`passes`]), compiled to machine code ([`codegen`]) and written to an artifact that [`runtime`] runs without a compiler.
-//! [`compile`] walks it.
+//! [`compile()`] walks it.
 //!
 //! Compiling happens in child processes of the running executable: the `main` of a program that compiles begins with
 //! [`maybe_run_worker`].

@@ -108,6 +108,14 @@ impl MemoryReport {
     /// # Errors
     /// When the plan's sizes are not numbers within 64 bits.
     pub fn of(plan: &Plan, sizes: &[(&str, i64)]) -> Result<Self> {
+        Self::of_signatures(plan, sizes, |_| true)
+    }
+
+    /// As [`of`](Self::of), for a program of which only the signatures that `chosen` picks are called.
+    ///
+    /// # Errors
+    /// As [`of`](Self::of).
+    pub fn of_signatures(plan: &Plan, sizes: &[(&str, i64)], chosen: impl Fn(&str) -> bool) -> Result<Self> {
         let mut symbols = plan.symbols.clone();
         for (name, value) in sizes {
             if let Some(bounds) = symbols.get_mut(*name) {
@@ -122,7 +130,7 @@ impl MemoryReport {
         report.prepared = total(plan.prepared.iter().map(|p| Ok(p.bytes)))?;
         report.state = total(plan.states.iter().map(|s| tensor(s.storage, &s.shape, &symbols, &s.name)))?;
         report.arena = arena(&plan.prepare, &symbols)?;
-        for signature in &plan.signatures {
+        for signature in plan.signatures.iter().filter(|s| chosen(&s.name)) {
             let inputs = signature.inputs.iter().map(|i| (i.storage, &i.shape, &i.name));
             let outputs = signature.outputs.iter().map(|o| (o.storage, &o.shape, &o.name));
             for variant in &signature.variants {

@@ -167,7 +167,7 @@ fn compile(model: &str, output: &Path, options: &CompileArgs, json: bool) -> Res
         report.code_bytes / 1024
     );
     eprintln!(
-        "one sequence takes {} MiB: prepared weights {}, state {}, arena {}, inputs and outputs {}",
+        "generating one sequence takes {} MiB at most: prepared weights {}, state {}, arena {}, inputs and outputs {}",
         memory.resident() >> 20,
         memory.prepared >> 20,
         memory.state >> 20,

@@ -1,7 +1,7 @@
 //! The examples: a Rust and a C program that run an artifact.
 
 #[path = "../../examples/embed/src/main.rs"]
-mod embed;
+mod example;
 
 use crate::{golden, options};
 use kiln::{LoadOptions, Model, ModelFiles};
@@ -38,10 +38,10 @@ fn the_examples_continue_token_ids() {
 
     let model = Model::open(&path, &LoadOptions::default()).expect("loads");
     let mut from_rust = vec![];
-    embed::continue_prompt(&model, "89,351,188", &mut from_rust).expect("generates");
+    example::continue_prompt(&model, "89,351,188", &mut from_rust).expect("generates");
     let from_rust = String::from_utf8(from_rust).expect("UTF-8");
     assert_eq!(from_rust.split_whitespace().count(), 16, "{from_rust}");
-    let error = embed::continue_prompt(&model, "some text", &mut vec![]).expect_err("no tokenizer");
+    let error = example::continue_prompt(&model, "some text", &mut vec![]).expect_err("no tokenizer");
     assert!(error.to_string().contains("no tokenizer"), "{error}");
 
     let program = folder.path().join("embed_c");
