@@ -60,15 +60,21 @@ impl Lowering<'_, '_> {
             mask: a.mask.then(|| args.access(&leaves[leaves.len() - 1])),
             out: args.access(&out),
         };
-        // Cached keys may be far fewer than the cache holds: count the queries' own.
-        let keys = if a.cached { queries.clone() } else { kv_len };
+        // Of a cache, how much is filled is not known here: a quarter of it stands for what is common. Half of a causal
+        // square is hidden.
+        let keys = match (a.cached, a.causal) {
+            (true, _) => queries.clone() + kv_len.floor_div(&4.into()),
+            (false, true) => kv_len.ceil_div(2),
+            (false, false) => kv_len,
+        };
+        let key_bytes = batch.clone() * keys.clone() * Dim::from(4 * kv_heads * (head_dim + v_dim));
         let pairs = batch * queries * keys * Dim::from(q_heads);
         let launch = Launch {
             spec: KernelSpec::Attention(spec),
             operands,
             args: args.0,
             flops: pairs * Dim::from(2 * (head_dim + v_dim)),
-            bytes: ty.bytes() * Dim::from(3),
+            bytes: ty.bytes() * Dim::from(2) + key_bytes,
         };
         let label = self.label(id);
         self.launch(launch, label);

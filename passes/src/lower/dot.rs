@@ -26,6 +26,8 @@ pub(super) struct Anchor {
     a_stride: Dim,
     packed: Buffer,
     skinny: bool,
+    /// The product's own label: what follows in its epilogue does not name the weights.
+    label: Arc<str>,
 }
 
 impl Anchor {
@@ -81,7 +83,8 @@ impl Lowering<'_, '_> {
         let rows = a.shape[..a.shape.len() - 1].to_vec();
         let m: Dim = rows.iter().cloned().product();
         let skinny = self.bound(&m)? <= MatMulSpec::SKINNY_ROWS;
-        let anchor = Arc::new(Anchor { rows, n, k, panel, parts, a: a_buffer, a_stride, packed, skinny });
+        let label = self.label(id);
+        let anchor = Arc::new(Anchor { rows, n, k, panel, parts, a: a_buffer, a_stride, packed, skinny, label });
         let accumulator = anchor.accumulator(0);
         let value = Value::Anchored(anchor, accumulator);
         // Only its halves may use a paired matmul; any other one is kept only for a single elementwise user.
@@ -133,7 +136,8 @@ impl Lowering<'_, '_> {
     }
 
     /// Emits a matmul whose epilogue is `lazy`, stored at `dest`.
-    pub(super) fn store_anchored(&mut self, anchor: &Arc<Anchor>, lazy: &Lazy, dest: &Dest, label: Arc<str>) {
+    pub(super) fn store_anchored(&mut self, anchor: &Arc<Anchor>, lazy: &Lazy, dest: &Dest) {
+        let label = anchor.label.clone();
         let axes = anchor.rows.len();
         let merges = |leaf: &Leaf| leaf.merged_stride(&lazy.shape, 0..axes).is_some();
         let dest_leaf = Leaf {

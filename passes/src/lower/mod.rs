@@ -205,7 +205,7 @@ impl<'s, 't> Lowering<'s, 't> {
         let shape = &self.ty(id).shape;
         let operand = |i: usize| node.operands[i];
         Ok(Value::Lazy(match &node.op {
-            Op::Arg(i) => self.argument(id, *i)?,
+            Op::Arg(i) => self.argument(*i)?,
             Op::Constant(l) => match l.splat() {
                 Some(v) => Lazy::splat(shape, l.dtype(), v),
                 None => {
@@ -258,7 +258,7 @@ impl<'s, 't> Lowering<'s, 't> {
         }))
     }
 
-    fn argument(&mut self, _id: NodeId, number: u32) -> Result<Lazy, PassError> {
+    fn argument(&mut self, number: u32) -> Result<Lazy, PassError> {
         let arg = &self.f.args[number as usize];
         let buffer = match arg.kind {
             ArgKind::Input => {
@@ -325,7 +325,7 @@ impl<'s, 't> Lowering<'s, 't> {
             Value::Lazy(l) => emit::map(&l.shape, &[(l.clone(), dest.clone())]),
             Value::Anchored(anchor, l) => {
                 let (anchor, l) = (anchor.clone(), l.clone());
-                return self.store_anchored(&anchor, &l, dest, label);
+                return self.store_anchored(&anchor, &l, dest);
             }
             Value::Rope(operands) => elementwise::rope(operands, dest),
         };

@@ -163,7 +163,6 @@ impl Lowering<'_, '_> {
     /// RMS norm, or layer norm when `centred`.
     pub(super) fn norm(&mut self, id: NodeId, node: &Node, eps: f64, centred: bool) -> Result<Lazy, PassError> {
         let mut x = self.lazy(node.operands[0])?;
-        let storage = self.ty(id).storage;
         if !x.is_cheap() {
             x = self.buffer(node.operands[0])?;
         }
@@ -225,7 +224,6 @@ impl Lowering<'_, '_> {
             }
             v
         });
-        debug_assert_eq!(dest.storage, storage);
         let label = self.label(id);
         self.launch(rows.finish(), label);
         Ok(self.in_destination(id, &dest))
