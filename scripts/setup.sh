@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Installs what building kiln needs and the machine lacks. Idempotent; silent when there is nothing to do.
 #
-#   LLVM 22    cubecl compiles kernels with LLVM. Its own build downloads one where that is reachable; elsewhere Debian's
-#              packages serve, through a small stand-in for the folder that the download would fill.
+#   LLVM       cubecl compiles kernels with LLVM. Its own build downloads one where that is reachable; elsewhere Debian's LLVM 22
+#              serves, through a small stand-in for the folder that the download would fill.
 #   ptxas      (only with --cuda-check) assembles the PTX that the tests make; from PyPI, no GPU and no CUDA needed.
 set -euo pipefail
 
@@ -12,10 +12,25 @@ as_root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi; }
 command -v cargo >/dev/null || { [ -f "$HOME/.cargo/env" ] && . "$HOME/.cargo/env"; }
 command -v cargo >/dev/null || { say "cargo is missing: install Rust with rustup (https://rustup.rs), then run this again"; exit 1; }
 
+# Whether cubecl's build can download its LLVM. Any answer but none counts: the build gives the better message then.
+download_reachable() {
+    python3 - <<'EOF'
+import sys, urllib.request, urllib.error
+try:
+    urllib.request.urlopen("https://github.com/tracel-ai/tracel-llvm/releases", timeout=5)
+except urllib.error.HTTPError:
+    pass
+except Exception:
+    sys.exit(1)
+EOF
+}
+
 data=${XDG_DATA_HOME:-$HOME/.local/share}
 bundle=$data/tracel/tracel-llvm-23.1.0-4
 if [ ! -e "$bundle/.tracel-llvm-installed" ]; then
-    if [ "$(uname -s)" = Linux ] && command -v apt-get >/dev/null; then
+    if download_reachable; then
+        say "leaving LLVM to the download of cubecl's build"
+    elif command -v apt-get >/dev/null; then
         packages="llvm-22-dev libpolly-22-dev libz3-dev libzstd-dev libxml2-dev zlib1g-dev"
         missing=""
         for p in $packages; do dpkg -s "$p" >/dev/null 2>&1 || missing="$missing $p"; done
@@ -30,13 +45,13 @@ if [ ! -e "$bundle/.tracel-llvm-installed" ]; then
         # Debian names libz3 by its path, which the build would turn into a library called `libz3`.
         cat >"$bundle/bin/llvm-config" <<'EOF'
 #!/bin/sh
-exec /usr/lib/llvm-22/bin/llvm-config "$@" | sed 's#/usr/lib/[a-z0-9_-]*/libz3.so#-lz3#g'
+/usr/lib/llvm-22/bin/llvm-config "$@" | sed 's#/usr/lib/[a-z0-9_-]*/libz3.so#-lz3#g'
 EOF
-        sed -i 's/^exec //' "$bundle/bin/llvm-config"
         chmod +x "$bundle/bin/llvm-config"
         touch "$bundle/.tracel-llvm-installed"
     else
-        say "leaving LLVM to cubecl's own download (no apt-get here)"
+        say "LLVM is missing: neither the download of cubecl's build nor apt-get can be had here; see scripts/setup.sh"
+        exit 1
     fi
 fi
 
