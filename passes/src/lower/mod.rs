@@ -138,6 +138,11 @@ impl<'s, 't> Lowering<'s, 't> {
         }
         for (number, o) in f.outputs.iter().filter(|o| o.updates.is_none()).enumerate() {
             let ty = f.tensor(o.value).clone();
+            if ty.dtype().is_none() {
+                return Err(
+                    self.unsupported(o.value, format!("the result `{}` is block storage: dequantize it", o.name))
+                );
+            }
             let buffer = Buffer::Output(number as u32);
             let value = self.buffer(o.value)?;
             let written = value.as_buffer().is_some_and(|l| l.source == Source::Buffer(buffer));
