@@ -11,8 +11,8 @@ demo: setup
 
 # One profile for everything, so that dependencies are built once.
 test: setup check
-	CUDA_PATH=$(CUDA_PATH) cargo nextest run --release --workspace --features kiln-runtime/cli
 	cargo test --release --workspace --doc --quiet
+	CUDA_PATH=$(CUDA_PATH) cargo nextest run --release --workspace --features kiln-runtime/cli
 
 check:
 	cargo fmt --all --check
