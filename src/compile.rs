@@ -3,7 +3,7 @@
 use crate::{Error, Result};
 use kiln_codegen::EmitMode;
 use kiln_core::{DType, Plan, TargetSpec};
-use kiln_models::auto::{TraceOptions, Traced, trace_causal_lm};
+use kiln_models::auto::{TraceOptions, Traced, trace as trace_model};
 use kiln_models::source::ModelFiles;
 use kiln_passes::Compiled;
 use kiln_runtime::causal_lm::STEP;
@@ -89,7 +89,7 @@ pub fn trace(files: &ModelFiles, options: &CompileOptions) -> Result<Traced> {
         )));
     }
     let trace = TraceOptions { dtype: options.dtype, max_seq: options.max_seq };
-    Ok(trace_causal_lm(&files.config, &files.checkpoint, &trace)?)
+    Ok(trace_model(None, &files.config, &files.checkpoint, &trace)?)
 }
 
 /// Compiles a traced module to machine code.

@@ -1,10 +1,11 @@
 //! From a config to a traced model: the registry of architectures.
 //!
-//! An architecture is known by its names in a config, the class name in `architectures` (`LlamaForCausalLM`) and the `model_type` (`llama`). A
-//! crate of a user's own adds its architecture with [`register`], and every command of a program linked with it then knows it.
+//! An architecture is known by the `model_type` of its configs (`llama`), and by the tasks that it has a head for. A crate of a user's own
+//! adds its architecture with [`register`], and every command of a program linked with it then knows it.
 
+use crate::families::{llama, qwen2};
 use crate::weights::Checkpoint;
-use crate::{Error, Result, llama, qwen2};
+use crate::{Error, Result, Task, config};
 use kiln_frontend::{DType, ParamSource, Storage};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -57,61 +58,85 @@ pub struct Traced {
     pub vocab_size: usize,
 }
 
-/// Traces an architecture: its config, its parameters, options.
-pub type TraceFn = dyn Fn(&Value, &dyn ParamSource, &TraceOptions) -> Result<Traced> + Send + Sync;
+/// Traces an architecture for a task: its config, its parameters, options.
+pub type TraceFn = dyn Fn(Task, &Value, &dyn ParamSource, &TraceOptions) -> Result<Traced> + Send + Sync;
 
-type Registry = BTreeMap<String, Arc<TraceFn>>;
+/// By `model_type`, then by task.
+type Registry = BTreeMap<(String, Task), Arc<TraceFn>>;
 
 static REGISTRY: LazyLock<RwLock<Registry>> = LazyLock::new(|| {
     let mut known = Registry::new();
-    for name in ["LlamaForCausalLM", "llama"] {
-        known.insert(name.into(), Arc::new(llama::trace));
-    }
-    for name in ["Qwen2ForCausalLM", "qwen2"] {
-        known.insert(name.into(), Arc::new(qwen2::trace));
-    }
+    insert(&mut known, "llama", &[Task::CausalLm], llama::trace);
+    insert(&mut known, "qwen2", &[Task::CausalLm], qwen2::trace);
     RwLock::new(known)
 });
 
-/// Makes an architecture known under a name; a later registration of the same name replaces an earlier one.
+fn insert(
+    registry: &mut Registry,
+    model_type: &str,
+    tasks: &[Task],
+    trace: impl Fn(Task, &Value, &dyn ParamSource, &TraceOptions) -> Result<Traced> + Send + Sync + 'static,
+) {
+    let trace: Arc<TraceFn> = Arc::new(trace);
+    registry.extend(tasks.iter().map(|task| ((model_type.to_string(), *task), trace.clone())));
+}
+
+/// Makes an architecture known, under the `model_type` of its configs and for the tasks that it has a head for; a later registration
+/// of the same replaces an earlier one.
 pub fn register(
-    name: impl Into<String>,
-    trace: impl Fn(&Value, &dyn ParamSource, &TraceOptions) -> Result<Traced> + Send + Sync + 'static,
+    model_type: &str,
+    tasks: &[Task],
+    trace: impl Fn(Task, &Value, &dyn ParamSource, &TraceOptions) -> Result<Traced> + Send + Sync + 'static,
 ) {
     // A panic elsewhere cannot leave the map half changed.
-    REGISTRY.write().unwrap_or_else(PoisonError::into_inner).insert(name.into(), Arc::new(trace));
+    insert(&mut REGISTRY.write().unwrap_or_else(PoisonError::into_inner), model_type, tasks, trace);
 }
 
-/// The names that [`trace_causal_lm`] knows.
-pub fn supported() -> Vec<String> {
-    REGISTRY.read().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect()
+/// The `model_type`s that [`trace`] knows, each with its tasks.
+pub fn supported() -> BTreeMap<String, Vec<Task>> {
+    let registry = REGISTRY.read().unwrap_or_else(PoisonError::into_inner);
+    let mut supported = BTreeMap::<String, Vec<Task>>::new();
+    for (model_type, task) in registry.keys() {
+        supported.entry(model_type.clone()).or_default().push(*task);
+    }
+    supported
 }
 
-/// Traces the causal language model that a `config.json` describes: the first name that is known of `architectures`, and if there is
-/// no such list, `model_type`.
+/// The task that a checkpoint was made for: that of the first class in its `architectures`.
+///
+/// # Errors
+/// [`Error::UnknownArchitecture`] for a class that is for no task known here, and where no class is named.
+pub fn task_of(config: &Value) -> Result<Task> {
+    let class = config.get("architectures").and_then(|all| all.get(0)).and_then(Value::as_str);
+    class.and_then(Task::of_class).ok_or_else(|| Error::UnknownArchitecture {
+        found: class.map_or("none in `architectures`".into(), |c| format!("`{c}`")),
+        expected: "a class such as LlamaForCausalLM or BertModel in `architectures`, or a task to be chosen".into(),
+    })
+}
+
+/// Traces the model that a `config.json` describes, for a task or, without one, for that of [`task_of`].
 ///
 /// # Errors
 /// [`Error::UnknownArchitecture`] with the names that are known; else whatever does not fit in config and parameters.
-pub fn trace_causal_lm(config: &Value, source: &dyn ParamSource, options: &TraceOptions) -> Result<Traced> {
-    let names = names(config);
-    let found = {
-        let registry = REGISTRY.read().unwrap_or_else(PoisonError::into_inner);
-        names.iter().find_map(|name| registry.get(*name).cloned())
+pub fn trace(task: Option<Task>, config: &Value, source: &dyn ParamSource, options: &TraceOptions) -> Result<Traced> {
+    let model_type = config::model_type(config)?;
+    let supported = supported();
+    let Some(tasks) = supported.get(model_type) else {
+        return Err(Error::UnknownArchitecture {
+            found: format!("model_type `{model_type}`"),
+            expected: format!("one of {}", supported.into_keys().collect::<Vec<_>>().join(", ")),
+        });
     };
+    let task = task.map_or_else(|| task_of(config), Ok)?;
+    let registry = REGISTRY.read().unwrap_or_else(PoisonError::into_inner);
+    let found = registry.get(&(model_type.to_string(), task)).cloned();
+    drop(registry);
     match found {
-        Some(trace) => trace(config, source, options),
+        Some(trace) => trace(task, config, source, options),
         None => Err(Error::UnknownArchitecture {
-            found: if names.is_empty() { "none".into() } else { format!("`{}`", names.join("`, `")) },
-            supported: supported().join(", "),
+            found: format!("{} ({task}) of model_type `{model_type}`", task.auto_class()),
+            expected: format!("one of {}", tasks.iter().map(|t| t.auto_class()).collect::<Vec<_>>().join(", ")),
         }),
-    }
-}
-
-fn names(config: &Value) -> Vec<&str> {
-    let classes = config.get("architectures").and_then(Value::as_array).filter(|all| !all.is_empty());
-    match classes {
-        Some(all) => all.iter().filter_map(Value::as_str).collect(),
-        None => config.get("model_type").and_then(Value::as_str).into_iter().collect(),
     }
 }
 

@@ -65,13 +65,12 @@ impl Activation {
     }
 }
 
-/// The architecture that a config asks for: `model_type`, else the first of `architectures`.
+/// The family of architectures that a config is of.
 ///
 /// # Errors
-/// [`Error::MissingField`] if the config says neither.
+/// [`Error::MissingField`] if the config does not say.
 pub fn model_type(config: &Value) -> Result<&str> {
-    let first = || config.get("architectures")?.get(0)?.as_str();
-    config.get("model_type").and_then(Value::as_str).or_else(first).ok_or_else(|| Error::MissingField {
+    config.get("model_type").and_then(Value::as_str).ok_or_else(|| Error::MissingField {
         model_type: "an unnamed model",
         field: "model_type".to_string(),
         expected: "the name of an architecture, such as \"llama\"".to_string(),

@@ -225,16 +225,13 @@ pub enum Error {
         found: String,
     },
 
-    /// A config of an architecture that is not known.
-    #[error(
-        "unknown architecture {found}: config.json must name one of {supported} in `architectures` or `model_type`, or the program must \
-         register it"
-    )]
+    /// A config of an architecture that is not known, or not for that task.
+    #[error("unknown architecture {found}: expected {expected}, or one that the program registers")]
     UnknownArchitecture {
-        /// The names in the config.
+        /// What config and task ask for.
         found: String,
-        /// The names that are known.
-        supported: String,
+        /// What there is.
+        expected: String,
     },
 
     /// An option outside what makes sense.

@@ -7,7 +7,8 @@
 //! - [`weights`] opens the tensors, memory-mapped, as a [`Checkpoint`](weights::Checkpoint);
 //! - [`gguf`] reads GGUF: its container, its names, and the `config.json` and `tokenizer.json` that its metadata amounts to;
 //! - [`config`] turns a `config.json` into the checked, typed configuration of one architecture;
-//! - [`auto`] traces the architecture that a config names; [`llama`] and [`qwen2`] are two, each in the DSL.
+//! - [`auto`] traces the architecture that a config names, for a [`Task`];
+//! - [`families`] are those architectures, each in the DSL.
 //!
 //! Every file is foreign input: whatever is wrong with it becomes an [`Error`] that names the place, what was expected, what
 //! was found and what to do about it. Nothing here computes on tensors, except for dequantising one on request.
@@ -15,10 +16,11 @@
 pub mod auto;
 pub mod config;
 mod error;
+pub mod families;
 pub mod gguf;
-pub mod llama;
-pub mod qwen2;
 pub mod source;
+mod task;
 pub mod weights;
 
 pub use error::{Error, Result};
+pub use task::Task;

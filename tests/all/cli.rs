@@ -244,8 +244,8 @@ fn bad_configs_are_named() {
         config[key] = value;
         std::fs::write(folder.join("config.json"), config.to_string()).expect("writes");
     };
-    with("architectures", json!(["MambaForCausalLM"]));
-    bench.refuses(&folder, &["MambaForCausalLM", "LlamaForCausalLM"]);
+    with("model_type", json!("mamba"));
+    bench.refuses(&folder, &["unknown architecture model_type `mamba`", "llama"]);
     with("intermediate_size", json!(192));
     bench.refuses(&folder, &["gate_proj.weight", "config says [192, 64], the checkpoint has [176, 64]"]);
     with("vocab_size", json!(385));

@@ -3,7 +3,8 @@
 use kiln_frontend::{DType, ParamSource, Storage};
 use kiln_ir::interp::{Tensor, relative_error, run};
 use kiln_ir::{ArgKind, AttentionAttrs, Op};
-use kiln_models::auto::{TraceOptions, Traced, register, supported, trace_causal_lm};
+use kiln_models::Task;
+use kiln_models::auto::{TraceOptions, Traced, register, supported, trace};
 use kiln_models::config::LlamaConfig;
 use kiln_models::source::ModelFiles;
 use kiln_models::weights::Checkpoint;
@@ -35,7 +36,7 @@ impl Model {
     fn changed(name: &str, options: &TraceOptions, change: impl FnOnce(&mut Value)) -> Model {
         let ModelFiles { mut config, checkpoint, .. } = ModelFiles::open_folder(&folder(name)).expect(name);
         change(&mut config);
-        let traced = trace_causal_lm(&config, &checkpoint, options).expect(name);
+        let traced = trace(None, &config, &checkpoint, options).expect(name);
         Model { config, checkpoint, traced }
     }
 
@@ -241,7 +242,7 @@ impl ParamSource for Sized {
 /// SmolLM2-135M.
 fn small() -> (Value, Sized) {
     let config = json!({
-        "architectures": ["LlamaForCausalLM"], "hidden_size": 576, "intermediate_size": 1536, "num_hidden_layers": 30,
+        "architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_size": 576, "intermediate_size": 1536, "num_hidden_layers": 30,
         "num_attention_heads": 9, "num_key_value_heads": 3, "vocab_size": 49152, "max_position_embeddings": 8192,
         "rope_theta": 100000, "tie_word_embeddings": true
     });
@@ -253,7 +254,7 @@ fn thirty_layers_are_one_function_per_entry() {
     let (config, source) = small();
     for dtype in [DType::F32, DType::BF16, DType::F16] {
         let options = TraceOptions { dtype, max_seq: Some(300) };
-        let traced = trace_causal_lm(&config, &source, &options).expect("traces");
+        let traced = trace(None, &config, &source, &options).expect("traces");
         let names: Vec<&str> = traced.module.functions.iter().map(|f| &*f.name).collect();
         assert_eq!(names, ["forward.layer", "forward", "step.layer", "step"], "{dtype}");
         let step = traced.module.find("step").expect("there").1;
@@ -283,7 +284,7 @@ fn qwen2_gives_later_layers_their_window() {
 }
 
 fn error_of(config: &Value, source: &dyn ParamSource, options: &TraceOptions) -> String {
-    trace_causal_lm(config, source, options).expect_err("does not fit").to_string()
+    trace(None, config, source, options).expect_err("does not fit").to_string()
 }
 
 #[test]
@@ -302,11 +303,15 @@ fn what_does_not_fit_is_named() {
     let expected =
         "tensor `model.layers.0.self_attn.k_proj.weight`: the config says [576, 576], the checkpoint has [192, 576]";
     assert!(heads.contains(expected), "{heads}");
-    let unknown = error_of(&with("architectures", json!(["MambaForCausalLM"])), &source, &options);
-    assert!(unknown.starts_with("unknown architecture `MambaForCausalLM`"), "{unknown}");
-    assert!(unknown.contains("LlamaForCausalLM, Qwen2ForCausalLM"), "{unknown}");
+    let unknown = error_of(&with("model_type", "mamba".into()), &source, &options);
+    assert!(unknown.starts_with("unknown architecture model_type `mamba`: expected one of "), "{unknown}");
+    assert!(unknown.contains("llama, "), "{unknown}");
+    let class = error_of(&with("architectures", json!(["LlamaForMambaing"])), &source, &options);
+    assert!(class.starts_with("unknown architecture `LlamaForMambaing`: expected a class such as"), "{class}");
+    let task = trace(Some(Task::MaskedLm), &config, &source, &options).expect_err("no such head").to_string();
+    assert!(task.contains("AutoModelForMaskedLM") && task.contains("expected one of AutoModelForCausalLM"), "{task}");
     let nothing = error_of(&json!({}), &source, &options);
-    assert!(nothing.starts_with("unknown architecture none"), "{nothing}");
+    assert!(nothing.contains("model_type"), "{nothing}");
     for max_seq in [0, 1 << 40] {
         let message = error_of(&config, &source, &TraceOptions { max_seq: Some(max_seq), ..options.clone() });
         assert!(message.contains("--max-seq: expected a length from 1"), "{message}");
@@ -324,9 +329,10 @@ fn leftover_tensors_are_told() {
 
 #[test]
 fn users_register_their_own() {
-    register("CustomForCausalLM", kiln_models::llama::trace);
+    register("custom", &[Task::CausalLm], kiln_models::families::llama::trace);
     let (mut config, source) = small();
+    config["model_type"] = "custom".into();
     config["architectures"] = json!(["CustomForCausalLM"]);
-    assert!(trace_causal_lm(&config, &source, &TraceOptions::default()).is_ok());
-    assert!(supported().contains(&"CustomForCausalLM".to_string()));
+    assert!(trace(None, &config, &source, &TraceOptions::default()).is_ok());
+    assert_eq!(supported()["custom"], [Task::CausalLm]);
 }

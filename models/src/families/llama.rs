@@ -11,7 +11,7 @@
 
 use crate::auto::{TraceOptions, Traced};
 use crate::config::{self, LlamaConfig, RopeConfig, RopeType};
-use crate::{Error, Result};
+use crate::{Error, Result, Task};
 use kiln_frontend::nn::{
     Activation, Attention, Embedding, Frequencies, KvCache, Linear, Past, RmsNorm, RotaryEmbedding,
 };
@@ -182,7 +182,7 @@ fn rotary_embedding(rope: &RopeConfig, head_dim: usize) -> RotaryEmbedding {
 ///
 /// # Errors
 /// A config or options that make no sense, and parameters that do not fit the config.
-pub fn trace(config: &Value, source: &dyn ParamSource, options: &TraceOptions) -> Result<Traced> {
+pub fn trace(_: Task, config: &Value, source: &dyn ParamSource, options: &TraceOptions) -> Result<Traced> {
     let config = LlamaConfig::from_json(config)?;
     let bias = config.attention_bias;
     trace_with(&config, &Variations { qkv_bias: bias, o_bias: bias, windows: vec![] }, source, options)

@@ -1,9 +1,9 @@
 //! Qwen2: Llama with biases on the query, key and value projections, and in some checkpoints a window on the later layers.
 
-use crate::Result;
 use crate::auto::{TraceOptions, Traced};
 use crate::config::{LlamaConfig, Qwen2Config};
-use crate::llama::{self, Variations};
+use crate::families::llama::{self, Variations};
+use crate::{Result, Task};
 use kiln_frontend::ParamSource;
 use serde_json::Value;
 
@@ -11,7 +11,7 @@ use serde_json::Value;
 ///
 /// # Errors
 /// A config or options that make no sense, and parameters that do not fit the config.
-pub fn trace(config: &Value, source: &dyn ParamSource, options: &TraceOptions) -> Result<Traced> {
+pub fn trace(_: Task, config: &Value, source: &dyn ParamSource, options: &TraceOptions) -> Result<Traced> {
     let c = Qwen2Config::from_json(config)?;
     let windows = c.windowed_layers.iter().map(|windowed| c.sliding_window.filter(|_| *windowed)).collect();
     let variations = Variations { qkv_bias: true, o_bias: false, windows };
