@@ -116,7 +116,9 @@ impl Model<'_> {
             }
             Op::Reduce { .. } => launch + moved / bandwidth,
             Op::CacheUpdate => launch + 2.0 * operands.get(1).map_or(0.0, |t| self.bytes(p, t)) / bandwidth,
-            Op::Take { .. } => launch + 2.0 * written / bandwidth,
+            Op::Take { .. } | Op::Gather { .. } => launch + 2.0 * written / bandwidth,
+            // Two passes over a row for each of the k, all but the first in the nearest cache.
+            Op::TopK { k, .. } => launch + (1.0 + 0.1 * *k as f64) * moved / bandwidth,
             Op::Call(_) => 10.0 * launch,
             op if op.is_elementwise() => FUSED * (launch + moved / bandwidth),
             Op::Rope => FUSED * 2.0 * (launch + moved / bandwidth),

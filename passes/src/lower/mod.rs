@@ -246,6 +246,11 @@ impl<'s, 't> Lowering<'s, 't> {
                 let indices = self.lazy(operand(1))?;
                 self.lazy(operand(0))?.take(*axis, &indices)
             }
+            Op::Gather { axis } => {
+                let indices = self.lazy(operand(1))?;
+                self.lazy(operand(0))?.gather(*axis, &indices)
+            }
+            Op::TopK { axis, k } => self.top_k(id, operand(0), *axis, *k)?,
             Op::Concat { axis } => self.concat(id, node, *axis)?,
             Op::Pad { axis, low, high, value } => self.pad(id, *axis, low, high, value.get())?,
             Op::Reduce { op, axis, keep } => self.reduce(id, operand(0), *op, *axis, *keep)?,

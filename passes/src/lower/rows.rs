@@ -3,10 +3,10 @@
 use super::{
     Lowering,
     emit::{self, Args, Body, Dest, Launch, Reads},
-    lazy::{Builder, Lazy},
+    lazy::{Builder, Lazy, Leaf},
 };
 use crate::PassError;
-use kiln_core::{BinaryOp, Buffer, DType, Dim, KernelSpec, Phase, ReduceOp, RowSpec, UnaryOp, ValueId};
+use kiln_core::{BinaryOp, Buffer, CompareOp, DType, Dim, KernelSpec, Phase, ReduceOp, RowSpec, UnaryOp, ValueId};
 use kiln_ir::{Node, NodeId};
 
 /// A row kernel under construction: rows are the leading axes of its space, the last axis runs along the row.
@@ -157,6 +157,94 @@ impl Lowering<'_, '_> {
         });
         let label = self.label(id);
         self.launch(rows.finish(), label);
+        Ok(self.in_destination(id, &dest))
+    }
+
+    /// Pick after pick: the largest of what is left of a row, then the first place where it stands. What is left comes after the last
+    /// pick in the order of values, then of places.
+    pub(super) fn top_k(&mut self, id: NodeId, x: NodeId, axis: usize, k: usize) -> Result<Lazy, PassError> {
+        /// Picks of one kernel: a later one reads the last pick of the one before.
+        const PICKS: usize = 8;
+        let (x, perm) = self.row_last(x, axis)?;
+        let dest = self.destination(id);
+        let along = dest.strides[axis].clone();
+        let mut strides: Vec<Dim> = perm.iter().map(|p| dest.strides[*p].clone()).collect();
+        strides[perm.len() - 1] = 0.into();
+        let at = |pick: usize| dest.offset.clone() + along.clone() * Dim::from(pick);
+        let wide = if x.dtype().is_float() { accumulator(x.dtype()) } else { DType::I64 };
+        let lowest = if wide.is_float() { f64::NEG_INFINITY } else { i64::MIN as f64 };
+        let len = x.shape[perm.len() - 1].clone();
+        let place = Lazy::iota(&x.shape, perm.len() - 1);
+        // NaN counts as -inf.
+        let key = |b: &mut Builder, x: &Lazy| {
+            let v = b.import(x);
+            let v = b.cast(v, wide);
+            if !wide.is_float() {
+                return v;
+            }
+            let number = b.compare(CompareOp::Eq, v, v);
+            let lowest = b.constant(wide, lowest);
+            b.select(number, v, lowest)
+        };
+        // Whether an element is left after a pick, which is a value and its place.
+        let is_left = |b: &mut Builder, v: ValueId, (value, index): (u32, u32)| {
+            let (last, last_place) = (b.given(value, wide), b.given(index, DType::I64));
+            let lower = b.compare(CompareOp::Lt, v, last);
+            let same = b.compare(CompareOp::Eq, v, last);
+            let here = b.import(&place);
+            let later = b.compare(CompareOp::Gt, here, last_place);
+            let later = b.binary(BinaryOp::And, same, later);
+            b.binary(BinaryOp::Or, lower, later)
+        };
+        for first in (0..k).step_by(PICKS) {
+            let mut rows = Rows::new(&x.shape);
+            let mut last = (first > 0).then(|| {
+                let leaf = Leaf {
+                    offset: at(first - 1),
+                    strides: strides.clone(),
+                    ..Leaf::contiguous(dest.buffer, dest.storage, &[])
+                };
+                let picked = Lazy::leaf(&x.shape, leaf);
+                let index = rows.scalar(|b| b.import(&picked));
+                (rows.scalar(|b| key(b, &x.gather(perm.len() - 1, &picked))), index)
+            });
+            for pick in first..k.min(first + PICKS) {
+                let value = rows.reduce(ReduceOp::Max, |b| {
+                    let v = key(b, &x);
+                    let Some(last) = last else { return v };
+                    let left = is_left(b, v, last);
+                    let lowest = b.constant(wide, lowest);
+                    b.select(left, v, lowest)
+                });
+                let index = rows.reduce(ReduceOp::Min, |b| {
+                    let v = key(b, &x);
+                    let found = b.given(value, wide);
+                    let mut found = b.compare(CompareOp::Eq, v, found);
+                    if let Some(last) = last {
+                        let left = is_left(b, v, last);
+                        found = b.binary(BinaryOp::And, found, left);
+                    }
+                    let (here, nowhere) = (b.import(&place), b.constant(DType::I64, i64::MAX as f64));
+                    b.select(found, here, nowhere)
+                });
+                let row_dest = Dest { offset: at(pick), strides: strides.clone(), ..dest.clone() };
+                rows.store_row(&row_dest, |b| {
+                    let index = b.given(index, DType::I64);
+                    if len.as_const().is_some() {
+                        return index;
+                    }
+                    // A row may turn out shorter than k.
+                    let (len, pick) =
+                        (b.import(&Lazy::size(&x.shape, len.clone())), b.constant(DType::I64, pick as f64));
+                    let there = b.compare(CompareOp::Lt, pick, len);
+                    let zero = b.constant(DType::I64, 0.0);
+                    b.select(there, index, zero)
+                });
+                last = Some((value, index));
+            }
+            let label = self.label(id);
+            self.launch(rows.finish(), label);
+        }
         Ok(self.in_destination(id, &dest))
     }
 

@@ -154,11 +154,27 @@ fn rows_reduce_along_any_axis() {
   %7: bf16[3] = reduce_sum %1 {axis = 1, keep = false}
   %8: i64[1, 3] = reduce_min %2 {axis = 0, keep = true}
   %9: f32[3, 5, 4] = layer_norm %0, %10, %10 {eps = 1e-5}
-  return "a" %3, "b" %4, "c" %5, "d" %6, "e" %7, "f" %8, "g" %9
+  %11: i64[3, 3, 4] = top_k %0 {axis = 1, k = 3}
+  %12: f32[3, 3, 4] = gather %0, %11 {axis = 1}
+  return "a" %3, "b" %4, "c" %5, "d" %6, "e" %7, "f" %8, "g" %9, "h" %11, "i" %12
 }"#
         .replace("%2: i64[4, 3] input \"i\"", "%2: i64[4, 3] input \"i\", %10: f32[4] param \"w\"")
         .as_str(),
         &[],
+    );
+}
+
+#[test]
+fn picks_go_from_kernel_to_kernel() {
+    check(
+        r#"sym s in 1..=30
+entry @f(%0: f32[3, s] input "x", %1: i32[2, 40] input "i") {
+  %2: i64[3, 20] = top_k %0 {axis = 1, k = 20}
+  %3: f32[3, 20] = gather %0, %2 {axis = 1}
+  %4: i64[2, 40] = top_k %1 {axis = 1, k = 40}
+  return "short" %2, "values" %3, "sorted" %4
+}"#,
+        &[("s", 11)],
     );
 }
 

@@ -339,9 +339,11 @@ fn row(run: &mut Run<'_>, s: &RowSpec) {
 
 fn reduce(op: ReduceOp, all: &[Scalar], float: bool) -> Scalar {
     if op == ReduceOp::ArgMax {
+        // NaN counts as -inf.
+        let key = |v: Scalar| if v.f().is_nan() { Scalar::F(f64::NEG_INFINITY) } else { v };
         let mut best = 0;
         for (i, v) in all.iter().enumerate() {
-            if compare(CompareOp::Gt, *v, all[best]) {
+            if compare(CompareOp::Gt, key(*v), key(all[best])) {
                 best = i;
             }
         }
