@@ -62,7 +62,11 @@ impl Model<'_> {
     }
 
     fn bytes(&self, point: &Point, t: &TensorFact) -> f64 {
-        if t.splat.is_some() { 0.0 } else { self.size(point, &t.ty.bytes()) }
+        match t.narrow {
+            _ if t.splat.is_some() => 0.0,
+            Some(d) => self.size(point, &t.ty.elements()) * d.size() as f64,
+            None => self.size(point, &t.ty.bytes()),
+        }
     }
 
     /// Seconds that a static tensor costs by being there, each time it would be read otherwise.
