@@ -66,8 +66,9 @@ type Registry = BTreeMap<(String, Task), Arc<TraceFn>>;
 
 static REGISTRY: LazyLock<RwLock<Registry>> = LazyLock::new(|| {
     let mut known = Registry::new();
-    insert(&mut known, "llama", &[Task::CausalLm], llama::trace);
-    insert(&mut known, "qwen2", &[Task::CausalLm], qwen2::trace);
+    let decoder = [Task::Base, Task::CausalLm];
+    insert(&mut known, "llama", &decoder, llama::trace);
+    insert(&mut known, "qwen2", &decoder, qwen2::trace);
     RwLock::new(known)
 });
 

@@ -8,18 +8,25 @@ pub struct RmsNorm {
     /// `[features]`.
     pub weight: Param,
     eps: f64,
+    one_plus: bool,
 }
 
 impl RmsNorm {
     /// For vectors of `features` elements.
     pub fn new(features: usize, eps: f64) -> RmsNorm {
-        RmsNorm { weight: Param::new([features]), eps }
+        RmsNorm { weight: Param::new([features]), eps, one_plus: false }
+    }
+
+    /// As Gemma has it: times `1 + weight`.
+    pub fn one_plus(features: usize, eps: f64) -> RmsNorm {
+        RmsNorm { one_plus: true, ..RmsNorm::new(features, eps) }
     }
 
     /// `[.., features]` to the same.
     #[track_caller]
     pub fn forward(&self, x: &Tensor) -> Tensor {
-        x.rms_norm(&self.weight.beside(x), self.eps)
+        let weight = self.weight.beside(x);
+        x.rms_norm(&if self.one_plus { weight + 1.0 } else { weight }, self.eps)
     }
 }
 

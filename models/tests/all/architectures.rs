@@ -5,7 +5,7 @@ use kiln_ir::interp::{Tensor, relative_error, run};
 use kiln_ir::{ArgKind, AttentionAttrs, Op};
 use kiln_models::Task;
 use kiln_models::auto::{TraceOptions, Traced, register, supported, trace};
-use kiln_models::config::LlamaConfig;
+use kiln_models::families::llama::LlamaConfig;
 use kiln_models::source::ModelFiles;
 use kiln_models::weights::Checkpoint;
 use serde_json::{Value, json};
@@ -309,7 +309,10 @@ fn what_does_not_fit_is_named() {
     let class = error_of(&with("architectures", json!(["LlamaForMambaing"])), &source, &options);
     assert!(class.starts_with("unknown architecture `LlamaForMambaing`: expected a class such as"), "{class}");
     let task = trace(Some(Task::MaskedLm), &config, &source, &options).expect_err("no such head").to_string();
-    assert!(task.contains("AutoModelForMaskedLM") && task.contains("expected one of AutoModelForCausalLM"), "{task}");
+    assert!(
+        task.contains("AutoModelForMaskedLM") && task.contains("expected one of AutoModel, AutoModelForCausalLM"),
+        "{task}"
+    );
     let nothing = error_of(&json!({}), &source, &options);
     assert!(nothing.contains("model_type"), "{nothing}");
     for max_seq in [0, 1 << 40] {
