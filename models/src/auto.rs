@@ -3,7 +3,7 @@
 //! An architecture is known by the `model_type` of its configs (`llama`), and by the tasks that it has a head for. A crate of a user's own
 //! adds its architecture with [`register`], and every command of a program linked with it then knows it.
 
-use crate::families::{llama, qwen2};
+use crate::families::{bert, distilbert, electra, encoder, llama, modernbert, qwen2, roberta};
 use crate::weights::Checkpoint;
 use crate::{Error, Result, Task, config};
 use kiln_frontend::{DType, ParamSource, Storage};
@@ -36,10 +36,23 @@ impl TraceOptions {
     /// [`Error::InvalidOption`] for 0 and for absurd numbers.
     pub fn max_seq_or(&self, max_position_embeddings: usize) -> Result<i64> {
         let max_seq = self.max_seq.unwrap_or(max_position_embeddings);
-        let fits = (1..=Self::LARGEST_MAX_SEQ).contains(&max_seq);
+        Self::checked(max_seq, Self::LARGEST_MAX_SEQ, "")
+    }
+
+    /// The longest sequence of a model with learned positions: at most as many as there are.
+    ///
+    /// # Errors
+    /// [`Error::InvalidOption`] for 0 and for more than `positions`.
+    pub fn max_seq_within(&self, positions: usize) -> Result<i64> {
+        let positions = positions.min(Self::LARGEST_MAX_SEQ);
+        Self::checked(self.max_seq.unwrap_or(positions), positions, ", as many as the model has positions for")
+    }
+
+    fn checked(max_seq: usize, largest: usize, why: &str) -> Result<i64> {
+        let fits = (1..=largest).contains(&max_seq);
         i64::try_from(max_seq).ok().filter(|_| fits).ok_or_else(|| Error::InvalidOption {
             option: "max-seq",
-            expected: format!("a length from 1 to {}", Self::LARGEST_MAX_SEQ),
+            expected: format!("a length from 1 to {largest}{why}"),
             found: max_seq.to_string(),
         })
     }
@@ -69,6 +82,12 @@ static REGISTRY: LazyLock<RwLock<Registry>> = LazyLock::new(|| {
     let decoder = [Task::Base, Task::CausalLm];
     insert(&mut known, "llama", &decoder, llama::trace);
     insert(&mut known, "qwen2", &decoder, qwen2::trace);
+    insert(&mut known, "bert", &encoder::TASKS, bert::trace);
+    insert(&mut known, "distilbert", &encoder::TASKS, distilbert::trace);
+    insert(&mut known, "roberta", &encoder::TASKS, roberta::trace);
+    insert(&mut known, "xlm-roberta", &encoder::TASKS, roberta::trace);
+    insert(&mut known, "electra", &encoder::TASKS, electra::trace);
+    insert(&mut known, "modernbert", &encoder::TASKS, modernbert::trace);
     RwLock::new(known)
 });
 

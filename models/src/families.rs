@@ -1,8 +1,14 @@
 //! The architectures, one file each: what `config.json` says, and the modules under their checkpoint's names. What several of them
-//! share is in [`causal_lm`] (the entries of a program) and [`layers`].
+//! share is in [`causal_lm`] and [`encoder`] (the entries of a program) and [`layers`].
 
 pub mod causal_lm;
+pub mod encoder;
 pub mod layers;
 
+pub mod bert;
+pub mod distilbert;
+pub mod electra;
 pub mod llama;
+pub mod modernbert;
 pub mod qwen2;
+pub mod roberta;

@@ -87,6 +87,23 @@ impl<'a> Fields<'a> {
         self.number(name, range)?.ok_or_else(|| self.missing(name, &expected))
     }
 
+    /// A number of attention heads that divides the field `of`, whose value is `width`.
+    pub(crate) fn heads(&self, name: &str, of: &str, width: usize) -> Result<usize> {
+        let heads = self.required_size(name, 1 << 16)?;
+        if width.is_multiple_of(heads) {
+            return Ok(heads);
+        }
+        Err(self.contradictory(format!("{of} {width} is no multiple of {name} {heads}")))
+    }
+
+    /// The number of classes: the length of `id2label`, else `num_labels`, else 2.
+    pub(crate) fn num_labels(&self) -> Result<usize> {
+        match self.object("id2label")? {
+            Some(labels) if !labels.map.is_empty() => Ok(labels.map.len()),
+            _ => Ok(self.size("num_labels", 1 << 24)?.unwrap_or(2)),
+        }
+    }
+
     /// A token id below `vocab_size`.
     pub(crate) fn token_id(&self, name: &str, vocab_size: usize) -> Result<Option<u32>> {
         self.typed(name, &format!("a token id from 0 to {}", vocab_size - 1), |v| id(v, vocab_size))

@@ -5,6 +5,7 @@ mod support;
 mod architectures;
 mod config;
 mod default_model;
+mod encoders;
 mod gguf;
 mod gguf_metadata;
 mod rope;

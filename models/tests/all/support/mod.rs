@@ -2,6 +2,7 @@
 
 pub mod gguf_writer;
 pub mod hub_server;
+pub mod traced;
 
 use kiln_models::Error;
 use std::path::{Path, PathBuf};
