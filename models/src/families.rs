@@ -4,5 +4,14 @@
 pub mod causal_lm;
 pub mod layers;
 
+pub mod gemma2;
+pub mod gemma3;
+pub mod gpt2;
+pub mod gpt_neox;
 pub mod llama;
+pub mod mistral;
+pub mod olmo2;
+pub mod phi3;
 pub mod qwen2;
+pub mod qwen3;
+pub mod smollm3;
