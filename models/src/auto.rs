@@ -3,7 +3,10 @@
 //! An architecture is known by the `model_type` of its configs (`llama`), and by the tasks that it has a head for. A crate of a user's own
 //! adds its architecture with [`register`], and every command of a program linked with it then knows it.
 
-use crate::families::{bert, distilbert, electra, encoder, llama, modernbert, qwen2, roberta};
+use crate::families::{
+    bert, distilbert, electra, encoder, gemma2, gemma3, gpt_neox, gpt2, llama, mistral, modernbert, olmo2, phi3, qwen2,
+    qwen3, roberta, smollm3,
+};
 use crate::weights::Checkpoint;
 use crate::{Error, Result, Task, config};
 use kiln_frontend::{DType, ParamSource, Storage};
@@ -79,9 +82,18 @@ type Registry = BTreeMap<(String, Task), Arc<TraceFn>>;
 
 static REGISTRY: LazyLock<RwLock<Registry>> = LazyLock::new(|| {
     let mut known = Registry::new();
-    let decoder = [Task::Base, Task::CausalLm];
-    insert(&mut known, "llama", &decoder, llama::trace);
-    insert(&mut known, "qwen2", &decoder, qwen2::trace);
+    let decoders = [Task::Base, Task::CausalLm];
+    insert(&mut known, "gemma2", &decoders, gemma2::trace);
+    insert(&mut known, "gemma3_text", &decoders, gemma3::trace);
+    insert(&mut known, "gpt2", &decoders, gpt2::trace);
+    insert(&mut known, "gpt_neox", &decoders, gpt_neox::trace);
+    insert(&mut known, "llama", &decoders, llama::trace);
+    insert(&mut known, "mistral", &decoders, mistral::trace);
+    insert(&mut known, "olmo2", &decoders, olmo2::trace);
+    insert(&mut known, "phi3", &decoders, phi3::trace);
+    insert(&mut known, "qwen2", &decoders, qwen2::trace);
+    insert(&mut known, "qwen3", &decoders, qwen3::trace);
+    insert(&mut known, "smollm3", &decoders, smollm3::trace);
     insert(&mut known, "bert", &encoder::TASKS, bert::trace);
     insert(&mut known, "distilbert", &encoder::TASKS, distilbert::trace);
     insert(&mut known, "roberta", &encoder::TASKS, roberta::trace);

@@ -44,6 +44,11 @@ impl<'a> Fields<'a> {
         self.map.get(name).is_some_and(Value::is_null)
     }
 
+    /// What was read of a field; the default where the field is absent, but not where it is `null`.
+    pub(crate) fn or_default<T>(&self, name: &str, read: Option<T>, default: T) -> Option<T> {
+        read.or_else(|| (!self.is_null(name)).then_some(default))
+    }
+
     /// Whether there is no field at all, or only `null`s.
     pub(crate) fn is_empty(&self) -> bool {
         self.map.values().all(Value::is_null)

@@ -42,11 +42,9 @@ pub(crate) fn windows(
 
 /// The windows of Qwen: behind the switch `use_sliding_window`, and without `layer_types` on the layers from `max_window_layers` on.
 pub(crate) fn later_layers(fields: &Fields, layers: usize) -> Result<Vec<Option<usize>>> {
-    let window = match fields.bool("use_sliding_window", false)? {
-        false => None,
-        true if fields.is_null("sliding_window") => None,
-        true => Some(fields.window("sliding_window")?.unwrap_or(4096)),
-    };
+    let switched_on = fields.bool("use_sliding_window", false)?;
+    let window = fields.or_default("sliding_window", fields.window("sliding_window")?, 4096);
+    let window = window.filter(|_| switched_on);
     let first = match fields.get("max_window_layers") {
         Some(zero) if zero.as_u64() == Some(0) => 0,
         _ => fields.size("max_window_layers", 10_000)?.unwrap_or(28),

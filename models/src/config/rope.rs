@@ -112,10 +112,14 @@ impl RopeConfig {
         d: &DecoderConfig,
         default_theta: f64,
     ) -> Result<RopeConfig> {
-        let nested = match config.object("rope_parameters")? {
-            Some(by_type) => Some(by_type.object(layer_type)?.ok_or_else(|| {
-                by_type.missing(layer_type, "an object with the rotary embedding of the layers of that type")
-            })?),
+        let by_type = config.object("rope_parameters")?.filter(|f| !f.is_empty());
+        let nested = match by_type {
+            Some(by_type) if by_type.get("rope_type").is_some() => {
+                return Err(
+                    by_type.missing(layer_type, "an object with the rotary embedding of the layers of that type")
+                );
+            }
+            Some(by_type) => by_type.object(layer_type)?,
             None => scaling,
         };
         if let Some(fields) = &nested {

@@ -35,13 +35,13 @@ pub struct DecoderModel<L> {
 }
 
 impl<L> DecoderModel<L> {
-    /// The body of a config with one rotary embedding, without parameters yet.
-    pub fn new(d: &DecoderConfig, rope: &RopeConfig, layers: Vec<L>) -> Self {
+    /// The body of a config, without parameters yet.
+    pub fn new(d: &DecoderConfig, rotary_embs: Vec<RotaryEmbedding>, layers: Vec<L>) -> Self {
         DecoderModel {
             embed_tokens: Embedding::new(d.vocab_size, d.hidden_size),
             layers,
             norm: RmsNorm::new(d.hidden_size, d.rms_norm_eps),
-            rotary_embs: vec![rotary_embedding(rope, d.head_dim)],
+            rotary_embs,
             embed_scale: None,
             logit_softcapping: None,
         }

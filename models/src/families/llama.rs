@@ -1,7 +1,7 @@
 //! Llama: a decoder with RMSNorm, rotary embedding, grouped attention heads and a gated feed-forward block.
 
 use super::causal_lm;
-use super::layers::{DecoderLayer, DecoderModel, Mlp, Rotation, SelfAttention};
+use super::layers::{DecoderLayer, DecoderModel, Mlp, Rotation, SelfAttention, rotary_embedding};
 use crate::auto::{TraceOptions, Traced};
 use crate::config::{DecoderConfig, DecoderDefaults, Fields, RopeConfig};
 use crate::{Result, Task};
@@ -77,6 +77,6 @@ pub fn trace(task: Task, config: &Value, source: &dyn ParamSource, options: &Tra
     let d = &c.decoder;
     let attention = || SelfAttention::new(d, c.attention_bias, c.attention_bias, None);
     let layers = (0..d.num_hidden_layers).map(|_| LlamaLayer::new(d, attention(), c.mlp_bias)).collect();
-    let model = DecoderModel::new(d, &c.rope_parameters, layers);
+    let model = DecoderModel::new(d, vec![rotary_embedding(&c.rope_parameters, d.head_dim)], layers);
     causal_lm::trace(task, model, &d.into(), source, options)
 }

@@ -1,7 +1,7 @@
 //! Qwen2: Llama with biases on the query, key and value projections, and in some checkpoints a window on the later layers.
 
 use super::causal_lm;
-use super::layers::{DecoderModel, SelfAttention};
+use super::layers::{DecoderModel, SelfAttention, rotary_embedding};
 use super::llama::LlamaLayer;
 use crate::auto::{TraceOptions, Traced};
 use crate::config::{self, DecoderConfig, DecoderDefaults, Fields, RopeConfig};
@@ -51,6 +51,10 @@ pub fn trace(task: Task, config: &Value, source: &dyn ParamSource, options: &Tra
     let c = Qwen2Config::from_json(config)?;
     let d = &c.decoder;
     let layer = |window: &Option<usize>| LlamaLayer::new(d, SelfAttention::new(d, true, false, *window), false);
-    let model = DecoderModel::new(d, &c.rope_parameters, c.windows.iter().map(layer).collect());
+    let model = DecoderModel::new(
+        d,
+        vec![rotary_embedding(&c.rope_parameters, d.head_dim)],
+        c.windows.iter().map(layer).collect(),
+    );
     causal_lm::trace(task, model, &d.into(), source, options)
 }

@@ -12,7 +12,20 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-const GOLDENS: [&str; 3] = ["llama", "llama-rope-llama3", "qwen2"];
+const GOLDENS: [&str; 12] = [
+    "gemma2",
+    "gemma3-text",
+    "gpt-neox",
+    "gpt2",
+    "llama",
+    "llama-rope-llama3",
+    "mistral-window",
+    "olmo2",
+    "phi3",
+    "qwen2",
+    "qwen3",
+    "smollm3",
+];
 
 fn folder(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/goldens").join(name)
