@@ -88,7 +88,11 @@ pub fn trace(files: &ModelFiles, options: &CompileOptions) -> Result<Traced> {
             options.dtype
         )));
     }
-    let trace = TraceOptions { dtype: options.dtype, max_seq: options.max_seq };
+    let trace = TraceOptions {
+        dtype: options.dtype,
+        max_seq: options.max_seq,
+        sentence_transformer: files.sentence_transformer.clone(),
+    };
     Ok(trace_model(None, &files.config, &files.checkpoint, &trace)?)
 }
 

@@ -21,11 +21,14 @@ pub struct TraceOptions {
     pub dtype: DType,
     /// The longest sequence; `None` for what the config says (`max_position_embeddings`).
     pub max_seq: Option<usize>,
+    /// What [`ModelFiles`](crate::source::ModelFiles) has under that name. An encoder then gives a `sentence_embedding` for
+    /// [`Task::Base`].
+    pub sentence_transformer: Option<Value>,
 }
 
 impl Default for TraceOptions {
     fn default() -> Self {
-        TraceOptions { dtype: DType::F32, max_seq: None }
+        TraceOptions { dtype: DType::F32, max_seq: None, sentence_transformer: None }
     }
 }
 

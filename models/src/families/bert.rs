@@ -170,7 +170,7 @@ impl Bert {
         let position_ids = inputs.input_or("position_ids", DefaultFill::Iota);
         let embedded = self.bert.embeddings.forward(&inputs.ids, &position_ids, &token_type_ids);
         let hidden = self.bert.encoder.forward(embedded, &inputs.mask);
-        let pooled = self.bert.pooler.as_ref().map(|pooler| pooler.forward(&hidden));
+        let pooled = self.bert.pooler.as_ref().map(|pooler| pooler.forward(&hidden, &inputs.mask));
         if let Some(cls) = &self.cls {
             inputs.output("logits", &cls.predictions.forward(&hidden, &self.bert.embeddings.word_embeddings));
         } else if let Some(classifier) = &self.classifier {

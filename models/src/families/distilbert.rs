@@ -5,6 +5,7 @@
 use super::encoder::{self, Encoder, Inputs, VocabularyProjection};
 use crate::auto::{TraceOptions, Traced};
 use crate::config::{self, Fields};
+use crate::sentence::Pooling;
 use crate::weights::Pretrained;
 use crate::{Result, Task};
 use kiln_frontend::nn::{Activation, Embedding, LayerNorm, Linear};
@@ -153,7 +154,7 @@ impl DistilBert {
             inputs.output("logits", &projector.forward(&x, &self.distilbert.embeddings.word_embeddings));
         } else if let Some(classifier) = &self.classifier {
             let classified = match &self.pre_classifier {
-                Some(pre_classifier) => pre_classifier.forward(&encoder::first_token(&hidden)).relu(),
+                Some(pre_classifier) => pre_classifier.forward(&Pooling::Cls.forward(&hidden, &inputs.mask)).relu(),
                 None => hidden,
             };
             inputs.output("logits", &classifier.forward(&classified));

@@ -70,7 +70,7 @@ impl Electra {
             let x = predictions.layer_norm.forward(&predictions.dense.forward(&hidden).gelu());
             inputs.output("logits", &lm_head.forward(&x, &self.electra.embeddings.word_embeddings));
         } else if let Some(classifier) = &self.classifier {
-            inputs.output("logits", &classifier.forward(&hidden));
+            inputs.output("logits", &classifier.forward(&hidden, &inputs.mask));
         } else if let Some(qa_outputs) = &self.qa_outputs {
             inputs.output_spans(&qa_outputs.forward(&hidden));
         } else {

@@ -5,7 +5,7 @@
 //!
 //! | task | outputs |
 //! |---|---|
-//! | [`Task::Base`] | `last_hidden_state` `[batch, seq, hidden]`; `pooler_output` `[batch, hidden]` where model and checkpoint have a pooler |
+//! | [`Task::Base`] | `last_hidden_state` `[batch, seq, hidden]`; `pooler_output` `[batch, hidden]` where model and checkpoint have a pooler; `sentence_embedding` `[batch, hidden]` for a model of sentence-transformers |
 //! | [`Task::MaskedLm`] | `logits` `[batch, seq, vocab]` |
 //! | [`Task::SequenceClassification`] | `logits` `[batch, labels]` |
 //! | [`Task::TokenClassification`] | `logits` `[batch, seq, labels]` |
@@ -13,6 +13,7 @@
 
 use super::bert::BertConfig;
 use crate::auto::{TraceOptions, Traced};
+use crate::sentence::{Pooling, SentenceEmbedding};
 use crate::weights::Pretrained;
 use crate::{Error, Result, Task};
 use kiln_frontend::nn::{Activation, Attention, Embedding, LayerNorm, Linear, Past};
@@ -41,6 +42,7 @@ pub(super) struct Inputs<'a> {
     pub ids: Tensor,
     /// Bool `[batch, seq]`: true where there is a token.
     pub mask: Tensor,
+    sentence: Option<SentenceEmbedding>,
 }
 
 impl Inputs<'_> {
@@ -60,6 +62,9 @@ impl Inputs<'_> {
         if let Some(pooled) = pooled {
             self.output("pooler_output", pooled);
         }
+        if let Some(sentence) = &self.sentence {
+            self.output("sentence_embedding", &sentence.forward(hidden, &self.mask));
+        }
     }
 
     /// `[batch, seq, 2]`: for each token, how well an answer begins and ends there.
@@ -78,6 +83,8 @@ pub(super) fn trace<M: Module>(
     define: impl FnOnce(&M, &Inputs),
 ) -> Result<Traced> {
     let max_seq = encoder.max_seq;
+    let modules = options.sentence_transformer.as_ref().filter(|_| encoder.task == Task::Base);
+    let sentence = modules.map(SentenceEmbedding::from_json).transpose()?;
     let mut unused_tensors = vec![];
     let traced = kiln_frontend::trace(|cx| {
         unused_tensors = cx.load(&mut model, &encoder.checkpoint, LoadOptions { dtype: options.dtype, live: false });
@@ -85,7 +92,7 @@ pub(super) fn trace<M: Module>(
             let shape = dims![cx.symbol("batch", 1..=64), cx.symbol("seq", 1..=max_seq)];
             let ids = cx.input("input_ids", DType::I64, &shape);
             let mask = cx.input_or("attention_mask", DType::I64, &shape, DefaultFill::Ones).ne(0);
-            define(&model, &Inputs { cx, shape, ids, mask });
+            define(&model, &Inputs { cx, shape, ids, mask, sentence });
         });
     });
     let module = traced.map_err(|error| encoder.explained(error))?;
@@ -261,8 +268,8 @@ impl Pooler {
         Pooler { dense: Linear::new(hidden, hidden, true) }
     }
 
-    pub fn forward(&self, hidden: &Tensor) -> Tensor {
-        self.dense.forward(&first_token(hidden)).tanh()
+    pub fn forward(&self, hidden: &Tensor, mask: &Tensor) -> Tensor {
+        self.dense.forward(&Pooling::Cls.forward(hidden, mask)).tanh()
     }
 }
 
@@ -297,10 +304,10 @@ impl Classifier {
     }
 
     /// `[batch, seq, hidden]` to `[batch, labels]` or `[batch, seq, labels]`.
-    pub fn forward(&self, hidden: &Tensor) -> Tensor {
+    pub fn forward(&self, hidden: &Tensor, mask: &Tensor) -> Tensor {
         match self {
             Classifier::Text(head) => {
-                let x = head.activation.forward(&head.dense.forward(&first_token(hidden)));
+                let x = head.activation.forward(&head.dense.forward(&Pooling::Cls.forward(hidden, mask)));
                 head.out_proj.forward(&x)
             }
             Classifier::Tokens(head) => head.forward(hidden),
@@ -322,17 +329,6 @@ impl Module for Classifier {
             Classifier::Tokens(head) => head.visit_params_mut(path, visit),
         }
     }
-}
-
-/// `[batch, seq, hidden]` to `[batch, hidden]`.
-pub(super) fn first_token(hidden: &Tensor) -> Tensor {
-    hidden.narrow(1, 0, 1).squeeze(1)
-}
-
-/// The mean over the tokens that are not padding: `[batch, seq, hidden]` to `[batch, hidden]`.
-pub(super) fn mean_pooled(hidden: &Tensor, mask: &Tensor) -> Tensor {
-    let weight = mask.to_dtype(hidden.dtype()).unsqueeze(-1);
-    (hidden * &weight).sum(1) / weight.sum(1)
 }
 
 /// Scores of all words.

@@ -6,6 +6,7 @@ use super::encoder::{self, Encoder, Inputs, VocabularyProjection};
 use super::layers::{self, Rotation};
 use crate::auto::{TraceOptions, Traced};
 use crate::config::{self, Fields, RopeConfig, RopeType};
+use crate::sentence::Pooling;
 use crate::weights::Pretrained;
 use crate::{Result, Task};
 use kiln_frontend::nn::{Activation, Embedding, LayerNorm, Linear, RotaryEmbedding};
@@ -44,8 +45,8 @@ pub struct ModernBertConfig {
     pub global_rope_theta: f64,
     /// The base in layers with a window.
     pub local_rope_theta: f64,
-    /// What a text's class is told from.
-    pub classifier_pooling: ClassifierPooling,
+    /// How the text that is classified becomes one vector: by its first token or by the mean.
+    pub classifier_pooling: Pooling,
     /// The activation of the heads' first layer.
     pub classifier_activation: config::Activation,
     /// Whether the heads' first layer has a bias.
@@ -56,15 +57,6 @@ pub struct ModernBertConfig {
     pub tie_word_embeddings: bool,
     /// Classes of a classifier.
     pub num_labels: usize,
-}
-
-/// What becomes of a text's hidden states before they are classified.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ClassifierPooling {
-    /// The first one.
-    Cls,
-    /// The mean over the tokens that are not padding.
-    Mean,
 }
 
 impl ModernBertConfig {
@@ -87,8 +79,8 @@ impl ModernBertConfig {
         let window = fields.window("local_attention")?.unwrap_or(128);
         let every = fields.size("global_attn_every_n_layers", 10_000)?.unwrap_or(3);
         let classifier_pooling = match fields.string("classifier_pooling")? {
-            None | Some("cls") => ClassifierPooling::Cls,
-            Some("mean") => ClassifierPooling::Mean,
+            None | Some("cls") => Pooling::Cls,
+            Some("mean") => Pooling::Mean,
             Some(other) => return Err(fields.invalid("classifier_pooling", "cls or mean", &other.into())),
         };
         let global_rope_theta = theta(&fields, "full_attention", "global_rope_theta")?.unwrap_or(160_000.0);
@@ -150,7 +142,7 @@ struct ModernBert {
     #[module(skip)]
     task: Task,
     #[module(skip)]
-    pooling: ClassifierPooling,
+    pooling: Pooling,
 }
 
 #[derive(Debug, Module)]
@@ -249,9 +241,8 @@ impl ModernBert {
             let logits = decoder.forward(&head.forward(&hidden), &self.model.embeddings.tok_embeddings);
             inputs.output("logits", &logits);
         } else if let Some(classifier) = &self.classifier {
-            let classified = match (self.task, self.pooling) {
-                (Task::SequenceClassification, ClassifierPooling::Cls) => encoder::first_token(&hidden),
-                (Task::SequenceClassification, ClassifierPooling::Mean) => encoder::mean_pooled(&hidden, &inputs.mask),
+            let classified = match self.task {
+                Task::SequenceClassification => self.pooling.forward(&hidden, &inputs.mask),
                 _ => hidden,
             };
             let logits = classifier.forward(&head.forward(&classified));

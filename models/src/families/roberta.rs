@@ -60,11 +60,11 @@ impl Roberta {
         if let Some(lm_head) = &self.lm_head {
             inputs.output("logits", &lm_head.forward(&hidden, &self.roberta.embeddings.word_embeddings));
         } else if let Some(classifier) = &self.classifier {
-            inputs.output("logits", &classifier.forward(&hidden));
+            inputs.output("logits", &classifier.forward(&hidden, &inputs.mask));
         } else if let Some(qa_outputs) = &self.qa_outputs {
             inputs.output_spans(&qa_outputs.forward(&hidden));
         } else {
-            let pooled = self.roberta.pooler.as_ref().map(|pooler| pooler.forward(&hidden));
+            let pooled = self.roberta.pooler.as_ref().map(|pooler| pooler.forward(&hidden, &inputs.mask));
             inputs.output_base(&hidden, pooled.as_ref());
         }
     }

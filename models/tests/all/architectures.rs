@@ -266,7 +266,7 @@ fn small() -> (Value, Sized) {
 fn thirty_layers_are_one_function_per_entry() {
     let (config, source) = small();
     for dtype in [DType::F32, DType::BF16, DType::F16] {
-        let options = TraceOptions { dtype, max_seq: Some(300) };
+        let options = TraceOptions { dtype, max_seq: Some(300), ..TraceOptions::default() };
         let traced = trace(None, &config, &source, &options).expect("traces");
         let names: Vec<&str> = traced.module.functions.iter().map(|f| &*f.name).collect();
         assert_eq!(names, ["forward.layer", "forward", "step.layer", "step"], "{dtype}");

@@ -10,4 +10,5 @@ mod gguf;
 mod gguf_metadata;
 mod rope;
 mod safetensors;
+mod sentence;
 mod source;

@@ -10,6 +10,7 @@ use kiln_models::weights::Checkpoint;
 use kiln_models::{Result, Task};
 use serde_json::Value;
 use std::collections::BTreeMap;
+use std::path::Path;
 
 pub type Tensors = BTreeMap<String, Tensor>;
 
@@ -79,16 +80,19 @@ pub fn i64s(shape: impl Into<Vec<usize>>, values: &[i64]) -> Tensor {
     Tensor::from_i64(shape, values).expect("fits")
 }
 
-/// What a golden holds under names with a prefix: `in.` or `out.`.
-pub fn recorded(name: &str, prefix: &str) -> Tensors {
-    let bytes = std::fs::read(golden(name).join("golden.safetensors")).expect(name);
-    let file = safetensors::SafeTensors::deserialize(&bytes).expect(name);
+/// The tensors of a file.
+pub fn tensors_in(path: &Path) -> Tensors {
+    let bytes = std::fs::read(path).expect("reads");
+    let file = safetensors::SafeTensors::deserialize(&bytes).expect("safetensors");
     let tensor = |t: safetensors::tensor::TensorView| {
         let dtype = if t.dtype() == safetensors::Dtype::I64 { DType::I64 } else { DType::F32 };
         Tensor::from_bytes(dtype, t.shape().to_vec(), t.data().to_vec()).expect("fits")
     };
-    let with_prefix = |(full, view): (String, safetensors::tensor::TensorView)| {
-        full.strip_prefix(prefix).map(|name| (name.to_string(), tensor(view)))
-    };
-    file.tensors().into_iter().filter_map(with_prefix).collect()
+    file.tensors().into_iter().map(|(name, view)| (name, tensor(view))).collect()
+}
+
+/// What a golden holds under names with a prefix: `in.` or `out.`.
+pub fn recorded(name: &str, prefix: &str) -> Tensors {
+    let all = tensors_in(&golden(name).join("golden.safetensors"));
+    all.into_iter().filter_map(|(name, t)| Some((name.strip_prefix(prefix)?.to_string(), t))).collect()
 }
