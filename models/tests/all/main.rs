@@ -4,6 +4,7 @@ mod support;
 
 mod architectures;
 mod config;
+mod decoders;
 mod default_model;
 mod encoders;
 mod gguf;

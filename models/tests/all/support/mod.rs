@@ -1,5 +1,6 @@
 //! Writers of small test files, and where the goldens are.
 
+pub mod decoder;
 pub mod gguf_writer;
 pub mod hub_server;
 pub mod traced;
