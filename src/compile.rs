@@ -82,7 +82,11 @@ pub struct Program {
 /// # Errors
 /// An unknown architecture, or a config and tensors that do not fit together.
 pub fn trace(files: &ModelFiles, options: &CompileOptions) -> Result<Traced> {
-    let trace = TraceOptions { dtype: options.dtype, max_seq: options.max_seq };
+    let trace = TraceOptions {
+        dtype: options.dtype,
+        max_seq: options.max_seq,
+        sentence_transformer: files.sentence_transformer.clone(),
+    };
     Ok(trace_model(None, &files.config, &files.checkpoint, &trace)?)
 }
 

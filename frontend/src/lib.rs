@@ -22,7 +22,7 @@
 //! - [`trace`] and [`Context`]: entries, inputs, states, outputs, and repeated blocks, each of which becomes one function.
 //! - [`Tensor`]: operators and methods named as in PyTorch; operands broadcast as in numpy.
 //! - [`Module`] and `#[derive(Module)]`: plain structs whose field names are the checkpoint's names.
-//! - [`nn`]: the layers that decoders are made of.
+//! - [`nn`]: the layers that transformers are made of.
 //!
 //! # Errors while tracing
 //! A model's definition reads like mathematics, so no op returns a `Result`. The first op that does not fit its operands is

@@ -9,6 +9,12 @@ pub trait ParamSource {
     /// How the tensor of that name is stored, and its shape in PyTorch's order.
     fn lookup(&self, name: &str) -> Option<(Storage, Vec<usize>)>;
 
+    /// The name under which the source has what a model calls `name`, where the two differ: what a checkpoint was saved from may have
+    /// other names than what it is loaded into. The graph's parameters have the source's names.
+    fn resolve(&self, name: &str) -> String {
+        name.to_string()
+    }
+
     /// Every name, so that tensors which the model leaves out can be told.
     fn names(&self) -> Vec<String> {
         vec![]
@@ -106,8 +112,8 @@ pub(crate) fn load(
 ) -> Vec<String> {
     let mut used = BTreeSet::new();
     model.visit_params_mut(&mut Path::default(), &mut |name, param| {
-        used.insert(name.to_string());
-        let storage = match source.lookup(name) {
+        let found_as = source.resolve(name);
+        let storage = match source.lookup(&found_as) {
             None => {
                 cx.with(|b| b.missing.push(name.to_string()));
                 options.dtype.into()
@@ -115,13 +121,14 @@ pub(crate) fn load(
             Some((storage, found)) => {
                 if found != param.shape || storage.dense().is_some_and(|d| !d.is_float()) {
                     let expected = param.shape.clone();
-                    let mismatch = Mismatch { name: name.to_string(), expected, found, storage };
+                    let mismatch = Mismatch { name: found_as.clone(), expected, found, storage };
                     cx.with(|b| b.mismatched.push(mismatch));
                 }
                 storage
             }
         };
-        param.bound = Some(Bound { name: name.into(), storage, options });
+        param.bound = Some(Bound { name: found_as.as_str().into(), storage, options });
+        used.insert(found_as);
     });
     source.names().into_iter().filter(|name| !used.contains(name)).collect()
 }

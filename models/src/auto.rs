@@ -3,7 +3,10 @@
 //! An architecture is known by the `model_type` of its configs (`llama`), and by the tasks that it has a head for. A crate of a user's own
 //! adds its architecture with [`register`], and every command of a program linked with it then knows it.
 
-use crate::families::{llama, qwen2};
+use crate::families::{
+    bert, distilbert, electra, encoder, gemma2, gemma3, gpt_neox, gpt2, llama, mistral, modernbert, olmo2, phi3, qwen2,
+    qwen3, roberta, smollm3,
+};
 use crate::weights::Checkpoint;
 use crate::{Error, Result, Task, config};
 use kiln_frontend::{DType, ParamSource, Storage};
@@ -18,11 +21,14 @@ pub struct TraceOptions {
     pub dtype: DType,
     /// The longest sequence; `None` for what the config says (`max_position_embeddings`).
     pub max_seq: Option<usize>,
+    /// What [`ModelFiles`](crate::source::ModelFiles) has under that name. An encoder then gives a `sentence_embedding` for
+    /// [`Task::Base`].
+    pub sentence_transformer: Option<Value>,
 }
 
 impl Default for TraceOptions {
     fn default() -> Self {
-        TraceOptions { dtype: DType::F32, max_seq: None }
+        TraceOptions { dtype: DType::F32, max_seq: None, sentence_transformer: None }
     }
 }
 
@@ -36,10 +42,23 @@ impl TraceOptions {
     /// [`Error::InvalidOption`] for 0 and for absurd numbers.
     pub fn max_seq_or(&self, max_position_embeddings: usize) -> Result<i64> {
         let max_seq = self.max_seq.unwrap_or(max_position_embeddings);
-        let fits = (1..=Self::LARGEST_MAX_SEQ).contains(&max_seq);
+        Self::checked(max_seq, Self::LARGEST_MAX_SEQ, "")
+    }
+
+    /// The longest sequence of a model with learned positions: at most as many as there are.
+    ///
+    /// # Errors
+    /// [`Error::InvalidOption`] for 0 and for more than `positions`.
+    pub fn max_seq_within(&self, positions: usize) -> Result<i64> {
+        let positions = positions.min(Self::LARGEST_MAX_SEQ);
+        Self::checked(self.max_seq.unwrap_or(positions), positions, ", as many as the model has positions for")
+    }
+
+    fn checked(max_seq: usize, largest: usize, why: &str) -> Result<i64> {
+        let fits = (1..=largest).contains(&max_seq);
         i64::try_from(max_seq).ok().filter(|_| fits).ok_or_else(|| Error::InvalidOption {
             option: "max-seq",
-            expected: format!("a length from 1 to {}", Self::LARGEST_MAX_SEQ),
+            expected: format!("a length from 1 to {largest}{why}"),
             found: max_seq.to_string(),
         })
     }
@@ -66,8 +85,24 @@ type Registry = BTreeMap<(String, Task), Arc<TraceFn>>;
 
 static REGISTRY: LazyLock<RwLock<Registry>> = LazyLock::new(|| {
     let mut known = Registry::new();
-    insert(&mut known, "llama", &[Task::CausalLm], llama::trace);
-    insert(&mut known, "qwen2", &[Task::CausalLm], qwen2::trace);
+    let decoders = [Task::Base, Task::CausalLm];
+    insert(&mut known, "gemma2", &decoders, gemma2::trace);
+    insert(&mut known, "gemma3_text", &decoders, gemma3::trace);
+    insert(&mut known, "gpt2", &decoders, gpt2::trace);
+    insert(&mut known, "gpt_neox", &decoders, gpt_neox::trace);
+    insert(&mut known, "llama", &decoders, llama::trace);
+    insert(&mut known, "mistral", &decoders, mistral::trace);
+    insert(&mut known, "olmo2", &decoders, olmo2::trace);
+    insert(&mut known, "phi3", &decoders, phi3::trace);
+    insert(&mut known, "qwen2", &decoders, qwen2::trace);
+    insert(&mut known, "qwen3", &decoders, qwen3::trace);
+    insert(&mut known, "smollm3", &decoders, smollm3::trace);
+    insert(&mut known, "bert", &encoder::TASKS, bert::trace);
+    insert(&mut known, "distilbert", &encoder::TASKS, distilbert::trace);
+    insert(&mut known, "roberta", &encoder::TASKS, roberta::trace);
+    insert(&mut known, "xlm-roberta", &encoder::TASKS, roberta::trace);
+    insert(&mut known, "electra", &encoder::TASKS, electra::trace);
+    insert(&mut known, "modernbert", &encoder::TASKS, modernbert::trace);
     RwLock::new(known)
 });
 

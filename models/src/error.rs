@@ -234,6 +234,19 @@ pub enum Error {
         expected: String,
     },
 
+    /// The checkpoint of a model with another head, or with none.
+    #[error(
+        "the checkpoint has no head for {task}: it lacks `{}`; it was made for another task, so choose that one, or a checkpoint that was \
+         fine-tuned for this one",
+        missing.join("`, `")
+    )]
+    MissingHead {
+        /// The task that was asked for.
+        task: crate::Task,
+        /// The head's parameters that are not there.
+        missing: Vec<String>,
+    },
+
     /// An option outside what makes sense.
     #[error("--{option}: expected {expected}, found {found}")]
     InvalidOption {

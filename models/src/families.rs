@@ -1,4 +1,23 @@
-//! The architectures, one file each: the modules under their checkpoint's names, and the entries of the program.
+//! The architectures, one file each: what `config.json` says, and the modules under their checkpoint's names. What several of them
+//! share is in [`causal_lm`] and [`encoder`] (the entries of a program) and [`layers`].
 
+pub mod causal_lm;
+pub mod encoder;
+pub mod layers;
+
+pub mod bert;
+pub mod distilbert;
+pub mod electra;
+pub mod gemma2;
+pub mod gemma3;
+pub mod gpt2;
+pub mod gpt_neox;
 pub mod llama;
+pub mod mistral;
+pub mod modernbert;
+pub mod olmo2;
+pub mod phi3;
 pub mod qwen2;
+pub mod qwen3;
+pub mod roberta;
+pub mod smollm3;

@@ -8,7 +8,8 @@
 //! - [`gguf`] reads GGUF: its container, its names, and the `config.json` and `tokenizer.json` that its metadata amounts to;
 //! - [`config`] turns a `config.json` into the checked, typed configuration of one architecture;
 //! - [`auto`] traces the architecture that a config names, for a [`Task`];
-//! - [`families`] are those architectures, each in the DSL.
+//! - [`families`] are those architectures, each in the DSL;
+//! - [`sentence`] makes one vector of a text's hidden states, where a model comes from sentence-transformers.
 //!
 //! Every file is foreign input: whatever is wrong with it becomes an [`Error`] that names the place, what was expected, what
 //! was found and what to do about it. Nothing here computes on tensors, except for dequantising one on request.
@@ -18,6 +19,7 @@ pub mod config;
 mod error;
 pub mod families;
 pub mod gguf;
+pub mod sentence;
 pub mod source;
 mod task;
 pub mod weights;

@@ -14,7 +14,7 @@ use crate::gguf::{self, Gguf};
 use crate::weights::Checkpoint;
 use crate::{Error, Result};
 use serde_json::Value;
-use std::path::Path;
+use std::path::{Component, Path};
 
 /// Everything a model consists of.
 #[derive(Clone, Debug)]
@@ -33,6 +33,9 @@ pub struct ModelFiles {
     pub tokenizer_config: Option<Value>,
     /// The chat template: `chat_template.jinja`, or the default one in `tokenizer_config.json`.
     pub chat_template: Option<String>,
+    /// For a model of sentence-transformers, the entries of `modules.json`, each with the contents of its folder's `config.json` as
+    /// `config`.
+    pub sentence_transformer: Option<Value>,
     /// The weights.
     pub checkpoint: Checkpoint,
 }
@@ -86,6 +89,7 @@ impl ModelFiles {
             tokenizer_json: read(&folder.join("tokenizer.json"))?,
             chat_template: chat_template(folder, tokenizer_config.as_ref())?,
             tokenizer_config,
+            sentence_transformer: sentence_transformer(folder)?,
             checkpoint: Checkpoint::open(folder)?,
         })
     }
@@ -124,6 +128,7 @@ impl ModelFiles {
             tokenizer_json,
             tokenizer_config,
             chat_template,
+            sentence_transformer: None,
             checkpoint: gguf::checkpoint(&gguf)?,
         })
     }
@@ -148,6 +153,21 @@ fn read(path: &Path) -> Result<Option<Vec<u8>>> {
 fn read_json(path: &Path) -> Result<Option<Value>> {
     let Some(bytes) = read(path)? else { return Ok(None) };
     serde_json::from_slice(&bytes).map(Some).map_err(|source| Error::Json { path: path.to_path_buf(), source })
+}
+
+/// `modules.json` and the configs of the folders that it names.
+fn sentence_transformer(folder: &Path) -> Result<Option<Value>> {
+    let Some(mut modules) = read_json(&folder.join("modules.json"))? else { return Ok(None) };
+    for module in modules.as_array_mut().into_iter().flatten() {
+        // The transformer itself lies beside modules.json; nothing outside of the folder is read.
+        let inside = |path: &&str| Path::new(path).components().all(|c| matches!(c, Component::Normal(_)));
+        let path = module.get("path").and_then(Value::as_str).filter(|p| !p.is_empty()).filter(inside);
+        let config = path.map(|path| read_json(&folder.join(path).join("config.json"))).transpose()?.flatten();
+        if let (Some(module), Some(config)) = (module.as_object_mut(), config) {
+            module.insert("config".to_string(), config);
+        }
+    }
+    Ok(Some(modules))
 }
 
 /// transformers looks in this order: a file of its own, then the tokenizer's config, where it is one template or a list of named

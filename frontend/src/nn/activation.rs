@@ -13,6 +13,8 @@ pub enum Activation {
     GeluTanh,
     /// `max(x, 0)`
     Relu,
+    /// Hyperbolic tangent.
+    Tanh,
 }
 
 impl Activation {
@@ -24,6 +26,7 @@ impl Activation {
             Activation::Gelu => x.gelu(),
             Activation::GeluTanh => x.gelu_tanh(),
             Activation::Relu => x.relu(),
+            Activation::Tanh => x.tanh(),
         }
     }
 }

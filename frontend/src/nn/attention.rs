@@ -87,4 +87,56 @@ impl Attention {
             }
         }
     }
+    /// As [`forward`](Self::forward), where `change` makes other scores of the scaled ones, f32 `[batch, kv_heads, group, s, t]`, before
+    /// the mask and the softmax. It is written out, so that all scores exist at once: what [`forward`](Self::forward) can say, it says
+    /// faster. With a cache, what a query of padding gathers has no meaning.
+    #[track_caller]
+    pub fn forward_with(
+        &self,
+        query: &Tensor,
+        key: &Tensor,
+        value: &Tensor,
+        past: &Past,
+        change: impl FnOnce(Tensor) -> Tensor,
+    ) -> Tensor {
+        let [batch, s, heads, dim] = query.dims();
+        let cx = query.context();
+        // Positions of the queries, [batch or 1, s].
+        let tokens = cx.arange(&s).unsqueeze(0);
+        let (key, value, positions, mask) = match past {
+            Past::None { mask } => (key.clone(), value.clone(), tokens, mask.clone()),
+            Past::Cache(cache) => {
+                let KvCache { key, value, slots, starts } = cache.update(key, value);
+                let rows = |state: Tensor| state.index_select(0, &slots);
+                (rows(key), rows(value), starts.unsqueeze(-1) + tokens, None)
+            }
+        };
+        let [_, t, kv_heads, value_dim] = value.dims();
+        // The query heads of one key head are rows of one product.
+        let by_key_head = query.reshape(dims![batch, s, kv_heads, -1, dim]).permute(&[0, 2, 3, 1, 4]);
+        let group = by_key_head.dim(2);
+        let queries = by_key_head.reshape(dims![batch, kv_heads, group.clone() * s.clone(), dim]);
+        let scores = queries.matmul(&key.permute(&[0, 2, 3, 1])).to_dtype(DType::F32) * self.scale;
+        let mut scores = change(scores.reshape(dims![batch, kv_heads, group, s, t]));
+        if let Some(visible) = self.visible(&positions, &cx.arange(&t), mask.as_ref()) {
+            scores = visible.unsqueeze(1).unsqueeze(1).where_cond(&scores, f64::from(f32::MIN));
+        }
+        let weights = scores.softmax(-1).to_dtype(value.dtype());
+        let weights = weights.reshape(dims![batch, kv_heads, group.clone() * s.clone(), t]);
+        let gathered = weights.matmul(&value.permute(&[0, 2, 1, 3]));
+        gathered
+            .reshape(dims![batch, kv_heads, group, s, value_dim])
+            .permute(&[0, 3, 1, 2, 4])
+            .reshape(dims![batch, s, heads, value_dim])
+    }
+
+    /// Which of the keys, i64 `[t]`, the queries at `positions`, i64 `[batch, s]`, see: bool `[batch, s, t]`; `None` for all of them.
+    #[track_caller]
+    fn visible(&self, positions: &Tensor, keys: &Tensor, mask: Option<&Tensor>) -> Option<Tensor> {
+        let positions = positions.unsqueeze(-1);
+        let not_later = self.causal.then(|| positions.ge(keys));
+        let near = self.window.map(|window| (&positions - keys).lt(window as i64));
+        let masked = mask.map(|mask| mask.unsqueeze(1));
+        [not_later, near, masked].into_iter().flatten().reduce(|a, b| a.logical_and(&b))
+    }
 }

@@ -1,4 +1,4 @@
-//! The layers that decoders are made of. Their parameters have PyTorch's names and shapes.
+//! The layers that transformers are made of. Their parameters have PyTorch's names and shapes.
 //!
 //! A layer is made from sizes alone; [`Context::load`](crate::Context::load) then finds its parameters by the names of the fields that
 //! lead to it.

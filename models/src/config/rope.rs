@@ -4,25 +4,23 @@
 //! there (a Python number divided by a tensor is the tensor's reciprocal times the number), so that the angles agree to the last
 //! bits even at long distances.
 
+use super::DecoderConfig;
 use super::fields::Fields;
 use crate::Result;
-use serde::Serialize;
 use serde_json::Value;
 use std::f64::consts::PI;
 
 /// Rotary embedding of a model: `rope_parameters`, or `rope_theta` and `rope_scaling` of older configs.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct RopeConfig {
     /// The base of the frequencies.
     pub rope_theta: f64,
     /// How they are stretched over longer texts.
-    #[serde(flatten)]
     pub rope_type: RopeType,
 }
 
 /// The kinds of scaling, under transformers' names.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-#[serde(tag = "rope_type", rename_all = "lowercase")]
+#[derive(Clone, Debug, PartialEq)]
 pub enum RopeType {
     /// No scaling.
     Default,
@@ -71,25 +69,77 @@ pub enum RopeType {
 }
 
 const KINDS: &str = "default, linear, dynamic, llama3 or yarn";
-const THETA: std::ops::RangeInclusive<f64> = 1.0001..=1e15;
+pub(crate) const THETA: std::ops::RangeInclusive<f64> = 1.0001..=1e15;
 const FACTOR: std::ops::RangeInclusive<f64> = 1e-3..=1e6;
 
 impl RopeConfig {
-    /// Reads `rope_parameters` (transformers 5), or `rope_scaling` and `rope_theta` (transformers 4).
-    pub(super) fn read(config: &Fields, head_dim: usize, max_position_embeddings: usize) -> Result<RopeConfig> {
-        let scaling = config.object("rope_scaling")?.filter(|f| !f.is_empty());
-        let nested = match scaling {
-            Some(scaling) => Some(scaling), // transformers gives it precedence
-            None => config.object("rope_parameters")?,
+    /// Reads `rope_parameters` (transformers 5), or `rope_scaling` and `rope_theta` (transformers 4), of a model that turns whole heads.
+    pub(crate) fn read(config: &Fields, d: &DecoderConfig, default_theta: f64) -> Result<RopeConfig> {
+        let nested = nested(config)?;
+        whole_head(nested.as_ref().unwrap_or(config), partial_rotary_factor(config, nested.as_ref())?)?;
+        let theta = config.number("rope_theta", THETA)?.unwrap_or(default_theta);
+        Self::from_parts(config, nested, d.head_dim, d.max_position_embeddings, theta)
+    }
+
+    /// As [`read`](Self::read), of a model that may turn only the first elements of each head; gives their number too.
+    pub(crate) fn read_partial(
+        config: &Fields,
+        head_dim: usize,
+        max_position_embeddings: usize,
+        default_theta: f64,
+        default_factor: f64,
+    ) -> Result<(RopeConfig, usize)> {
+        let nested = nested(config)?;
+        let factor = partial_rotary_factor(config, nested.as_ref())?.unwrap_or(default_factor);
+        let rotary_dim = (head_dim as f64 * factor) as usize;
+        if rotary_dim == 0 || !rotary_dim.is_multiple_of(2) {
+            return Err(config.contradictory(format!(
+                "partial_rotary_factor {factor} of heads with {head_dim} elements is {rotary_dim} elements, but rotary embedding \
+                 turns pairs and needs an even number of them"
+            )));
+        }
+        let theta = config.number("rope_theta", THETA)?.unwrap_or(default_theta);
+        let rope = Self::from_parts(config, nested, rotary_dim, max_position_embeddings, theta)?;
+        Ok((rope, rotary_dim))
+    }
+
+    /// The rotary embedding of one kind of layers, where `rope_parameters` has an object for each kind. `scaling`, of transformers 4,
+    /// stands for it where there is none.
+    pub(crate) fn read_for_layers(
+        config: &Fields,
+        layer_type: &str,
+        scaling: Option<Fields>,
+        d: &DecoderConfig,
+        default_theta: f64,
+    ) -> Result<RopeConfig> {
+        let by_type = config.object("rope_parameters")?.filter(|f| !f.is_empty());
+        let nested = match by_type {
+            Some(by_type) if by_type.get("rope_type").is_some() => {
+                return Err(
+                    by_type.missing(layer_type, "an object with the rotary embedding of the layers of that type")
+                );
+            }
+            Some(by_type) => by_type.object(layer_type)?,
+            None => scaling,
         };
-        let outer_theta = config.number("rope_theta", THETA)?;
-        let outer_partial = config.number("partial_rotary_factor", 0.0..=1.0)?;
+        if let Some(fields) = &nested {
+            whole_head(fields, fields.number("partial_rotary_factor", 0.0..=1.0)?)?;
+        }
+        Self::from_parts(config, nested, d.head_dim, d.max_position_embeddings, default_theta)
+    }
+
+    /// From the object that has the parameters, if there is one, and the config around it.
+    fn from_parts(
+        config: &Fields,
+        nested: Option<Fields>,
+        rotary_dim: usize,
+        max_position_embeddings: usize,
+        default_theta: f64,
+    ) -> Result<RopeConfig> {
         let Some(fields) = nested else {
-            whole_head(config, outer_partial)?;
-            return Ok(RopeConfig { rope_theta: outer_theta.unwrap_or(10_000.0), rope_type: RopeType::Default });
+            return Ok(RopeConfig { rope_theta: default_theta, rope_type: RopeType::Default });
         };
-        whole_head(&fields, fields.number("partial_rotary_factor", 0.0..=1.0)?.or(outer_partial))?;
-        let rope_theta = fields.number("rope_theta", THETA)?.or(outer_theta).unwrap_or(10_000.0);
+        let rope_theta = fields.number("rope_theta", THETA)?.unwrap_or(default_theta);
         let name = match fields.string("rope_type")? {
             Some(name) => name,
             None => fields.string("type")?.unwrap_or("default"),
@@ -103,10 +153,10 @@ impl RopeConfig {
         let rope_type = match name {
             "default" => RopeType::Default,
             "linear" => RopeType::Linear { factor: fields.required_number("factor", FACTOR)? },
-            "dynamic" if head_dim <= 2 => {
-                return Err(
-                    fields.contradictory(format!("rope type dynamic needs a head_dim above 2, found {head_dim}"))
-                );
+            "dynamic" if rotary_dim <= 2 => {
+                return Err(fields.contradictory(format!(
+                    "rope type dynamic needs a head_dim above 2 (more than one turned pair), found {rotary_dim}"
+                )));
             }
             "dynamic" => {
                 RopeType::Dynamic { factor: fields.required_number("factor", 1.0..=1e6)?, max_position_embeddings }
@@ -215,7 +265,21 @@ fn llama3_scaled(frequency: f32, factor: f64, low: f64, high: f64, original: usi
     (1.0 - smooth) * frequency / factor as f32 + smooth * frequency
 }
 
-/// The architectures here turn whole heads.
+/// The object with the parameters: `rope_scaling`, to which transformers gives precedence, or `rope_parameters`.
+fn nested<'a>(config: &Fields<'a>) -> Result<Option<Fields<'a>>> {
+    match config.object("rope_scaling")?.filter(|f| !f.is_empty()) {
+        Some(scaling) => Ok(Some(scaling)),
+        None => config.object("rope_parameters"),
+    }
+}
+
+fn partial_rotary_factor(config: &Fields, nested: Option<&Fields>) -> Result<Option<f64>> {
+    let read = |fields: &Fields| fields.number("partial_rotary_factor", 0.0..=1.0);
+    let inner = nested.map(read).transpose()?.flatten();
+    Ok(inner.or(read(config)?))
+}
+
+/// Most architectures turn whole heads.
 fn whole_head(fields: &Fields, partial_rotary_factor: Option<f64>) -> Result<()> {
     match partial_rotary_factor {
         Some(part) if part != 1.0 => {

@@ -6,8 +6,10 @@
 //! most. Block-quantised tensors stay as they are: only [`Checkpoint::to_f32`] opens the blocks.
 
 mod checkpoint;
+mod pretrained;
 mod read;
 mod safetensors;
 
 pub use checkpoint::{Checkpoint, RowOrder, TensorEntry};
 pub(crate) use checkpoint::{Mapped, map_file};
+pub(crate) use pretrained::Pretrained;

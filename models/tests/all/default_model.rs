@@ -1,7 +1,7 @@
 //! SmolLM2 itself, from its GGUF. These tests need the file (98 MB): they fetch it where it is not in the cache.
 
 use crate::support::golden;
-use kiln_models::config::LlamaConfig;
+use kiln_models::families::llama::LlamaConfig;
 use kiln_models::source::{ModelFiles, fetch_default_model};
 use kiln_models::weights::Checkpoint;
 use serde_json::Value;
@@ -23,11 +23,23 @@ fn ids(value: &Value) -> Vec<u32> {
 fn config_and_names() {
     let model = model();
     let config = LlamaConfig::from_json(&model.config).unwrap();
-    assert_eq!((config.hidden_size, config.intermediate_size, config.num_hidden_layers), (576, 1536, 30));
-    assert_eq!((config.num_attention_heads, config.num_key_value_heads, config.head_dim), (9, 3, 64));
-    assert_eq!((config.vocab_size, config.max_position_embeddings, config.rms_norm_eps), (49152, 8192, 1e-5));
-    assert_eq!((config.rope_parameters.rope_theta, config.tie_word_embeddings), (100000.0, true));
-    assert_eq!((config.bos_token_id, config.eos_token_id, config.pad_token_id), (Some(1), vec![2], Some(2)));
+    assert_eq!(
+        (config.decoder.hidden_size, config.decoder.intermediate_size, config.decoder.num_hidden_layers),
+        (576, 1536, 30)
+    );
+    assert_eq!(
+        (config.decoder.num_attention_heads, config.decoder.num_key_value_heads, config.decoder.head_dim),
+        (9, 3, 64)
+    );
+    assert_eq!(
+        (config.decoder.vocab_size, config.decoder.max_position_embeddings, config.decoder.rms_norm_eps),
+        (49152, 8192, 1e-5)
+    );
+    assert_eq!((config.rope_parameters.rope_theta, config.decoder.tie_word_embeddings), (100000.0, true));
+    assert_eq!(
+        (config.decoder.bos_token_id, config.decoder.eos_token_id, config.decoder.pad_token_id),
+        (Some(1), vec![2], Some(2))
+    );
     assert_eq!(model.checkpoint.len(), 272);
     model.checkpoint.require("model.layers.29.self_attn.k_proj.weight", &[192, 576]).unwrap();
     model.checkpoint.require("model.layers.0.mlp.down_proj.weight", &[576, 1536]).unwrap();

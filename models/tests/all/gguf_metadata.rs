@@ -2,7 +2,8 @@
 
 use crate::support::gguf_writer::*;
 use crate::support::{assert_says, folder};
-use kiln_models::config::{LlamaConfig, Qwen2Config, RopeConfig, RopeType};
+use kiln_models::config::{RopeConfig, RopeType};
+use kiln_models::families::{llama::LlamaConfig, qwen2::Qwen2Config};
 use kiln_models::gguf::{self, Gguf, GgufTokenizer};
 use serde_json::{Value, json};
 use tokenizers::Tokenizer;
@@ -34,7 +35,7 @@ fn a_llama_config_is_complete() {
         })
     );
     let typed = LlamaConfig::from_json(&config).unwrap();
-    assert_eq!((typed.head_dim, typed.attention_bias, &typed.eos_token_id[..]), (16, true, &[2][..]));
+    assert_eq!((typed.decoder.head_dim, typed.attention_bias, &typed.decoder.eos_token_id[..]), (16, true, &[2][..]));
 }
 
 #[test]
@@ -43,7 +44,7 @@ fn a_qwen2_config_is_complete() {
     let config = config(&untied).unwrap();
     assert_eq!(config["architectures"], json!(["Qwen2ForCausalLM"]));
     let typed = Qwen2Config::from_json(&config).unwrap();
-    assert!(!typed.tie_word_embeddings && typed.sliding_window.is_none());
+    assert!(!typed.decoder.tie_word_embeddings && typed.windows == [None]);
 }
 
 #[test]

@@ -4,9 +4,12 @@ mod support;
 
 mod architectures;
 mod config;
+mod decoders;
 mod default_model;
+mod encoders;
 mod gguf;
 mod gguf_metadata;
 mod rope;
 mod safetensors;
+mod sentence;
 mod source;

@@ -1,7 +1,8 @@
 //! Rotary frequencies, against values that transformers' own functions give.
 
 use crate::support::{assert_says, golden};
-use kiln_models::config::{LlamaConfig, RopeConfig, RopeType};
+use kiln_models::config::{RopeConfig, RopeType};
+use kiln_models::families::llama::LlamaConfig;
 use serde_json::{Value, json};
 
 /// A llama of one head with that rope.

@@ -1,7 +1,9 @@
 //! Writers of small test files, and where the goldens are.
 
+pub mod decoder;
 pub mod gguf_writer;
 pub mod hub_server;
+pub mod traced;
 
 use kiln_models::Error;
 use std::path::{Path, PathBuf};

@@ -1,0 +1,225 @@
+//! BERT: an encoder with learned positions and token types, normalised after each block.
+//!
+//! Beside those of [every encoder](super::encoder), `forward` has the inputs `token_type_ids` (zeros if left out) and `position_ids`
+//! (counted if left out).
+
+use super::encoder::{self, Embeddings, Encoder, Inputs, Layers, Pooler, VocabularyProjection};
+use crate::auto::{TraceOptions, Traced};
+use crate::config::{self, Fields};
+use crate::weights::Pretrained;
+use crate::{Result, Task};
+use kiln_frontend::nn::{Activation, Embedding, LayerNorm, Linear};
+use kiln_frontend::{DefaultFill, Module, Param, ParamSource, Tensor};
+use serde_json::Value;
+
+/// `model_type: bert`, `roberta`, `xlm-roberta` or `electra`, with transformers' defaults.
+#[derive(Clone, Debug, PartialEq)]
+pub struct BertConfig {
+    /// Rows of the word embedding.
+    pub vocab_size: usize,
+    /// Elements of an embedding: `hidden_size`, except in ELECTRA.
+    pub embedding_size: usize,
+    /// Elements of a hidden state.
+    pub hidden_size: usize,
+    /// Elements between the projections of the feed-forward block.
+    pub intermediate_size: usize,
+    /// Encoder layers.
+    pub num_hidden_layers: usize,
+    /// Attention heads; divides `hidden_size`.
+    pub num_attention_heads: usize,
+    /// The activation of the feed-forward block.
+    pub hidden_act: config::Activation,
+    /// Rows of the position embedding.
+    pub max_position_embeddings: usize,
+    /// Rows of the token type embedding.
+    pub type_vocab_size: usize,
+    /// What LayerNorm adds under the root.
+    pub layer_norm_eps: f64,
+    /// The token that pads a batch; RoBERTa counts positions from it.
+    pub pad_token_id: Option<u32>,
+    /// Whether the word embedding is also the output projection of the masked language model.
+    pub tie_word_embeddings: bool,
+    /// Classes of a classifier.
+    pub num_labels: usize,
+}
+
+impl BertConfig {
+    /// Reads a `config.json` of BERT.
+    ///
+    /// # Errors
+    /// [`Error::MissingField`](crate::Error::MissingField), [`Error::InvalidField`](crate::Error::InvalidField) and
+    /// [`Error::ContradictoryFields`](crate::Error::ContradictoryFields) name what is wrong.
+    pub fn from_json(config: &Value) -> Result<BertConfig> {
+        read(&Fields::of("bert", config)?, 0)
+    }
+
+    /// Reads a `config.json` of RoBERTa.
+    ///
+    /// # Errors
+    /// As [`from_json`](Self::from_json).
+    pub fn roberta(config: &Value) -> Result<BertConfig> {
+        let fields = Fields::of("roberta", config)?;
+        let read = read(&fields, 1)?;
+        let first = read.first_position();
+        if read.max_position_embeddings <= first {
+            return Err(fields.contradictory(format!(
+                "max_position_embeddings is {}, but positions are counted from pad_token_id + 1 = {first}",
+                read.max_position_embeddings
+            )));
+        }
+        Ok(read)
+    }
+
+    /// Reads a `config.json` of ELECTRA.
+    ///
+    /// # Errors
+    /// As [`from_json`](Self::from_json).
+    pub fn electra(config: &Value) -> Result<BertConfig> {
+        let fields = Fields::of("electra", config)?;
+        let embedding_size = fields.size("embedding_size", 1 << 20)?.unwrap_or(128);
+        Ok(BertConfig { embedding_size, ..read(&fields, 0)? })
+    }
+
+    /// The position of RoBERTa's first token: the rows of the position embedding up to the padding's own are not used.
+    pub fn first_position(&self) -> usize {
+        self.pad_token_id.map_or(0, |id| id as usize) + 1
+    }
+}
+
+fn read(fields: &Fields, default_pad: u32) -> Result<BertConfig> {
+    if fields.bool("is_decoder", false)? {
+        return Err(fields.invalid("is_decoder", "false, since only encoders are supported", &Value::Bool(true)));
+    }
+    if let Some(other) = fields.string("position_embedding_type")?.filter(|t| *t != "absolute") {
+        return Err(fields.invalid("position_embedding_type", "absolute", &other.into()));
+    }
+    let hidden_size = fields.required_size("hidden_size", 1 << 20)?;
+    let vocab_size = fields.required_size("vocab_size", 1 << 24)?;
+    let default_pad = (!fields.is_null("pad_token_id")).then_some(default_pad);
+    Ok(BertConfig {
+        vocab_size,
+        embedding_size: hidden_size,
+        hidden_size,
+        intermediate_size: fields.required_size("intermediate_size", 1 << 22)?,
+        num_hidden_layers: fields.required_size("num_hidden_layers", 10_000)?,
+        num_attention_heads: fields.heads("num_attention_heads", "hidden_size", hidden_size)?,
+        hidden_act: config::Activation::read(fields, "hidden_act", config::Activation::Gelu)?,
+        max_position_embeddings: fields.size("max_position_embeddings", 1 << 28)?.unwrap_or(512),
+        type_vocab_size: fields.size("type_vocab_size", 1 << 24)?.unwrap_or(2),
+        layer_norm_eps: fields.number("layer_norm_eps", 0.0..=1.0)?.unwrap_or(1e-12),
+        pad_token_id: fields.token_id("pad_token_id", vocab_size)?.or(default_pad),
+        tie_word_embeddings: fields.bool("tie_word_embeddings", true)?,
+        num_labels: fields.num_labels()?,
+    })
+}
+
+/// The model with the head of its task, if that has one.
+#[derive(Debug, Module)]
+struct Bert {
+    bert: BertModel,
+    cls: Option<PretrainingHeads>,
+    classifier: Option<Linear>,
+    qa_outputs: Option<Linear>,
+}
+
+#[derive(Debug, Module)]
+struct BertModel {
+    embeddings: Embeddings,
+    encoder: Layers,
+    pooler: Option<Pooler>,
+}
+
+#[derive(Debug, Module)]
+struct PretrainingHeads {
+    predictions: Predictions,
+}
+
+#[derive(Debug, Module)]
+struct Predictions {
+    transform: Transform,
+    decoder: VocabularyProjection,
+    bias: Param,
+}
+
+#[derive(Debug, Module)]
+struct Transform {
+    dense: Linear,
+    #[module(rename = "LayerNorm")]
+    layer_norm: LayerNorm,
+    #[module(skip)]
+    activation: Activation,
+}
+
+impl Bert {
+    fn new(c: &BertConfig, task: Task, pooler: bool) -> Self {
+        let classifies = matches!(task, Task::SequenceClassification | Task::TokenClassification);
+        Bert {
+            bert: BertModel {
+                embeddings: Embeddings::new(c),
+                encoder: Layers::new(c),
+                pooler: pooler.then(|| Pooler::new(c.hidden_size)),
+            },
+            cls: (task == Task::MaskedLm).then(|| PretrainingHeads { predictions: Predictions::new(c) }),
+            classifier: classifies.then(|| Linear::new(c.hidden_size, c.num_labels, true)),
+            qa_outputs: (task == Task::QuestionAnswering).then(|| Linear::new(c.hidden_size, 2, true)),
+        }
+    }
+
+    fn forward(&self, inputs: &Inputs) {
+        let token_type_ids = inputs.input_or("token_type_ids", DefaultFill::Zeros);
+        let position_ids = inputs.input_or("position_ids", DefaultFill::Iota);
+        let embedded = self.bert.embeddings.forward(&inputs.ids, &position_ids, &token_type_ids);
+        let hidden = self.bert.encoder.forward(embedded, &inputs.mask);
+        let pooled = self.bert.pooler.as_ref().map(|pooler| pooler.forward(&hidden, &inputs.mask));
+        if let Some(cls) = &self.cls {
+            inputs.output("logits", &cls.predictions.forward(&hidden, &self.bert.embeddings.word_embeddings));
+        } else if let Some(classifier) = &self.classifier {
+            // A text is classified by what is pooled of it, a token by its own state.
+            inputs.output("logits", &classifier.forward(pooled.as_ref().unwrap_or(&hidden)));
+        } else if let Some(qa_outputs) = &self.qa_outputs {
+            inputs.output_spans(&qa_outputs.forward(&hidden));
+        } else {
+            inputs.output_base(&hidden, pooled.as_ref());
+        }
+    }
+}
+
+impl Predictions {
+    fn new(c: &BertConfig) -> Self {
+        Predictions {
+            transform: Transform {
+                dense: Linear::new(c.hidden_size, c.hidden_size, true),
+                layer_norm: LayerNorm::new(c.hidden_size, c.layer_norm_eps),
+                activation: c.hidden_act.into(),
+            },
+            decoder: VocabularyProjection::new(c.hidden_size, c.vocab_size, c.tie_word_embeddings, false),
+            bias: Param::new([c.vocab_size]),
+        }
+    }
+
+    fn forward(&self, hidden: &Tensor, words: &Embedding) -> Tensor {
+        let Transform { dense, layer_norm, activation } = &self.transform;
+        let x = layer_norm.forward(&activation.forward(&dense.forward(hidden)));
+        self.decoder.forward(&x, words) + self.bias.beside(hidden)
+    }
+}
+
+/// Traces BERT with the head of a task.
+///
+/// # Errors
+/// A config or options that make no sense, parameters that do not fit the config, and a checkpoint without that head.
+pub fn trace(task: Task, config: &Value, source: &dyn ParamSource, options: &TraceOptions) -> Result<Traced> {
+    let c = BertConfig::from_json(config)?;
+    let checkpoint = Pretrained { source, prefix: "bert" };
+    // The body alone may come from a model whose head has no use for the pooler.
+    let pooler = match task {
+        Task::SequenceClassification => true,
+        Task::Base => checkpoint.has("bert.pooler.dense.weight"),
+        _ => false,
+    };
+    let model = Bert::new(&c, task, pooler);
+    let (vocab_size, max_seq) = (c.vocab_size, options.max_seq_within(c.max_position_embeddings)?);
+    let tied: &[&str] =
+        if c.tie_word_embeddings { &["cls.predictions.decoder.weight", "cls.predictions.decoder.bias"] } else { &[] };
+    encoder::trace(&Encoder { checkpoint, task, vocab_size, max_seq, tied }, options, model, Bert::forward)
+}

@@ -1,0 +1,170 @@
+//! What all decoder-only language models have in common: two entries, an output projection, and how a checkpoint names them.
+//!
+//! - `forward` takes whole sequences: `input_ids`, `attention_mask` and `position_ids`, all i64 `[batch, seq]`, the last two optional;
+//!   it gives `logits`, f32 `[batch, seq, vocab]`. This is transformers' `forward` without a cache. For [`Task::Base`] it gives
+//!   `last_hidden_state`, f32 `[batch, seq, hidden]`, and there is no `step`.
+//! - `step` continues sequences in a cache: `input_ids` i64 `[b, s]`, and for each of the b rows its slot in the cache and the number
+//!   of tokens that stand there already, `slots` and `starts`, i64 `[b]`. A negative start says that the row begins with so many
+//!   tokens of padding, which nobody sees. It gives the `logits` of each row's last token, f32 `[b, vocab]`, and updates the states
+//!   `past_key_values.{layer}.key` and `.value`, `[rows, t, kv_heads, head_dim]`.
+
+use crate::auto::{TraceOptions, Traced};
+use crate::{Error, Result, Task};
+use kiln_frontend::nn::{Embedding, KvCache, Linear, Past};
+use kiln_frontend::{Context, DType, DefaultFill, Dim, LoadOptions, Module, Param, ParamSource, Path, Tensor, dims};
+
+/// The body of a decoder-only language model: from token ids to hidden states.
+pub trait Decoder: Module {
+    /// What the body is called in a checkpoint of the whole model. In a checkpoint of the body alone its parts have no prefix.
+    const NAME: &'static str = "model";
+    /// What the output projection is called.
+    const HEAD: &'static str = "lm_head";
+    /// Ends of the names of tensors that old checkpoints hold and no model reads: what is computed from the config.
+    const IGNORED: &'static [&'static str] = &["rotary_emb.inv_freq"];
+
+    /// The embedding of the tokens, which may also be the output projection.
+    fn embedding(&self) -> &Embedding;
+
+    /// Token ids `[batch, s]` to hidden states `[batch, s, hidden]` before the last norm; `past` gives each layer's.
+    fn forward(&self, cx: &Context, ids: &Tensor, position_ids: &Tensor, past: &dyn Fn(usize) -> Past) -> Tensor;
+
+    /// The last norm of hidden states `[.., hidden]`.
+    fn norm(&self, hidden: &Tensor) -> Tensor;
+
+    /// What becomes of the output projection's logits.
+    fn finish_logits(&self, logits: Tensor) -> Tensor {
+        logits
+    }
+}
+
+/// What must be known of a model besides its body.
+#[derive(Clone, Debug)]
+pub struct Sizes {
+    /// Number of token ids.
+    pub vocab_size: usize,
+    /// Elements of a hidden state.
+    pub hidden_size: usize,
+    /// Key/value heads of each layer.
+    pub num_key_value_heads: usize,
+    /// Elements of a head.
+    pub head_dim: usize,
+    /// The longest sequence that the model was made for.
+    pub max_position_embeddings: usize,
+    /// Whether the embedding is the output projection.
+    pub tie_word_embeddings: bool,
+}
+
+/// A body, and for [`Task::CausalLm`] the output projection.
+struct CausalLm<D> {
+    decoder: D,
+    /// Whether the checkpoint puts [`Decoder::NAME`] before the body's names.
+    prefixed: bool,
+    /// Absent where the embedding serves as output projection.
+    lm_head: Option<Linear>,
+}
+
+impl<D: Decoder> Module for CausalLm<D> {
+    fn visit_params<'a>(&'a self, path: &mut Path, visit: &mut dyn FnMut(&str, &'a Param)) {
+        match self.prefixed {
+            true => path.field(D::NAME, |path| self.decoder.visit_params(path, visit)),
+            false => self.decoder.visit_params(path, visit),
+        }
+        path.field(D::HEAD, |path| self.lm_head.visit_params(path, visit));
+    }
+
+    fn visit_params_mut(&mut self, path: &mut Path, visit: &mut dyn FnMut(&str, &mut Param)) {
+        match self.prefixed {
+            true => path.field(D::NAME, |path| self.decoder.visit_params_mut(path, visit)),
+            false => self.decoder.visit_params_mut(path, visit),
+        }
+        path.field(D::HEAD, |path| self.lm_head.visit_params_mut(path, visit));
+    }
+}
+
+/// Traces a model: for [`Task::Base`] its body alone, else with the output projection.
+///
+/// # Errors
+/// Options that make no sense, and parameters that do not fit.
+pub fn trace<D: Decoder>(
+    task: Task,
+    decoder: D,
+    sizes: &Sizes,
+    source: &dyn ParamSource,
+    options: &TraceOptions,
+) -> Result<Traced> {
+    let max_seq = options.max_seq_or(sizes.max_position_embeddings)?;
+    // A checkpoint of the body alone has the body's names without a prefix; transformers loads either for every task. Where none of the
+    // names is there, errors speak of the whole model's.
+    let mut first = None;
+    decoder.visit_params(&mut Path::default(), &mut |name, _| first = first.take().or(Some(name.to_string())));
+    let has = |name: &str| source.lookup(name).is_some();
+    let bare = first.is_some_and(|name| has(&name) && !has(&format!("{}.{name}", D::NAME)));
+    let has_head = task != Task::Base && !sizes.tie_word_embeddings;
+    let mut model = CausalLm {
+        decoder,
+        prefixed: !bare,
+        lm_head: has_head.then(|| Linear::new(sizes.hidden_size, sizes.vocab_size, false)),
+    };
+    let mut unused_tensors = vec![];
+    let module = kiln_frontend::trace(|cx| {
+        unused_tensors = cx.load(&mut model, source, LoadOptions { dtype: options.dtype, live: false });
+        match task {
+            Task::Base => cx.entry("forward", |cx| {
+                let hidden = model.whole_sequences(cx, max_seq);
+                cx.output("last_hidden_state", &hidden.to_dtype(DType::F32));
+            }),
+            _ => {
+                cx.entry("forward", |cx| {
+                    let hidden = model.whole_sequences(cx, max_seq);
+                    cx.output("logits", &model.logits(&hidden));
+                });
+                cx.entry("step", |cx| model.step(cx, sizes, options.dtype, max_seq));
+            }
+        }
+    })
+    .map_err(Error::Trace)?;
+    // A tied model's checkpoint may hold the embedding twice, and a body needs no output projection; transformers ignores both too.
+    let head = format!("{}.", D::HEAD);
+    let ignored =
+        |n: &str| D::IGNORED.iter().any(|end| n.ends_with(end)) || (model.lm_head.is_none() && n.starts_with(&head));
+    unused_tensors.retain(|n| !ignored(n));
+    Ok(Traced { module, unused_tensors, max_seq, vocab_size: sizes.vocab_size })
+}
+
+impl<D: Decoder> CausalLm<D> {
+    fn logits(&self, hidden: &Tensor) -> Tensor {
+        let logits = match &self.lm_head {
+            Some(lm_head) => lm_head.forward(hidden),
+            None => self.decoder.embedding().as_linear(hidden),
+        };
+        self.decoder.finish_logits(logits).to_dtype(DType::F32)
+    }
+
+    /// The inputs of `forward`, and the hidden states of whole sequences after the last norm.
+    fn whole_sequences(&self, cx: &Context, max_seq: i64) -> Tensor {
+        let (batch, seq) = (cx.symbol("batch", 1..=64), cx.symbol("seq", 1..=max_seq));
+        let shape = dims![batch, seq];
+        let input_ids = cx.input("input_ids", DType::I64, &shape);
+        let attention_mask = cx.input_or("attention_mask", DType::I64, &shape, DefaultFill::Ones);
+        let position_ids = cx.input_or("position_ids", DType::I64, &shape, DefaultFill::Iota);
+
+        let past = Past::None { mask: Some(attention_mask.ne(0)) };
+        self.decoder.norm(&self.decoder.forward(cx, &input_ids, &position_ids, &|_| past.clone()))
+    }
+
+    fn step(&self, cx: &Context, sizes: &Sizes, dtype: DType, max_seq: i64) {
+        let (b, s) = (cx.symbol("b", 1..=64), cx.symbol("s", 1..=max_seq.min(512)));
+        let (rows, t) = (cx.symbol("rows", 1..=64), cx.symbol("t", 1..=max_seq));
+        let input_ids = cx.input("input_ids", DType::I64, dims![b, s]);
+        let slots = cx.input("slots", DType::I64, dims![b]);
+        let starts = cx.input("starts", DType::I64, dims![b]);
+
+        // Padding stands before position 0; where it is turned to does not matter.
+        let position_ids = (starts.unsqueeze(-1) + cx.arange(&s)).maximum(0);
+        let cache = dims![rows, t, sizes.num_key_value_heads, sizes.head_dim];
+        let past = |layer| Past::Cache(KvCache::new(cx, layer, dtype, cache.clone(), &slots, &starts));
+        let hidden = self.decoder.forward(cx, &input_ids, &position_ids, &past);
+        let last = hidden.narrow(1, s - Dim::from(1), 1).squeeze(1);
+        cx.output("logits", &self.logits(&self.decoder.norm(&last)));
+    }
+}

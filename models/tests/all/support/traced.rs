@@ -1,0 +1,98 @@
+//! Golden models, traced and evaluated by the interpreter.
+
+use super::golden;
+use kiln_core::DefaultFill;
+use kiln_ir::interp::{Tensor, run};
+use kiln_ir::{Arg, ArgKind, DType};
+use kiln_models::auto::{TraceOptions, Traced, trace};
+use kiln_models::source::ModelFiles;
+use kiln_models::weights::Checkpoint;
+use kiln_models::{Result, Task};
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::path::Path;
+
+pub type Tensors = BTreeMap<String, Tensor>;
+
+/// A traced model with its weights.
+pub struct Model {
+    pub checkpoint: Checkpoint,
+    pub traced: Traced,
+}
+
+impl Model {
+    pub fn golden(name: &str) -> Model {
+        Self::changed(name, None, |_| ()).expect(name)
+    }
+
+    /// A golden's weights under a changed config, for a task.
+    pub fn changed(name: &str, task: Option<Task>, change: impl FnOnce(&mut Value)) -> Result<Model> {
+        let ModelFiles { mut config, checkpoint, .. } = ModelFiles::open_folder(&golden(name))?;
+        change(&mut config);
+        let traced = trace(task, &config, &checkpoint, &TraceOptions::default())?;
+        Ok(Model { checkpoint, traced })
+    }
+
+    /// Runs an entry: inputs by name, of which those with a default may be left out, and states; gives the outputs and leaves the next
+    /// states.
+    pub fn run(&self, entry: &str, inputs: &Tensors, states: &mut Tensors) -> Tensors {
+        let f = self.traced.module.find(entry).expect(entry).1;
+        let value = |arg: &Arg| match arg.kind {
+            ArgKind::Input => inputs.get(&*arg.name).cloned().unwrap_or_else(|| {
+                let fill = arg.default.unwrap_or_else(|| panic!("{entry} needs {}", arg.name));
+                filled(fill, inputs["input_ids"].shape())
+            }),
+            ArgKind::State => states[&*arg.name].clone(),
+            ArgKind::Param { .. } => {
+                let entry = self.checkpoint.get(&arg.name).expect("a tensor");
+                let bytes = self.checkpoint.bytes(&arg.name).expect("bytes").into_owned();
+                Tensor::from_bytes(entry.storage, entry.shape.clone(), bytes).expect("fits")
+            }
+        };
+        let args: Vec<Tensor> = f.args.iter().map(value).collect();
+        let results = run(&self.traced.module, entry, &args, &[]).expect("evaluates");
+        let mut outputs = Tensors::new();
+        for (output, tensor) in f.outputs.iter().zip(results) {
+            match output.updates {
+                Some(arg) => states.insert(f.args[arg as usize].name.to_string(), tensor),
+                None => outputs.insert(output.name.to_string(), tensor),
+            };
+        }
+        outputs
+    }
+
+    pub fn forward(&self, inputs: &Tensors) -> Tensors {
+        self.run("forward", inputs, &mut Tensors::new())
+    }
+}
+
+fn filled(fill: DefaultFill, shape: &[usize]) -> Tensor {
+    let row = shape[1];
+    let values = (0..shape.iter().product()).map(|i: usize| match fill {
+        DefaultFill::Zeros => 0,
+        DefaultFill::Ones => 1,
+        DefaultFill::Iota => (i % row) as i64,
+    });
+    i64s(shape, &values.collect::<Vec<_>>())
+}
+
+pub fn i64s(shape: impl Into<Vec<usize>>, values: &[i64]) -> Tensor {
+    Tensor::from_i64(shape, values).expect("fits")
+}
+
+/// The tensors of a file.
+pub fn tensors_in(path: &Path) -> Tensors {
+    let bytes = std::fs::read(path).expect("reads");
+    let file = safetensors::SafeTensors::deserialize(&bytes).expect("safetensors");
+    let tensor = |t: safetensors::tensor::TensorView| {
+        let dtype = if t.dtype() == safetensors::Dtype::I64 { DType::I64 } else { DType::F32 };
+        Tensor::from_bytes(dtype, t.shape().to_vec(), t.data().to_vec()).expect("fits")
+    };
+    file.tensors().into_iter().map(|(name, view)| (name, tensor(view))).collect()
+}
+
+/// What a golden holds under names with a prefix: `in.` or `out.`.
+pub fn recorded(name: &str, prefix: &str) -> Tensors {
+    let all = tensors_in(&golden(name).join("golden.safetensors"));
+    all.into_iter().filter_map(|(name, t)| Some((name.strip_prefix(prefix)?.to_string(), t))).collect()
+}
