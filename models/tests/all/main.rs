@@ -7,6 +7,8 @@ mod config;
 mod default_model;
 mod gguf;
 mod gguf_metadata;
+mod hub;
+mod hub_faults;
 mod rope;
 mod safetensors;
 mod source;
