@@ -9,6 +9,8 @@ mod default_model;
 mod encoders;
 mod gguf;
 mod gguf_metadata;
+mod hub;
+mod hub_faults;
 mod rope;
 mod safetensors;
 mod sentence;
