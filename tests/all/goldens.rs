@@ -61,7 +61,8 @@ impl Golden {
     }
 
     fn generate(&self, prompts: &[Prompt], config: &GenerationConfig) -> Vec<Vec<u32>> {
-        let options = CacheOptions { rows: prompts.len(), context: Some(128) };
+        let rows = prompts.len() * config.rows_per_prompt();
+        let options = CacheOptions { rows, context: Some(128) };
         let mut session = CausalSession::new(&self.model, &options).expect("a session");
         let out =
             generate(&mut session, Request::new(prompts, config), |_| ControlFlow::Continue(())).expect("generates");
@@ -71,10 +72,11 @@ impl Golden {
     /// New tokens of each row, after the prompt's columns, up to and with the end token (rows are padded after it).
     fn expected(&self, key: &str) -> Vec<Vec<u32>> {
         let rows = self.json[key].as_array().expect(key);
+        let ends = config(self).eos_token_id.map(|ids| ids.as_slice().to_vec()).unwrap_or_default();
         let row = |r: &Value| {
             let all: Vec<u32> = r.as_array().expect("ids").iter().map(|v| v.as_u64().expect("an id") as u32).collect();
             let new = &all[self.ids[0].len()..];
-            let end = new.iter().position(|id| *id == 2).map_or(new.len(), |i| i + 1);
+            let end = new.iter().position(|id| ends.contains(id)).map_or(new.len(), |i| i + 1);
             new[..end].to_vec()
         };
         rows.iter().map(row).collect()
@@ -86,32 +88,60 @@ fn config(g: &Golden) -> GenerationConfig {
     GenerationConfig { max_new_tokens: Some(24), ..GenerationConfig::from_json(own.as_bytes()).expect("parses") }
 }
 
+/// Outputs in f32 and bf16.
+fn outputs(name: &str) {
+    open(name).check_outputs(name, verify::tolerance(DType::F32));
+    open_as(name, DType::BF16).check_outputs(name, verify::tolerance(DType::BF16));
+}
+
 fn check(name: &str) {
+    outputs(name);
     let g = open(name);
-    g.check_outputs(name, 1e-4);
     let greedy = g.generate(&g.prompts(), &config(&g));
     assert_eq!(greedy, g.expected("greedy"), "{name}: greedy");
     let penalised = GenerationConfig { repetition_penalty: Some(1.3), no_repeat_ngram_size: Some(2), ..config(&g) };
     assert_eq!(g.generate(&g.prompts(), &penalised), g.expected("penalised"), "{name}: penalised");
+    let beams = GenerationConfig { num_beams: Some(4), max_new_tokens: Some(12), ..config(&g) };
+    assert_eq!(g.generate(&g.prompts(), &beams), g.expected("beam4"), "{name}: beams");
     for (i, prompt) in g.prompts().iter().enumerate() {
         let alone = Prompt::new(prompt.tokens().to_vec());
         assert_eq!(g.generate(&[alone], &config(&g)), [greedy[i].clone()], "{name}: row {i} alone");
     }
 }
 
-#[test]
-fn llama() {
-    check("llama");
+macro_rules! goldens {
+    ($check:ident: $($test:ident = $name:literal),+ $(,)?) => {
+        $(#[test]
+        fn $test() {
+            $check($name);
+        })+
+    };
 }
 
-#[test]
-fn llama_rope_llama3() {
-    check("llama-rope-llama3");
+goldens! { check:
+    gemma2 = "gemma2",
+    gemma3_text = "gemma3-text",
+    gpt2 = "gpt2",
+    gpt_neox = "gpt-neox",
+    llama = "llama",
+    llama_rope_llama3 = "llama-rope-llama3",
+    mistral_window = "mistral-window",
+    olmo2 = "olmo2",
+    phi3 = "phi3",
+    qwen2 = "qwen2",
+    qwen3 = "qwen3",
+    smollm3 = "smollm3",
 }
 
-#[test]
-fn qwen2() {
-    check("qwen2");
+goldens! { outputs:
+    bert_classify = "bert-classify",
+    bert_mlm = "bert-mlm",
+    bert_token = "bert-token",
+    distilbert_classify = "distilbert-classify",
+    electra_classify = "electra-classify",
+    modernbert_mlm = "modernbert-mlm",
+    roberta_classify = "roberta-classify",
+    roberta_qa = "roberta-qa",
 }
 
 #[test]
@@ -158,7 +188,7 @@ fn bf16_and_f16_stay_near_f32() {
     for name in ["llama", "qwen2"] {
         for (dtype, bytes) in [(DType::BF16, 2), (DType::F16, 2), (DType::F32, 4)] {
             let g = open_as(name, dtype);
-            g.check_outputs(name, verify::tolerance(dtype).max(1e-4));
+            g.check_outputs(name, verify::tolerance(dtype));
             assert!(g.model.plan().states.iter().all(|s| s.storage.dense().is_some_and(|d| d.size() == bytes)));
             let greedy = g.generate(&g.prompts(), &config(&g));
             let alone = Prompt::new(g.prompts()[0].tokens().to_vec());
