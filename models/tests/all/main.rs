@@ -12,4 +12,5 @@ mod gguf_metadata;
 mod rope;
 mod safetensors;
 mod sentence;
+mod seq2seq;
 mod source;
