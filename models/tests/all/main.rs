@@ -6,6 +6,7 @@ mod architectures;
 mod config;
 mod decoders;
 mod default_model;
+mod families;
 mod gguf;
 mod gguf_metadata;
 mod rope;
