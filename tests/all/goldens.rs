@@ -90,19 +90,28 @@ fn check(name: &str) {
     }
 }
 
-#[test]
-fn llama() {
-    check("llama");
+macro_rules! goldens {
+    ($($test:ident $name:literal;)*) => {$(
+        #[test]
+        fn $test() {
+            check($name);
+        }
+    )*};
 }
 
-#[test]
-fn llama_rope_llama3() {
-    check("llama-rope-llama3");
-}
-
-#[test]
-fn qwen2() {
-    check("qwen2");
+goldens! {
+    gemma2 "gemma2";
+    gemma3_text "gemma3-text";
+    gpt_neox "gpt-neox";
+    gpt2 "gpt2";
+    llama "llama";
+    llama_rope_llama3 "llama-rope-llama3";
+    mistral_window "mistral-window";
+    olmo2 "olmo2";
+    phi3 "phi3";
+    qwen2 "qwen2";
+    qwen3 "qwen3";
+    smollm3 "smollm3";
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 mod cli;
 mod embed;
+mod encoders;
 mod goldens;
 mod ops;
 mod smollm;

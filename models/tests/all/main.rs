@@ -7,6 +7,7 @@ mod config;
 mod decoders;
 mod default_model;
 mod encoders;
+mod families;
 mod gguf;
 mod gguf_metadata;
 mod rope;
