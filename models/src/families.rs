@@ -3,7 +3,9 @@
 
 pub mod causal_lm;
 pub mod encoder;
+mod encoder_layers;
 pub mod layers;
+mod position_bias;
 pub mod seq2seq;
 
 pub mod bart;

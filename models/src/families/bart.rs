@@ -1,6 +1,6 @@
 //! BART: an encoder and a decoder with learned positions, normalised after each block. [`seq2seq`] says what comes out.
 
-use super::encoder::split_heads;
+use super::encoder_layers::split_heads;
 use super::seq2seq::{self, EncoderDecoder, Sizes};
 use crate::auto::{TraceOptions, Traced};
 use crate::config::{self, Fields};
@@ -88,42 +88,25 @@ struct Bart {
 #[derive(Debug, Module)]
 struct BartModel {
     shared: Embedding,
-    encoder: Encoder,
-    decoder: Decoder,
+    encoder: Stack,
+    decoder: Stack,
     embed_scale: f64,
 }
 
 #[derive(Debug, Module)]
-struct Encoder {
+struct Stack {
     embed_positions: Embedding,
     layernorm_embedding: LayerNorm,
-    layers: Vec<EncoderLayer>,
+    layers: Vec<Layer>,
 }
 
 #[derive(Debug, Module)]
-struct Decoder {
-    embed_positions: Embedding,
-    layernorm_embedding: LayerNorm,
-    layers: Vec<DecoderLayer>,
-}
-
-#[derive(Debug, Module)]
-struct EncoderLayer {
+struct Layer {
     self_attn: LayerAttention,
     self_attn_layer_norm: LayerNorm,
-    fc1: Linear,
-    fc2: Linear,
-    final_layer_norm: LayerNorm,
-    #[module(skip)]
-    activation: Activation,
-}
-
-#[derive(Debug, Module)]
-struct DecoderLayer {
-    self_attn: LayerAttention,
-    self_attn_layer_norm: LayerNorm,
-    encoder_attn: LayerAttention,
-    encoder_attn_layer_norm: LayerNorm,
+    /// In the decoder.
+    encoder_attn: Option<LayerAttention>,
+    encoder_attn_layer_norm: Option<LayerNorm>,
     fc1: Linear,
     fc2: Linear,
     final_layer_norm: LayerNorm,
@@ -144,53 +127,45 @@ struct LayerAttention {
 
 impl Bart {
     fn new(c: &BartConfig, final_logits_bias: bool) -> Self {
-        let positions = || Embedding::new(c.max_position_embeddings + POSITION_OFFSET, c.d_model);
         Bart {
             model: BartModel {
                 shared: Embedding::new(c.vocab_size, c.d_model),
-                encoder: Encoder {
-                    embed_positions: positions(),
-                    layernorm_embedding: layer_norm(c),
-                    layers: (0..c.encoder.layers).map(|_| EncoderLayer::new(c)).collect(),
-                },
-                decoder: Decoder {
-                    embed_positions: positions(),
-                    layernorm_embedding: layer_norm(c),
-                    layers: (0..c.decoder.layers).map(|_| DecoderLayer::new(c)).collect(),
-                },
+                encoder: Stack::new(c, &c.encoder, false),
+                decoder: Stack::new(c, &c.decoder, true),
                 embed_scale: if c.scale_embedding { (c.d_model as f64).sqrt() } else { 1.0 },
             },
             final_logits_bias: final_logits_bias.then(|| Param::new([1, c.vocab_size])),
         }
     }
 
-    /// The embeddings of tokens and of their positions.
-    fn embed(&self, ids: &Tensor, position_ids: &Tensor, positions: &Embedding, norm: &LayerNorm) -> Tensor {
+    /// The embeddings of tokens and of their positions in a stack.
+    fn embed(&self, ids: &Tensor, position_ids: &Tensor, stack: &Stack) -> Tensor {
         let words = self.model.shared.forward(ids);
         let words = if self.model.embed_scale == 1.0 { words } else { words * self.model.embed_scale };
-        norm.forward(&(words + positions.forward(&(position_ids + POSITION_OFFSET as i64))))
+        let positions = stack.embed_positions.forward(&(position_ids + POSITION_OFFSET as i64));
+        stack.layernorm_embedding.forward(&(words + positions))
     }
 }
 
 impl EncoderDecoder for Bart {
     fn encode(&self, cx: &Context, ids: &Tensor, mask: &Tensor) -> Tensor {
-        let Encoder { embed_positions, layernorm_embedding, layers } = &self.model.encoder;
-        let mut x = self.embed(ids, &cx.iota(ids.shape(), 1), embed_positions, layernorm_embedding);
-        for layer in layers {
-            x = cx.block("encoder_layer", || layer.forward(&x, mask));
+        let past = Past::None { mask: Some(mask.clone()) };
+        let mut x = self.embed(ids, &cx.iota(ids.shape(), 1), &self.model.encoder);
+        for layer in &self.model.encoder.layers {
+            x = cx.block("encoder_layer", || layer.forward(&x, &past, None));
         }
         x
     }
 
     fn cross_key_values(&self, encoded: &Tensor) -> Vec<(Tensor, Tensor)> {
-        self.model.decoder.layers.iter().map(|layer| layer.encoder_attn.key_value(encoded)).collect()
+        let attentions = self.model.decoder.layers.iter().filter_map(|layer| layer.encoder_attn.as_ref());
+        attentions.map(|attention| attention.key_value(encoded)).collect()
     }
 
     fn decode(&self, cx: &Context, ids: &Tensor, position_ids: &Tensor, pasts: &[(Past, Memory)]) -> Tensor {
-        let Decoder { embed_positions, layernorm_embedding, layers } = &self.model.decoder;
-        let mut x = self.embed(ids, position_ids, embed_positions, layernorm_embedding);
-        for (layer, (past, memory)) in layers.iter().zip(pasts) {
-            x = cx.block("decoder_layer", || layer.forward(&x, past, memory));
+        let mut x = self.embed(ids, position_ids, &self.model.decoder);
+        for (layer, (past, memory)) in self.model.decoder.layers.iter().zip(pasts) {
+            x = cx.block("decoder_layer", || layer.forward(&x, past, Some(memory)));
         }
         x
     }
@@ -204,43 +179,34 @@ impl EncoderDecoder for Bart {
     }
 }
 
-impl EncoderLayer {
-    fn new(c: &BartConfig) -> Self {
-        EncoderLayer {
-            self_attn: LayerAttention::new(c, c.encoder.attention_heads, false),
+impl Stack {
+    fn new(c: &BartConfig, sizes: &StackConfig, decodes: bool) -> Self {
+        let attention = |causal| LayerAttention::new(c, sizes.attention_heads, causal);
+        let layer = |_| Layer {
+            self_attn: attention(decodes),
             self_attn_layer_norm: layer_norm(c),
-            fc1: Linear::new(c.d_model, c.encoder.ffn_dim, true),
-            fc2: Linear::new(c.encoder.ffn_dim, c.d_model, true),
+            encoder_attn: decodes.then(|| attention(false)),
+            encoder_attn_layer_norm: decodes.then(|| layer_norm(c)),
+            fc1: Linear::new(c.d_model, sizes.ffn_dim, true),
+            fc2: Linear::new(sizes.ffn_dim, c.d_model, true),
             final_layer_norm: layer_norm(c),
             activation: c.activation_function.into(),
+        };
+        Stack {
+            embed_positions: Embedding::new(c.max_position_embeddings + POSITION_OFFSET, c.d_model),
+            layernorm_embedding: layer_norm(c),
+            layers: (0..sizes.layers).map(layer).collect(),
         }
-    }
-
-    fn forward(&self, x: &Tensor, mask: &Tensor) -> Tensor {
-        let past = Past::None { mask: Some(mask.clone()) };
-        let x = self.self_attn_layer_norm.forward(&(x + self.self_attn.forward(x, &past)));
-        let inner = self.activation.forward(&self.fc1.forward(&x));
-        self.final_layer_norm.forward(&(&x + self.fc2.forward(&inner)))
     }
 }
 
-impl DecoderLayer {
-    fn new(c: &BartConfig) -> Self {
-        DecoderLayer {
-            self_attn: LayerAttention::new(c, c.decoder.attention_heads, true),
-            self_attn_layer_norm: layer_norm(c),
-            encoder_attn: LayerAttention::new(c, c.decoder.attention_heads, false),
-            encoder_attn_layer_norm: layer_norm(c),
-            fc1: Linear::new(c.d_model, c.decoder.ffn_dim, true),
-            fc2: Linear::new(c.decoder.ffn_dim, c.d_model, true),
-            final_layer_norm: layer_norm(c),
-            activation: c.activation_function.into(),
+impl Layer {
+    fn forward(&self, x: &Tensor, past: &Past, memory: Option<&Memory>) -> Tensor {
+        let mut x = self.self_attn_layer_norm.forward(&(x + self.self_attn.forward(x, past)));
+        if let (Some(attention), Some(norm), Some(memory)) = (&self.encoder_attn, &self.encoder_attn_layer_norm, memory)
+        {
+            x = norm.forward(&(&x + attention.forward_memory(&x, memory)));
         }
-    }
-
-    fn forward(&self, x: &Tensor, past: &Past, memory: &Memory) -> Tensor {
-        let x = self.self_attn_layer_norm.forward(&(x + self.self_attn.forward(x, past)));
-        let x = self.encoder_attn_layer_norm.forward(&(&x + self.encoder_attn.forward_memory(&x, memory)));
         let inner = self.activation.forward(&self.fc1.forward(&x));
         self.final_layer_norm.forward(&(&x + self.fc2.forward(&inner)))
     }
