@@ -4,7 +4,7 @@ use crate::{CompileOptions, Result, cached_artifact};
 use kiln_models::source::ModelFiles;
 use kiln_runtime::generate::{GenerationConfig, Output, Prompt, Request, generate};
 use kiln_runtime::text::Tokenizer;
-use kiln_runtime::{CacheOptions, CausalSession, LoadOptions, Model, cli};
+use kiln_runtime::{CausalSession, LoadOptions, Model, cli};
 use std::{ops::ControlFlow, path::Path, sync::Arc};
 
 /// A causal language model, compiled and loaded, with its tokenizer.
@@ -64,7 +64,7 @@ impl AutoModelForCausalLM {
     pub fn generate(&self, prompt: &str, config: &GenerationConfig, mut on_text: impl FnMut(&str)) -> Result<Output> {
         let tokenizer = self.tokenizer.as_ref().ok_or(cli::CliError::NoTokenizer)?;
         let prompts = [Prompt::new(tokenizer.encode(prompt, true)?)];
-        let mut session = CausalSession::new(&self.model, &CacheOptions::default())?;
+        let mut session = CausalSession::for_prompts(&self.model, prompts.len(), config)?;
         let request = Request { detokenizer: Some(tokenizer), ..Request::new(&prompts, config) };
         Ok(generate(&mut session, request, |event| {
             on_text(&event.text);

@@ -1,8 +1,10 @@
 //! The compile cache: the same road, with the artifact kept under the user's cache folder.
 
-use crate::{CompileOptions, CompileReport, Error, Result, compile::sha256};
+use crate::compile::{check_texts, compile_traced, sha256, trace};
+use crate::{CompileOptions, CompileReport, Error, Result};
 use kiln_models::source::ModelFiles;
-use std::{path::PathBuf, time::UNIX_EPOCH};
+use std::path::PathBuf;
+use std::time::{Instant, UNIX_EPOCH};
 
 /// `$XDG_CACHE_HOME/kiln`, else `~/.cache/kiln`.
 fn folder() -> Result<PathBuf> {
@@ -19,7 +21,9 @@ fn folder() -> Result<PathBuf> {
 /// # Errors
 /// As [`compile`](crate::compile()).
 pub fn cached_artifact(files: &ModelFiles, options: &CompileOptions) -> Result<(PathBuf, Option<CompileReport>)> {
-    let traced = crate::compile::trace(files, options)?;
+    let start = Instant::now();
+    let traced = trace(files, options)?;
+    let trace_seconds = start.elapsed().as_secs_f64();
     let mut key = format!("{} {:?} {}\n", env!("CARGO_PKG_VERSION"), options.target, options.rewrite);
     key += build_id();
     key += &traced.module.to_string();
@@ -39,7 +43,8 @@ pub fn cached_artifact(files: &ModelFiles, options: &CompileOptions) -> Result<(
     if path.is_file() {
         return Ok((path, None));
     }
-    let report = crate::compile(files, &path, options)?;
+    check_texts(files)?;
+    let report = compile_traced(files, traced, trace_seconds, &path, options)?;
     Ok((path, Some(report)))
 }
 

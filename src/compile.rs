@@ -1,6 +1,6 @@
 //! A model's files to an artifact.
 
-use crate::{Error, Result};
+use crate::Result;
 use kiln_codegen::EmitMode;
 use kiln_core::{DType, Plan, TargetSpec};
 use kiln_models::auto::{TraceOptions, Traced, trace as trace_model};
@@ -82,12 +82,6 @@ pub struct Program {
 /// # Errors
 /// An unknown architecture, or a config and tensors that do not fit together.
 pub fn trace(files: &ModelFiles, options: &CompileOptions) -> Result<Traced> {
-    if options.dtype != DType::F32 {
-        return Err(Error::Option(format!(
-            "--dtype {}: this version computes in f32 (weights may be stored in f16, bf16, q8_0, q4_0 or q4_1)",
-            options.dtype
-        )));
-    }
     let trace = TraceOptions {
         dtype: options.dtype,
         max_seq: options.max_seq,
@@ -141,7 +135,17 @@ pub fn compile(files: &ModelFiles, out: &Path, options: &CompileOptions) -> Resu
     check_texts(files)?;
     let start = Instant::now();
     let traced = trace(files, options)?;
-    let trace_seconds = start.elapsed().as_secs_f64();
+    compile_traced(files, traced, start.elapsed().as_secs_f64(), out, options)
+}
+
+/// As [`compile`], of a model that is traced already and whose texts were checked.
+pub(crate) fn compile_traced(
+    files: &ModelFiles,
+    traced: Traced,
+    trace_seconds: f64,
+    out: &Path,
+    options: &CompileOptions,
+) -> Result<CompileReport> {
     let mut program = build(&traced.module, options)?;
     program.report.trace_seconds = trace_seconds;
     program.report.unused_tensors = traced.unused_tensors;
@@ -152,7 +156,7 @@ pub fn compile(files: &ModelFiles, out: &Path, options: &CompileOptions) -> Resu
 }
 
 /// What goes into the artifact unread is read here, so that damage shows now and not on the machine that runs it.
-fn check_texts(files: &ModelFiles) -> Result<()> {
+pub(crate) fn check_texts(files: &ModelFiles) -> Result<()> {
     if let Some(json) = &files.tokenizer_json {
         Tokenizer::from_bytes(json)?;
     }

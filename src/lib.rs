@@ -31,7 +31,9 @@ pub use compile::{CompileOptions, CompileReport, compile};
 pub use error::{Error, Result};
 pub use kiln_codegen::maybe_run_worker;
 pub use kiln_core::TargetSpec;
-pub use kiln_models::source::{DEFAULT_MODEL, ModelFiles, fetch_default_model};
+pub use kiln_models::source::{
+    DEFAULT_MODEL, HubOptions, ModelFiles, PushOptions, Pushed, fetch_default_model, push_to_hub,
+};
 pub use kiln_runtime::generate::{GenerationConfig, Output};
 pub use kiln_runtime::{LoadOptions, Model, Session, SessionOptions, TensorView};
 

@@ -25,18 +25,14 @@ impl Comparison {
     }
 }
 
-/// End-to-end tolerance in f32 (`specs/numerics.md`).
-pub const F32_TOLERANCE: f64 = 1e-4;
-
-/// `‖got − want‖ / ‖want‖`; NaN where the lengths differ.
-pub fn relative_error(got: &[f32], want: &[f32]) -> f64 {
-    if got.len() != want.len() {
-        return f64::NAN;
+/// What a whole model that computes in a type may be off by (`specs/numerics.md`).
+pub fn tolerance(dtype: DType) -> f64 {
+    match dtype {
+        DType::F64 => 1e-11,
+        DType::F16 => 1e-2,
+        DType::BF16 => 2e-2,
+        _ => 1e-4,
     }
-    let square = |x: f32| f64::from(x) * f64::from(x);
-    let difference: f64 = got.iter().zip(want).map(|(g, w)| (f64::from(*g) - f64::from(*w)).powi(2)).sum();
-    let norm: f64 = want.iter().map(|w| square(*w)).sum();
-    if norm == 0.0 { difference.sqrt() } else { (difference / norm).sqrt() }
 }
 
 /// Tensors of a safetensors file whose names begin with `prefix`, without it.
@@ -158,7 +154,7 @@ pub fn interpret(
     Ok(named.map(|(o, t)| (o.name.to_string(), t)).collect())
 }
 
-/// Compares tensors of the same names.
+/// Compares tensors of the same names, each of which may be off by `tolerance`.
 ///
 /// # Errors
 /// [`Error::Verify`] when a tensor is missing or has another shape.
@@ -166,6 +162,7 @@ pub fn compare(
     what: &str,
     got: &[(String, interp::Tensor)],
     want: &[(String, interp::Tensor)],
+    tolerance: f64,
 ) -> Result<Vec<Comparison>> {
     let mut out = vec![];
     for (name, w) in want {
@@ -177,8 +174,8 @@ pub fn compare(
         }
         out.push(Comparison {
             name: format!("{what}: {name}"),
-            relative_error: relative_error(&g.to_f32_vec(), &w.to_f32_vec()),
-            tolerance: F32_TOLERANCE,
+            relative_error: interp::relative_error(g, w),
+            tolerance,
         });
     }
     Ok(out)

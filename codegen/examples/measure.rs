@@ -54,6 +54,8 @@ fn matmul(m: i64, k: i64, n: i64, panel: i64, parts: i64) -> Measure {
         a_stride: Size::Const(k),
         panel,
         parts,
+        packed: DType::F32,
+        rms_norm: None,
         reads: vec![],
         program,
         writes: vec![Write { access: dense(&[width, 1]), value, condition: None }],
@@ -85,6 +87,7 @@ fn pack(n: i64, k: i64, storage: Storage, panel: i64, parts: i64) -> Measure {
         n_total: n,
         panel,
         parts,
+        packed: DType::F32,
     };
     let bytes = storage.bytes((n * k) as usize).expect("whole blocks");
     Measure {

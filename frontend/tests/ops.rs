@@ -52,6 +52,8 @@ fn reductions_drop_or_keep_the_axis() {
     assert_eq!(ty_of(|_, x, _| x.mean(-1)), "f32[b, 4]");
     assert_eq!(ty_of(|_, x, _| x.mean_keepdim(0)), "f32[1, 4, 6]");
     assert_eq!(ty_of(|_, x, _| x.argmax(-1)), "i64[b, 4]");
+    assert_eq!(ty_of(|_, x, _| x.topk(2, -1).0), "f32[b, 4, 2]");
+    assert_eq!(ty_of(|_, x, _| x.topk(2, -1).1), "i64[b, 4, 2]");
     assert!(ty_of(|cx, _, _| cx.arange(4).mean(0)).contains("takes floats"));
 }
 

@@ -47,9 +47,10 @@ impl Op {
         Some(match self {
             Op::Arg(_) | Op::Constant(_) | Op::Iota { .. } | Op::DimSize(_) => 0,
             Op::Unary(_) | Op::Cast(_) | Op::Dequantize(_) | Op::Reshape(_) | Op::Transpose(_) | Op::Broadcast(_) => 1,
-            Op::Slice { .. } | Op::Pad { .. } | Op::Reduce { .. } | Op::Softmax { .. } | Op::Get(_) => 1,
-            Op::Sigmoid | Op::Silu | Op::Gelu { .. } => 1,
-            Op::Binary(_) | Op::Compare(_) | Op::Take { .. } | Op::DotGeneral(_) | Op::RmsNorm { .. } => 2,
+            Op::Slice { .. } | Op::Pad { .. } | Op::Reduce { .. } | Op::TopK { .. } | Op::Softmax { .. } => 1,
+            Op::Sigmoid | Op::Silu | Op::Gelu { .. } | Op::Get(_) => 1,
+            Op::Binary(_) | Op::Compare(_) | Op::Take { .. } | Op::Gather { .. } => 2,
+            Op::DotGeneral(_) | Op::RmsNorm { .. } => 2,
             Op::Select | Op::LayerNorm { .. } | Op::Rope => 3,
             Op::CacheUpdate => 4,
             Op::Attention(a) => 3 + 2 * usize::from(a.cached) + usize::from(a.mask),
@@ -184,6 +185,24 @@ impl Op {
                 dtype(ops[1], DType::I64, "the indices")?;
                 let (before, after) = (&ops[0].shape[..*axis], &ops[0].shape[axis + 1..]);
                 Ok(TensorType::new(ops[0].storage, [before, &ops[1].shape, after].concat()))
+            }
+            Op::Gather { axis } => {
+                axis_in(*axis, ops[0].rank())?;
+                dtype(ops[1], DType::I64, "the indices")?;
+                let size = ops[1].shape.get(*axis).cloned().unwrap_or(0.into());
+                shape_is(ops[1], &with_axis(ops[0], *axis, size).shape, "the indices")?;
+                Ok(TensorType::new(ops[0].storage, ops[1].shape.clone()))
+            }
+            Op::TopK { axis, k } => {
+                axis_in(*axis, ops[0].rank())?;
+                if ops[0].dtype() == Some(DType::Bool) {
+                    return Err("takes numbers, found bool".into());
+                }
+                let size = &ops[0].shape[*axis];
+                if size.as_const().is_some_and(|n| n < *k as i64) {
+                    return Err(format!("an axis of size {size} has no {k} largest elements"));
+                }
+                Ok(TensorType::new(DType::I64, with_axis(ops[0], *axis, (*k).into()).shape))
             }
             Op::DotGeneral(d) => dot_general(d, ops[0], ops[1]),
             Op::CacheUpdate => {

@@ -147,6 +147,18 @@ pub enum Op {
         /// The axis of `x` that the indices stand in for.
         axis: usize,
     },
+    /// `(x, indices)`, of one rank: along `axis`, the elements of `x` at the indices; one out of range is clamped.
+    Gather {
+        /// The axis that is indexed.
+        axis: usize,
+    },
+    /// i64 indices of the `k` largest elements of an axis, the largest first, of equals the first.
+    TopK {
+        /// The axis.
+        axis: usize,
+        /// How many.
+        k: usize,
+    },
     /// Sum of products over paired axes.
     DotGeneral(DotDims),
     /// `(cache [rows, t, ..], new [batch, s, ..], slots [batch], starts [batch])`: writes `new[b, j]` to
@@ -212,6 +224,8 @@ impl Op {
             Op::Reduce { op: ReduceOp::Min, .. } => "reduce_min",
             Op::Reduce { op: ReduceOp::ArgMax, .. } => "reduce_argmax",
             Op::Take { .. } => "take",
+            Op::Gather { .. } => "gather",
+            Op::TopK { .. } => "top_k",
             Op::DotGeneral(_) => "dot_general",
             Op::CacheUpdate => "cache_update",
             Op::RmsNorm { .. } => "rms_norm",

@@ -191,16 +191,42 @@ pub enum Error {
     },
 
     /// The hub, or the way to it, failed.
-    #[error(
-        "cannot fetch {what} from {endpoint}: {problem}. Check the id and the network, set HF_TOKEN for a gated model, or give a local folder"
-    )]
+    #[error("{endpoint}: cannot {what}: {problem}")]
     Hub {
-        /// The file or listing, with the id.
+        /// What was tried, with the id and the revision.
         what: String,
         /// The server that was asked.
         endpoint: String,
-        /// What went wrong there.
+        /// What went wrong there, and what to do.
         problem: String,
+    },
+
+    /// The hub's cache does not hold a model, and nothing else may be asked.
+    #[error(
+        "the cache {} does not hold {missing} of `{id}` (revision {revision}), and the hub may not be asked (HF_HUB_OFFLINE or \
+         local_files_only): fetch the model once with the hub allowed, or give a local folder", cache.display()
+    )]
+    NotCached {
+        /// The hub id.
+        id: String,
+        /// The branch, tag or commit.
+        revision: String,
+        /// What is missing.
+        missing: String,
+        /// The cache's folder.
+        cache: PathBuf,
+    },
+
+    /// A download could not be stored.
+    #[error(
+        "cannot store {}: {source}; make room there, or set HF_HUB_CACHE to a folder with room. What was stored so far is kept, \
+         and the next run goes on from there", path.display()
+    )]
+    CacheWrite {
+        /// The file in the cache.
+        path: PathBuf,
+        /// The system's reason.
+        source: std::io::Error,
     },
 
     /// The default model could not be had from anywhere.

@@ -8,11 +8,12 @@ mod default_model;
 mod hub;
 
 pub use default_model::{DEFAULT_MODEL, fetch_default_model};
-pub use hub::HubOptions;
+pub use hub::{HubOptions, PushOptions, Pushed, push_to_hub};
 
 use crate::gguf::{self, Gguf};
 use crate::weights::Checkpoint;
 use crate::{Error, Result};
+use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::Value;
 use std::path::{Component, Path};
 
@@ -61,7 +62,7 @@ impl ModelFiles {
         if path.is_file() {
             return Self::open_file(path);
         }
-        match hub::HubId::parse(model) {
+        match hub::HubId::parse(model, options) {
             Some(id) => hub::resolve(&id, options),
             None => Err(Error::NoSuchModel {
                 model: model.to_string(),
@@ -132,6 +133,20 @@ impl ModelFiles {
             checkpoint: gguf::checkpoint(&gguf)?,
         })
     }
+}
+
+/// A bar on stderr for so many bytes; nothing where stderr is no terminal.
+fn progress_bar(bytes: u64, message: &str) -> ProgressBar {
+    let bar = ProgressBar::new(bytes);
+    if let Ok(style) = ProgressStyle::with_template("{msg} [{bar:30}] {bytes}/{total_bytes} {eta}") {
+        bar.set_style(style.progress_chars("=> "));
+    }
+    bar.with_message(message.to_string())
+}
+
+/// Bytes in hex.
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The last part of a path, without `.gguf`.

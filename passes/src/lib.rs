@@ -1,7 +1,7 @@
 //! Graph to plan: what is computed becomes how it is computed.
 //!
 //! In order: [`egraph`] rewrites each function by the laws of [`rules`]; [`simplify`](simplify::simplify) removes duplicate and dead nodes of
-//! the inlined entry; `lower` splits off what depends on static parameters only (`prepare`), fuses the rest into
+//! the inlined entry; `widen` makes it compute in f32 what is written in f16 or bf16; `lower` splits off what depends on static parameters only (`prepare`), fuses the rest into
 //! kernels and orders them; `memory` gives every intermediate a place. [`compile`] runs them all.
 
 pub mod egraph;
@@ -11,6 +11,7 @@ mod memory;
 pub mod rules;
 pub mod simplify;
 mod variants;
+mod widen;
 
 pub use error::PassError;
 pub use lower::{Compiled, ConstantData};

@@ -4,7 +4,7 @@
 //! cache in states `past_key_values.*` of shape `[rows, context, heads, dim]`.
 
 use crate::executor::{Model, Session, SessionOptions};
-use crate::generate::{CausalLm, StepError};
+use crate::generate::{CausalLm, GenerationConfig, StepError};
 use crate::tensor::TensorView;
 use crate::{Error, Result};
 use kiln_core::{DType, Dim, Plan, Storage};
@@ -96,6 +96,19 @@ impl CausalSession {
         })
     }
 
+    /// A session with the cache rows that so many prompts take under `config`, but no more than the artifact was compiled for: where
+    /// they take more, the generation says so.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn for_prompts(model: &Arc<Model>, prompts: usize, config: &GenerationConfig) -> Result<Self> {
+        let plan = model.plan();
+        let rows = plan.states.iter().find(|s| s.name.starts_with(CACHE)).and_then(|s| s.shape.first());
+        let most = rows.map_or(1, |dim| largest(plan, dim));
+        let needed = prompts.saturating_mul(config.rows_per_prompt());
+        Self::new(model, &CacheOptions { rows: needed.clamp(1, most), context: None })
+    }
+
     /// The session, to call other signatures, profile or cancel.
     pub fn session(&mut self) -> &mut Session {
         &mut self.session
@@ -154,5 +167,9 @@ impl CausalLm for CausalSession {
         let outputs = self.session.call(STEP, &inputs)?;
         // `new` has seen that there is such an output.
         Ok(outputs.into_mut("logits").unwrap_or_default())
+    }
+
+    fn copy_slot(&mut self, from: usize, to: usize, len: usize) -> Result<(), StepError> {
+        Ok(self.session.copy_state_rows(CACHE, from, to, len)?)
     }
 }

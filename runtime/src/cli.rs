@@ -2,7 +2,7 @@
 
 use crate::generate::{GenerateError, GenerationConfig, OneOrMany, Output, Prompt, Request};
 use crate::text::{TextError, Tokenizer};
-use crate::{CacheOptions, CausalSession, LoadOptions, Model, Section};
+use crate::{CausalSession, LoadOptions, Model, Section};
 use serde::Serialize;
 use std::io::Write;
 use std::ops::ControlFlow;
@@ -165,7 +165,7 @@ pub fn generate(
         let encode = |p: &String| Ok(Prompt::new(tokenizer.encode(p, true)?));
         args.prompt.iter().map(encode).collect::<Result<_, CliError>>()?
     };
-    let mut session = CausalSession::new(model, &CacheOptions { rows: prompts.len(), context: None })?;
+    let mut session = CausalSession::for_prompts(model, prompts.len(), &config)?;
     let mut request = Request::new(&prompts, &config);
     request.detokenizer = tokenizer.as_ref().map(|t| t as _);
     let stream = !args.json && prompts.len() == 1;

@@ -18,6 +18,8 @@ struct Toy {
     logits: Vec<f32>,
     /// Rows and columns of every call.
     calls: Vec<(usize, usize)>,
+    /// Slots of every copy, from and to.
+    copies: Vec<(usize, usize)>,
     rule: fn(&[i64], &mut [f32]),
 }
 
@@ -48,6 +50,7 @@ impl Toy {
             slots: vec![Vec::new(); 4],
             logits: Vec::new(),
             calls: Vec::new(),
+            copies: Vec::new(),
             rule,
         }
     }
@@ -87,6 +90,14 @@ impl CausalLm for Toy {
             self.logits.extend(logits);
         }
         Ok(&mut self.logits)
+    }
+
+    fn copy_slot(&mut self, from: usize, to: usize, len: usize) -> Result<(), StepError> {
+        assert_ne!(from, to, "there is nothing to copy");
+        assert_eq!(self.slots[from].len(), len, "all of the slot is copied");
+        self.copies.push((from, to));
+        self.slots[to] = self.slots[from].clone();
+        Ok(())
     }
 }
 
@@ -368,6 +379,9 @@ impl CausalLm for Broken {
     }
     fn step(&mut self, _: &[i64], _: usize, _: &[i64], _: &[i64]) -> Result<&mut [f32], StepError> {
         self.0.as_deref_mut().ok_or_else(|| "out of memory".into())
+    }
+    fn copy_slot(&mut self, _: usize, _: usize, _: usize) -> Result<(), StepError> {
+        Ok(())
     }
 }
 

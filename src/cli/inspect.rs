@@ -13,7 +13,7 @@ pub struct InspectArgs {
     /// Print the optimised IR.
     #[arg(long)]
     ir: bool,
-    /// Print the steps of each signature with their costs.
+    /// Print the steps of each signature with their costs, and the bytes of intermediates that live while each runs.
     #[arg(long)]
     schedule: bool,
     /// Print one JSON object.
@@ -34,6 +34,9 @@ pub fn run(args: &InspectArgs) -> Result<()> {
         }
         if args.schedule {
             out["plan"] = json!(plan);
+            let live = |v: &kiln_core::Variant| v.schedule.live_bytes();
+            let live = plan.signatures.iter().map(|s| s.variants.iter().map(live).collect::<Vec<_>>());
+            out["live_bytes"] = json!(live.collect::<Vec<_>>());
         }
         println!("{out}");
         return Ok(());
@@ -71,10 +74,10 @@ pub fn run(args: &InspectArgs) -> Result<()> {
             let guards: Vec<String> = v.guards.iter().map(|(d, b)| format!("{d} in {}..={}", b.min, b.max)).collect();
             println!("  variant [{}]: {} steps", guards.join(", "), v.schedule.steps.len());
             if args.schedule {
-                for step in &v.schedule.steps {
+                for (step, live) in v.schedule.steps.iter().zip(v.schedule.live_bytes()) {
                     let kernel = &plan.kernels[step.kernel as usize];
                     println!(
-                        "    {:<24} {:<56} flops {}, bytes {}, chunks {}",
+                        "    {:<24} {:<56} flops {}, bytes {}, live {live}, chunks {}",
                         kernel.symbol, step.label, step.flops, step.bytes, step.chunks
                     );
                 }

@@ -39,11 +39,13 @@ pub fn run(args: &VerifyArgs) -> Result<()> {
     let inputs = vec![("input_ids".to_string(), Tensor::from_i64(vec![1, args.length], &ids)?)];
     let got = verify::call(&mut session, "forward", &inputs)?;
     let want = verify::interpret(&traced.module, "forward", &files.checkpoint, &inputs, &[])?;
-    let mut comparisons = verify::compare("forward against the interpreter", &got, &want)?;
+    let tolerance = verify::tolerance(args.options.options().dtype);
+    let mut comparisons = verify::compare("forward against the interpreter", &got, &want, tolerance)?;
     if let Some(folder) = &args.golden {
         let file = folder.join("golden.safetensors");
         let got = verify::call(&mut session, "forward", &verify::read_tensors(&file, "in.")?)?;
-        comparisons.extend(verify::compare("forward against the golden", &got, &verify::read_tensors(&file, "out.")?)?);
+        let want = verify::read_tensors(&file, "out.")?;
+        comparisons.extend(verify::compare("forward against the golden", &got, &want, tolerance)?);
     }
     if args.json {
         println!("{}", serde_json::json!({ "comparisons": comparisons }));

@@ -141,12 +141,13 @@ fn the_verbs_work() {
     bench.works(&["run", &one, "--inputs", inputs.to_str().expect("UTF-8"), "-o", &outputs]);
     let got = verify::read_tensors(Path::new(&outputs), "").expect("reads");
     let want = verify::read_tensors(&inputs, "out.").expect("reads");
-    assert!(verify::compare("run", &got, &want).expect("same shapes").iter().all(verify::Comparison::holds));
+    assert!(verify::compare("run", &got, &want, 1e-4).expect("same shapes").iter().all(verify::Comparison::holds));
 
     let inspected = bench.json(&["inspect", &one, "--json"]);
     assert_eq!(inspected["manifest"]["model"]["architecture"], "llama");
     assert!(bench.works(&["inspect", &one]).contains("signature forward"));
-    assert!(bench.works(&["inspect", &one, "--schedule"]).contains("flops"));
+    let schedule = bench.works(&["inspect", &one, "--schedule"]);
+    assert!(schedule.contains("flops ") && schedule.contains("live "), "{schedule}");
     let module = kiln::ir::text::parse(&bench.works(&["inspect", &one, "--ir"])).expect("the IR parses");
     kiln::ir::verify(&module).expect("the IR verifies");
     let both = bench.json(&["inspect", &one, "--ir", "--schedule", "--json"]);
@@ -279,7 +280,6 @@ fn bad_configs_are_named() {
     for max_seq in ["0", "1000000000000000"] {
         bench.fails(&["compile", &llama(), "-o", &out, "--max-seq", max_seq], &["max-seq", max_seq]);
     }
-    bench.fails(&["compile", &llama(), "-o", &out, "--dtype", "f16"], &["f16", "computes in f32"]);
     for file in ["tokenizer.json", "generation_config.json"] {
         let folder = bench.model(file);
         for text in ["{ \"model\": { \"type\": \"BPE\", ", "{ \"eos_token_id\": \"none\" }"] {

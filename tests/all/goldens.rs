@@ -1,13 +1,16 @@
 //! Golden checkpoints through the whole road: logits, greedy and penalised ids, padding, threads.
 
 use crate::{golden, options};
+use kiln::ir::{ArgKind, DType};
 use kiln::runtime::generate::{GenerationConfig, Prompt, Request, generate};
 use kiln::runtime::{CacheOptions, CausalSession};
-use kiln::{LoadOptions, Model, ModelFiles, Session, SessionOptions, compile, verify};
+use kiln::{CompileOptions, LoadOptions, Model, ModelFiles, Session, SessionOptions, compile, verify};
 use serde_json::Value;
-use std::{ops::ControlFlow, path::Path, sync::Arc};
+use std::{io::Write, ops::ControlFlow, sync::Arc};
 
 struct Golden {
+    /// Holds the artifact.
+    folder: tempfile::TempDir,
     model: Arc<Model>,
     files: ModelFiles,
     json: Value,
@@ -15,16 +18,17 @@ struct Golden {
     mask: Vec<Vec<i64>>,
 }
 
-fn compile_to(files: &ModelFiles, path: &Path) {
-    compile(files, path, &options()).expect("compiles");
+fn open(name: &str) -> Golden {
+    open_as(name, DType::F32)
 }
 
-fn open(name: &str) -> Golden {
+/// The golden, compiled to compute in a type.
+fn open_as(name: &str, dtype: DType) -> Golden {
     let folder = golden(name);
     let files = ModelFiles::open_folder(&folder).expect("opens");
     let temp = tempfile::tempdir().expect("a folder");
     let path = temp.path().join("golden.kiln");
-    compile_to(&files, &path);
+    compile(&files, &path, &CompileOptions { dtype, ..options() }).expect("compiles");
     let model = Model::open(&path, &LoadOptions::default()).expect("loads");
     let inputs = verify::read_tensors(&folder.join("golden.safetensors"), "in.").expect("inputs");
     let rows = |name: &str| {
@@ -34,10 +38,23 @@ fn open(name: &str) -> Golden {
     };
     let ids = rows("input_ids").into_iter().map(|r| r.into_iter().map(|i| i as u32).collect()).collect();
     let json = std::fs::read(folder.join("golden.json")).expect("golden.json");
-    Golden { model, mask: rows("attention_mask"), ids, json: serde_json::from_slice(&json).expect("JSON"), files }
+    let json = serde_json::from_slice(&json).expect("JSON");
+    Golden { folder: temp, model, mask: rows("attention_mask"), ids, json, files }
 }
 
 impl Golden {
+    /// Its whole sequences through `forward`, against transformers'.
+    fn check_outputs(&self, name: &str, tolerance: f64) {
+        let file = golden(name).join("golden.safetensors");
+        let mut session = Session::new(&self.model, &SessionOptions::default()).expect("a session");
+        let inputs = verify::read_tensors(&file, "in.").expect("inputs");
+        let got = verify::call(&mut session, "forward", &inputs).expect("runs");
+        let want = verify::read_tensors(&file, "out.").expect("outputs");
+        for c in verify::compare(name, &got, &want, tolerance).expect("same shapes") {
+            assert!(c.holds(), "{}: error {:.2e}", c.name, c.relative_error);
+        }
+    }
+
     fn prompts(&self) -> Vec<Prompt> {
         let rows = self.ids.iter().zip(&self.mask).enumerate();
         rows.map(|(i, (ids, mask))| Prompt::masked(i, ids.clone(), mask).expect("padded on the left")).collect()
@@ -71,15 +88,7 @@ fn config(g: &Golden) -> GenerationConfig {
 
 fn check(name: &str) {
     let g = open(name);
-    let folder = golden(name);
-    let mut session = Session::new(&g.model, &SessionOptions::default()).expect("a session");
-    let inputs = verify::read_tensors(&folder.join("golden.safetensors"), "in.").expect("inputs");
-    let got = verify::call(&mut session, "forward", &inputs).expect("runs");
-    let want = verify::read_tensors(&folder.join("golden.safetensors"), "out.").expect("outputs");
-    for c in verify::compare(name, &got, &want).expect("same shapes") {
-        assert!(c.holds(), "{}: error {:.2e}", c.name, c.relative_error);
-    }
-
+    g.check_outputs(name, 1e-4);
     let greedy = g.generate(&g.prompts(), &config(&g));
     assert_eq!(greedy, g.expected("greedy"), "{name}: greedy");
     let penalised = GenerationConfig { repetition_penalty: Some(1.3), no_repeat_ngram_size: Some(2), ..config(&g) };
@@ -117,9 +126,7 @@ goldens! {
 #[test]
 fn results_do_not_depend_on_threads() {
     let g = open("llama");
-    let temp = tempfile::tempdir().expect("a folder");
-    let path = temp.path().join("m.kiln");
-    compile_to(&g.files, &path);
+    let path = g.folder.path().join("golden.kiln");
     let run = |threads: usize, length: usize, batch: usize| {
         let load = LoadOptions { threads: Some(threads), ..LoadOptions::default() };
         let model = Model::open(&path, &load).expect("loads");
@@ -147,9 +154,42 @@ fn compiled_models_equal_the_interpreter() {
             let got = verify::call(&mut session, "forward", &inputs).expect("runs");
             let want =
                 verify::interpret(&traced.module, "forward", &g.files.checkpoint, &inputs, &[]).expect("evaluates");
-            for c in verify::compare(name, &got, &want).expect("same shapes") {
+            for c in verify::compare(name, &got, &want, 1e-4).expect("same shapes") {
                 assert!(c.holds(), "{}: batch {batch}, length {length}: error {:.2e}", c.name, c.relative_error);
             }
         }
     }
+}
+
+/// Narrow weights, caches and inputs; sums in f32.
+#[test]
+fn bf16_and_f16_stay_near_f32() {
+    for name in ["llama", "qwen2"] {
+        for (dtype, bytes) in [(DType::BF16, 2), (DType::F16, 2), (DType::F32, 4)] {
+            let g = open_as(name, dtype);
+            g.check_outputs(name, verify::tolerance(dtype).max(1e-4));
+            assert!(g.model.plan().states.iter().all(|s| s.storage.dense().is_some_and(|d| d.size() == bytes)));
+            let greedy = g.generate(&g.prompts(), &config(&g));
+            let alone = Prompt::new(g.prompts()[0].tokens().to_vec());
+            assert_eq!(g.generate(&[alone], &config(&g)), [greedy[0].clone()], "{name} in {dtype}: row 0 alone");
+        }
+    }
+}
+
+/// Parameters that may change between calls are read where they lie: nothing is folded or packed.
+#[test]
+fn live_parameters_are_read_at_each_call() {
+    let g = open("qwen2");
+    let mut module = compile::trace(&g.files, &options()).expect("traces").module;
+    for arg in module.functions.iter_mut().flat_map(|f| &mut f.args) {
+        if let ArgKind::Param { live } = &mut arg.kind {
+            *live = true;
+        }
+    }
+    let program = compile::build(&module, &options()).expect("compiles");
+    assert!(program.compiled.plan.prepared.is_empty(), "{:?}", program.compiled.plan.prepared);
+    let checkpoint = &g.files.checkpoint;
+    let weight = |name: &str, out: &mut dyn Write| checkpoint.write_to(name, out).map_err(std::io::Error::other);
+    let model = program.load(&options(), &LoadOptions::default(), weight).expect("loads");
+    Golden { model, ..g }.check_outputs("qwen2", 1e-4);
 }

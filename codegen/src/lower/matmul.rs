@@ -7,10 +7,12 @@
 use super::{
     Env,
     builder::{Buf, Builder, Ix, Ty, Val, Var},
-    program::{Operand, Point, evaluate, uniform_values, write},
+    pack::packable,
+    program::{Operand, Point, evaluate, load_dense, uniform_values, write},
+    row::tree,
 };
 use crate::CodegenError;
-use kiln_core::{CompareOp, MatMulSpec, Write};
+use kiln_core::{CompareOp, DType, MatMulSpec, Write};
 
 /// Bytes of `a` that a block of rows may take.
 const ROW_BLOCK_BYTES: i64 = 192 * 1024;
@@ -30,6 +32,8 @@ pub struct Tile {
     pub vectors: usize,
     /// Lanes of a vector.
     pub lanes: usize,
+    /// How `b` is stored.
+    pub rhs: DType,
 }
 
 impl Tile {
@@ -51,7 +55,7 @@ impl Tile {
         b.range(Ix::C(0), depth, 1, |b, k| {
             let at = b.iadd(rhs_base, b.imul(k, rhs_stride));
             let columns: Vec<Val> = (0..self.vectors)
-                .map(|v| b.load(rhs, b.iadd(at, Ix::C((v * self.lanes) as i64)), self.lanes))
+                .map(|v| load_dense(b, rhs, self.rhs, b.iadd(at, Ix::C((v * self.lanes) as i64)), self.lanes))
                 .collect();
             for (row, base) in rows.iter().enumerate() {
                 let factor = b.splat(b.load(a, b.iadd(*base, k), 1), self.lanes);
@@ -84,6 +88,10 @@ struct Kernel<'a> {
     writes: Vec<(&'a Write, Operand)>,
     /// A tile's accumulators.
     scratch: Buf,
+    /// Under a norm, the factors of a block's rows.
+    factors: Option<Buf>,
+    /// Rows in a block.
+    block: i64,
     /// Whether the epilogue is short enough to be repeated for each accumulator.
     direct: bool,
 }
@@ -104,6 +112,7 @@ pub fn lower(b: &Builder<'_>, spec: &MatMulSpec, env: &Env) -> Result<(), Codege
     if !matches!(spec.parts, 1 | 2) || spec.n % spec.parts != 0 || spec.n <= 0 || spec.k < 0 {
         return Err(CodegenError::Spec(format!("a matmul of {} columns in {} parts", spec.n, spec.parts)));
     }
+    packable(spec.packed)?;
     let vectors = (spec.panel / env.lanes as i64) as usize;
     let (columns, width) = (spec.panel / spec.parts, spec.n / spec.parts);
     let panels = (width + columns - 1) / columns;
@@ -112,6 +121,11 @@ pub fn lower(b: &Builder<'_>, spec: &MatMulSpec, env: &Env) -> Result<(), Codege
     let reads: Vec<Operand> = spec.reads.iter().enumerate().map(|(n, a)| operand(2 + n, a)).collect();
     let writes: Vec<_> =
         spec.writes.iter().enumerate().map(|(n, w)| (w, operand(2 + reads.len() + n, &w.access))).collect();
+    let tile_rows = tile as i64;
+    let block = match spec.skinny {
+        true => MatMulSpec::SKINNY_ROWS,
+        false => (ROW_BLOCK_BYTES / (4 * spec.k.max(1))).min(ROW_BLOCK_ROWS).max(tile_rows) / tile_rows * tile_rows,
+    };
     let kernel = Kernel {
         spec,
         env,
@@ -125,29 +139,57 @@ pub fn lower(b: &Builder<'_>, spec: &MatMulSpec, env: &Env) -> Result<(), Codege
         reads,
         writes,
         scratch: b.local_array(Ty::F32, tile * vectors * env.lanes),
+        factors: spec.rms_norm.map(|_| b.local_array(Ty::F32, block as usize)),
+        block,
         direct: spec.program.insts.len() <= 1,
     };
     let m = env.args.size(spec.m);
     let mut outcome = Ok(());
     if spec.skinny {
         let (begin, end) = env.piece(b, Ix::C(panels), 1);
+        b.when(b.icompare(CompareOp::Lt, begin, end), |b| kernel.norm(b, Ix::C(0), m));
         b.range(begin, end, 1, |b, panel| outcome = kernel.few_rows(b, panel, m));
         return outcome;
     }
-    let tile = tile as i64;
-    let block = (ROW_BLOCK_BYTES / (4 * spec.k.max(1))).min(ROW_BLOCK_ROWS).max(tile) / tile * tile;
     let blocks = b.idiv(b.iadd(m, Ix::C(block - 1)), Ix::C(block));
     let (begin, end) = env.piece(b, b.imul(blocks, Ix::C(panels)), 1);
     b.range(begin, end, 1, |b, item| {
         let (block_number, panel) = (b.idiv(item, Ix::C(panels)), b.irem(item, Ix::C(panels)));
         let first = b.imul(block_number, Ix::C(block));
         let last = b.imin(m, b.iadd(first, Ix::C(block)));
+        if spec.rms_norm.is_some() {
+            // The first panel of a block, and the first of this piece.
+            let fresh = b.or(b.icompare(CompareOp::Eq, panel, Ix::C(0)), b.icompare(CompareOp::Eq, item, begin));
+            b.when(fresh, |b| kernel.norm(b, first, last));
+        }
         outcome = kernel.rows(b, panel, first, last);
     });
     outcome
 }
 
 impl Kernel<'_> {
+    /// The factors of rows `first..last`, under a norm.
+    fn norm(&self, b: &Builder<'_>, first: Ix, last: Ix) {
+        let (Some(factors), Some(eps)) = (self.factors, self.spec.rms_norm) else { return };
+        let (a, k, lanes) = (self.env.buffers[0], self.spec.k, self.lanes as i64);
+        b.range(first, last, 1, |b, row| {
+            let base = b.imul(row, self.a_stride);
+            let (sums, tail) = (b.var(b.splat(b.f32(0.0), self.lanes)), b.var(b.f32(0.0)));
+            let add = |b: &Builder<'_>, to: Var, at: Ix, lanes: usize| {
+                let x = b.load(a, b.iadd(base, at), lanes);
+                b.set(to, b.fma(x, x, b.get(to)));
+            };
+            let whole = k / lanes * lanes;
+            b.range(Ix::C(0), Ix::C(whole), lanes, |b, at| add(b, sums, at, self.lanes));
+            b.range(Ix::C(whole), Ix::C(k), 1, |b, at| add(b, tail, at, 1));
+            let parts: Vec<Val> = (0..self.lanes).map(|l| b.lane(b.get(sums), l)).collect();
+            let sum = b.add(tree(&parts, &|x, y| b.add(x, y)), b.get(tail));
+            let mean = b.mul(sum, b.f32(1.0 / k.max(1) as f32));
+            let root = b.sqrt(b.add(mean, b.f32(f32::from_bits(eps))));
+            b.store(factors, b.isub(row, first), b.div(b.f32(1.0), root));
+        });
+    }
+
     /// Rows `first..last` of a panel.
     fn rows(&self, b: &Builder<'_>, panel: Ix, first: Ix, last: Ix) -> Result<(), CodegenError> {
         let tile = self.tile as i64;
@@ -188,10 +230,17 @@ impl Kernel<'_> {
         let bases: Vec<Ix> = (0..rows).map(|r| b.iadd(base, b.imul(self.a_stride, Ix::C(r as i64)))).collect();
         let rhs_base = b.imul(panel, Ix::C(self.spec.k * self.spec.panel));
         let zero = b.splat(b.f32(0.0), self.lanes);
-        let tile = Tile { rows, vectors: self.vectors, lanes: self.lanes };
+        let tile = Tile { rows, vectors: self.vectors, lanes: self.lanes, rhs: self.spec.packed };
         let (a, rhs) = (self.env.buffers[0], self.env.buffers[1]);
         let start = vec![zero; rows * self.vectors];
-        let sums = tile.run(b, a, &bases, rhs, rhs_base, Ix::C(self.spec.panel), Ix::C(self.spec.k), &start);
+        let mut sums = tile.run(b, a, &bases, rhs, rhs_base, Ix::C(self.spec.panel), Ix::C(self.spec.k), &start);
+        if let Some(factors) = self.factors {
+            for (r, sums) in sums.chunks_mut(self.vectors).enumerate() {
+                let at = b.iadd(b.irem(row, Ix::C(self.block)), Ix::C(r as i64));
+                let factor = b.splat(b.load(factors, at, 1), self.lanes);
+                sums.iter_mut().for_each(|sum| *sum = b.mul(*sum, factor));
+            }
+        }
 
         let ragged = self.width % self.columns;
         if ragged == 0 {

@@ -5,11 +5,11 @@
 use super::{
     Env,
     builder::{Buf, Builder, Ix, Ty, Val},
-    program::{block_scales, block_value, load_dense, load_value},
+    program::{block_scales, block_value, load_dense, load_value, store_dense},
     shuffle::{self, transpose},
 };
 use crate::CodegenError;
-use kiln_core::{BlockFormat, CompareOp, PackSpec, Storage};
+use kiln_core::{BlockFormat, CompareOp, DType, PackSpec, Storage};
 
 /// The columns that this kernel writes in one part of the packed matrix, in groups that each lie in one panel.
 #[derive(Clone, Copy)]
@@ -54,6 +54,7 @@ pub fn lower(b: &Builder<'_>, spec: &PackSpec, env: &Env) -> Result<(), CodegenE
     if !sound {
         return Err(CodegenError::Spec(format!("a packing that does not fit: {spec:?}")));
     }
+    packable(spec.packed)?;
     if let Storage::Block(format) = spec.storage
         && (spec.transposed || spec.k % format.block_len() as i64 != 0)
     {
@@ -97,6 +98,17 @@ pub fn lower(b: &Builder<'_>, spec: &PackSpec, env: &Env) -> Result<(), CodegenE
         }
     });
     Ok(())
+}
+
+/// Whether panels can be of that type.
+///
+/// # Errors
+/// If they can't.
+pub fn packable(dtype: DType) -> Result<(), CodegenError> {
+    match dtype {
+        DType::F32 | DType::F16 | DType::BF16 => Ok(()),
+        other => Err(CodegenError::Unsupported(format!("panels of {other} (expected f32, f16 or bf16)"))),
+    }
 }
 
 impl Packer<'_> {
@@ -149,7 +161,7 @@ impl Packer<'_> {
         if let Some(scales) = row_scales {
             value = b.mul(value, scales);
         }
-        b.store(self.dst, b.iadd(to, b.imul(k, Ix::C(self.spec.panel))), value);
+        store_dense(b, self.dst, self.spec.packed, b.iadd(to, b.imul(k, Ix::C(self.spec.panel))), value);
     }
 
     /// A source stored `[k, n]`: its rows are the panel's.
@@ -244,7 +256,7 @@ impl Packer<'_> {
                 b.range(Ix::C(s.end % self.columns), Ix::C(self.columns), 1, |b, lane| {
                     b.range(Ix::C(0), Ix::C(k), 1, |b, at| {
                         let to = b.iadd(b.iadd(base, lane), b.imul(at, Ix::C(self.spec.panel)));
-                        b.store(self.dst, to, b.f32(0.0));
+                        store_dense(b, self.dst, self.spec.packed, to, b.f32(0.0));
                     });
                 });
             });

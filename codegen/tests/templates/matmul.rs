@@ -4,7 +4,7 @@ use crate::support::*;
 use kiln_core::*;
 
 /// The product itself, or a gated or biased epilogue.
-fn spec(m: Size, n: i64, k: i64, panel: i64, parts: i64, skinny: bool, epilogue: bool) -> KernelSpec {
+fn spec(m: Size, n: i64, k: i64, panel: i64, parts: i64, skinny: bool, epilogue: bool) -> MatMulSpec {
     let width = n / parts;
     let mut p = P::default();
     let mut y = p.add(ElementOp::Given(0), DType::F32);
@@ -25,7 +25,7 @@ fn spec(m: Size, n: i64, k: i64, panel: i64, parts: i64, skinny: bool, epilogue:
         y = p.add(ElementOp::Binary(BinaryOp::Add, y, residual), DType::F32);
         reads = vec![access(DType::F32, &[0, 1]), access(DType::F32, &[width, 1])];
     }
-    KernelSpec::MatMul(MatMulSpec {
+    MatMulSpec {
         m,
         n,
         k,
@@ -33,25 +33,36 @@ fn spec(m: Size, n: i64, k: i64, panel: i64, parts: i64, skinny: bool, epilogue:
         a_stride: Size::Const(k + 3),
         panel,
         parts,
+        packed: DType::F32,
+        rms_norm: None,
         reads,
         program: p.0,
         writes: vec![store(access(DType::F32, &[width, 1]), y)],
-    })
+    }
 }
 
-fn case(r: &mut Random, spec: KernelSpec, m: usize) -> Case {
-    let KernelSpec::MatMul(s) = &spec else { unreachable!() };
+fn case(r: &mut Random, s: MatMulSpec, m: usize) -> Case {
     let (width, k) = ((s.n / s.parts) as usize, s.k as usize);
-    let mut buffers =
-        vec![r.f32s(m * (k + 3), 1.0), r.f32s(PackSpec::packed_len(s.n, s.k, s.panel, s.parts) as usize, 1.0)];
+    let mut buffers = vec![
+        r.f32s(m * (k + 3), 1.0),
+        r.elements(s.packed.into(), PackSpec::packed_len(s.n, s.k, s.panel, s.parts) as usize),
+    ];
     if !s.reads.is_empty() {
         buffers.push(r.f32s(width, 1.0));
         buffers.push(r.f32s(m * width, 1.0));
     }
     buffers.push(zeros(DType::F32, m * width));
     Case {
-        name: format!("matmul {m}x{k}x{} panel {} parts {} skinny {}", s.n, s.panel, s.parts, s.skinny),
-        spec,
+        name: format!(
+            "matmul {m}x{k}x{} panel {} of {} parts {} skinny {} norm {}",
+            s.n,
+            s.panel,
+            s.packed,
+            s.parts,
+            s.skinny,
+            s.rms_norm.is_some()
+        ),
+        spec: KernelSpec::MatMul(s),
         buffers,
         args: vec![m as i64],
         tolerance: 2e-6,
@@ -66,8 +77,15 @@ fn products_of_every_shape() {
         for (n, k, panel, parts) in
             [(40, 17, 16, 1), (48, 64, 24, 1), (7, 33, 8, 1), (96, 48, 16, 2), (36, 20, 16, 2), (1, 5, 8, 1)]
         {
-            for epilogue in [false, true] {
+            for (epilogue, packed, norm) in [
+                (false, DType::F32, false),
+                (true, DType::F32, true),
+                (true, DType::BF16, false),
+                (false, DType::BF16, true),
+                (true, DType::F16, true),
+            ] {
                 let spec = spec(Size::Arg(0), n, k, panel, parts, skinny, epilogue);
+                let spec = MatMulSpec { packed, rms_norm: norm.then_some(1e-2f32.to_bits()), ..spec };
                 let rows: &[usize] = if skinny { &[1, 2, 3, 7, 8] } else { &[1, 2, 3, 7, 64, 129] };
                 cases.extend(rows.iter().map(|m| case(&mut r, spec.clone(), *m)));
             }
@@ -81,9 +99,10 @@ fn products_of_every_shape() {
 fn bits_do_not_depend_on_the_tile() {
     let mut r = Random(32);
     let (n, k, panel) = (40i64, 57i64, 16i64);
-    let wide = spec(Size::Arg(0), n, k, panel, 1, false, false);
-    let skinny = spec(Size::Arg(0), n, k, panel, 1, true, false);
-    let code = build(&[wide.clone(), skinny]);
+    let norm = Some(1e-5f32.to_bits());
+    let wide = MatMulSpec { rms_norm: norm, ..spec(Size::Arg(0), n, k, panel, 1, false, false) };
+    let skinny = MatMulSpec { rms_norm: norm, ..spec(Size::Arg(0), n, k, panel, 1, true, false) };
+    let code = build(&[wide.clone(), skinny].map(KernelSpec::MatMul));
     let m = 23;
     let all = case(&mut r, wide, m);
     let mut buffers = all.buffers.clone();

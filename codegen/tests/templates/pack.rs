@@ -25,7 +25,13 @@ fn every_storage_and_shape() {
                 if blocks && (transposed || k % 32 != 0) {
                     continue;
                 }
-                for scaled in [false, true] {
+                for (scaled, packed) in [
+                    (false, DType::F32),
+                    (true, DType::F32),
+                    (false, DType::BF16),
+                    (true, DType::BF16),
+                    (true, DType::F16),
+                ] {
                     let spec = KernelSpec::Pack(PackSpec {
                         n,
                         k,
@@ -37,6 +43,7 @@ fn every_storage_and_shape() {
                         n_total,
                         panel,
                         parts,
+                        packed,
                     });
                     let mut buffers = vec![r.elements(storage, (n * k) as usize)];
                     if scaled {
@@ -44,13 +51,15 @@ fn every_storage_and_shape() {
                         buffers.push(r.f32s(n as usize, 1.0));
                     }
                     // What another pack wrote must stay.
-                    buffers.push(r.f32s(PackSpec::packed_len(n_total, k, panel, parts) as usize, 1.0));
+                    let len = PackSpec::packed_len(n_total, k, panel, parts) as usize;
+                    buffers.push(r.elements(packed.into(), len));
                     cases.push(Case {
-                        name: format!("pack {storage} {n}x{k} at {column_offset} of {n_total}, panel {panel}/{parts}, {transposed} {scaled}"),
+                        name: format!("pack {storage} {n}x{k} at {column_offset} of {n_total}, panel {panel}/{parts} of {packed}, {transposed} {scaled}"),
                         spec,
                         buffers,
                         args: vec![],
-                        tolerance: 1e-6,
+                        // Where two roundings meet a tie, a narrow value may be its neighbour.
+                        tolerance: if packed == DType::F32 { 1e-6 } else { 1e-3 },
                     });
                 }
             }

@@ -51,6 +51,8 @@ fn specs() -> Vec<KernelSpec> {
             a_stride: Size::Const(576),
             panel: 16,
             parts: 2,
+            packed: DType::F32,
+            rms_norm: Some(1e-5f32.to_bits()),
             reads: vec![],
             program: out.0,
             writes: vec![store(access(DType::F32, &[1536, 1]), z)],

@@ -122,4 +122,11 @@ impl Tensor {
         let Some(axis) = self.axis("take", axis, self.rank()) else { return Tensor::poisoned(&self.cx) };
         self.cx.apply(Op::Take { axis }, &[self, indices])
     }
+
+    /// Along an axis, the elements at the i64 `indices`, which have the result's shape; an index out of range is clamped.
+    #[track_caller]
+    pub fn gather(&self, axis: isize, indices: &Tensor) -> Tensor {
+        let Some(axis) = self.axis("gather", axis, self.rank()) else { return Tensor::poisoned(&self.cx) };
+        self.cx.apply(Op::Gather { axis }, &[self, indices])
+    }
 }

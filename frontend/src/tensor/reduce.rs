@@ -68,6 +68,16 @@ impl Tensor {
         }
     }
 
+    /// The `k` largest elements of an axis, the largest first, and their i64 indices; of equal elements the first comes first.
+    #[track_caller]
+    pub fn topk(&self, k: usize, axis: isize) -> (Tensor, Tensor) {
+        let Some(at) = self.axis("top_k", axis, self.rank()) else {
+            return (Tensor::poisoned(&self.cx), Tensor::poisoned(&self.cx));
+        };
+        let indices = self.then(Op::TopK { axis: at, k });
+        (self.gather(axis, &indices), indices)
+    }
+
     /// `x · weightᵀ` over the last axis: a linear layer, with PyTorch's `[out, in]` weight.
     #[track_caller]
     pub fn linear(&self, weight: &Tensor) -> Tensor {

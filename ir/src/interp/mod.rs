@@ -212,6 +212,8 @@ fn evaluate(op: &Op, mut operands: Vec<Tensor>, ty: &TensorType, sizes: &Sizes) 
         }
         Op::Reduce { op, axis, .. } => reduce::reduce(*op, &operands[0], *axis, &shape),
         Op::Take { axis } => movement::take(&operands[0], &operands[1], *axis, &shape),
+        Op::Gather { axis } => movement::gather(&operands[0], &operands[1], *axis),
+        Op::TopK { axis, .. } => reduce::top_k(&operands[0], *axis, &shape),
         Op::DotGeneral(d) => dot::dot_general(d, &operands[0], &operands[1], &shape),
         Op::CacheUpdate => {
             let (new, slots, starts) = (operands[1].clone(), operands[2].ints(), operands[3].ints());

@@ -173,3 +173,19 @@ pub(super) fn take(t: &Tensor, indices: &Tensor, axis: usize, shape: &[usize]) -
     }
     Ok(Tensor::from_bytes(t.storage(), shape, out)?)
 }
+
+pub(super) fn gather(t: &Tensor, indices: &Tensor, axis: usize) -> Result<Tensor> {
+    let size = t.dtype().ok_or("block storage")?.size();
+    let (n, k) = (t.shape()[axis], indices.shape()[axis]);
+    let inner: usize = t.shape()[axis + 1..].iter().product();
+    let mut out = buffer(t.storage(), indices.shape())?;
+    for (place, i) in indices.ints().into_iter().enumerate() {
+        if n == 0 {
+            return Err("gathers from an axis of size 0".into());
+        }
+        let i = i.clamp(0, n as i64 - 1) as usize;
+        let at = (place / (k * inner) * n + i) * inner + place % inner;
+        out.extend_from_slice(&t.bytes()[at * size..(at + 1) * size]);
+    }
+    Ok(Tensor::from_bytes(t.storage(), indices.shape(), out)?)
+}

@@ -8,13 +8,7 @@ pub(super) fn reduce(op: ReduceOp, t: &Tensor, axis: usize, shape: &[usize]) -> 
     let outer: usize = t.shape()[..axis].iter().product();
     let (n, inner) = (t.shape()[axis], t.shape()[axis + 1..].iter().product());
     if op == ReduceOp::ArgMax {
-        let greater: Box<dyn Fn(usize, usize) -> bool> = if d.is_float() {
-            let v = t.floats();
-            Box::new(move |a, b| v[a] > v[b] || (v[b].is_nan() && !v[a].is_nan()))
-        } else {
-            let v = t.ints();
-            Box::new(move |a, b| v[a] > v[b])
-        };
+        let greater = ordering(t, d);
         let mut out = vec![0i64; outer * inner];
         for (o, best) in out.iter_mut().enumerate() {
             let at = |i: usize| (o / inner * n + i) * inner + o % inner;
@@ -44,6 +38,38 @@ pub(super) fn reduce(op: ReduceOp, t: &Tensor, axis: usize, shape: &[usize]) -> 
         _ => (highest, i64::min),
     };
     Ok(Tensor::from_ints(d, shape, &fold(&t.ints(), [outer, n, inner], identity, f))?)
+}
+
+/// Whether one element, by its place in memory, is larger than another; NaN counts as -inf.
+fn ordering(t: &Tensor, d: DType) -> Box<dyn Fn(usize, usize) -> bool> {
+    if d.is_float() {
+        let v: Vec<f64> = t.floats().iter().map(|x| if x.is_nan() { f64::NEG_INFINITY } else { *x }).collect();
+        Box::new(move |a, b| v[a] > v[b])
+    } else {
+        let v = t.ints();
+        Box::new(move |a, b| v[a] > v[b])
+    }
+}
+
+/// `shape` is that of the indices: how many it has along the axis is how many are wanted.
+pub(super) fn top_k(t: &Tensor, axis: usize, shape: &[usize]) -> Result<Tensor> {
+    let d = t.dtype().ok_or("block storage")?;
+    let greater = ordering(t, d);
+    let (n, k) = (t.shape()[axis], shape[axis]);
+    let inner: usize = shape[axis + 1..].iter().product();
+    let outer: usize = shape[..axis].iter().product();
+    let mut out = vec![0i64; outer * k * inner];
+    for row in 0..outer * inner {
+        let (o, i) = (row / inner, row % inner);
+        let at = |j: usize| (o * n + j) * inner + i;
+        let mut order: Vec<usize> = (0..n).collect();
+        // A stable sort leaves equals in their order.
+        order.sort_by(|a, b| greater(at(*b), at(*a)).cmp(&greater(at(*a), at(*b))));
+        for (j, index) in order.into_iter().take(k).enumerate() {
+            out[(o * k + j) * inner + i] = index as i64;
+        }
+    }
+    Ok(Tensor::from_i64(shape, &out)?)
 }
 
 fn fold<T: Copy>(values: &[T], [outer, n, inner]: [usize; 3], identity: T, f: fn(T, T) -> T) -> Vec<T> {

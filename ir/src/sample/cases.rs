@@ -230,6 +230,28 @@ impl Cases {
                 self.add(Op::Take { axis }, &[ty(d, shape), ty(DType::I64, indices)]);
             }
         }
+        for (i, d) in NUMBERS.into_iter().enumerate() {
+            for (x, axis, indices) in
+                [("7", 0, "3"), ("17, 64", 1, "17, 9"), ("b, s, 17", 2, "b, s, 1"), ("3, 7, 2", 1, "3, 8, 2")]
+            {
+                self.add(Op::Gather { axis }, &[ty(d, x), ty(DType::I64, indices)]);
+            }
+            for (j, (x, axis, k)) in [
+                ("7", 0, 7),
+                ("17, 129", 1, 1),
+                ("b, s, 17", 2, 3),
+                ("3, 64, 2", 1, 21),
+                ("2, 17", 0, 2),
+                ("b, s", 1, 0),
+            ]
+            .into_iter()
+            .enumerate()
+            {
+                if (i + j) % 3 == 0 || d == DType::F32 {
+                    self.add(Op::TopK { axis, k }, &[ty(d, x)]);
+                }
+            }
+        }
         for b in BlockFormat::ALL {
             let b = Storage::Block(b);
             self.add(Op::Take { axis: 0 }, &[ty(b, "17, 64"), ty(DType::I64, "b, s")]);

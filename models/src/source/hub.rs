@@ -1,13 +1,24 @@
-//! Models from the Hugging Face hub, through `hf-hub` and its cache.
+//! Models on the Hugging Face hub, in the cache that Python's `huggingface_hub` keeps too.
 //!
 //! The repository's listing pins the commit and says which files there are; those that the cache lacks are downloaded into the
-//! cache's snapshot of that commit, which then is a folder like any other. Without a network (or with `HF_HUB_OFFLINE=1`) the
-//! snapshot that the cache last knew is used.
+//! cache's snapshot of that commit, which then is a folder like any other. Where the hub does not answer, the snapshot that the
+//! cache last knew is used; where it says no, that is an error. The layout of cache and URLs is `hf-hub`'s; the requests are our own,
+//! on the same client as its: it resumes no download, checks no hash, and tells a gated model from a missing one by no word.
+
+mod client;
+mod download;
+mod options;
+mod push;
+
+pub use options::HubOptions;
+pub use push::{PushOptions, Pushed, push_to_hub};
 
 use super::ModelFiles;
 use crate::{Error, Result};
-use hf_hub::api::sync::{Api, ApiBuilder};
-use hf_hub::{Cache, Repo, RepoType};
+use client::{Client, Failure};
+use download::Download;
+use hf_hub::api::RepoInfo;
+use hf_hub::{Cache, CacheRepo, Repo, RepoType};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::path::{Component, Path, PathBuf};
@@ -26,9 +37,11 @@ pub(super) struct HubId {
 }
 
 impl HubId {
-    /// `None` if the text cannot be an id: ids are one or two parts of letters, digits, `-`, `_` and `.`.
-    pub(super) fn parse(text: &str) -> Option<HubId> {
-        let (id, revision) = text.split_once('@').unwrap_or((text, "main"));
+    /// `None` if the text cannot be an id: ids are one or two parts of letters, digits, `-`, `_` and `.`. A revision in the text
+    /// (after `@`) comes before that of the options.
+    pub(super) fn parse(text: &str, options: &HubOptions) -> Option<HubId> {
+        let default = options.revision.as_deref().unwrap_or("main");
+        let (id, revision) = text.split_once('@').unwrap_or((text, default));
         let part = |part: &str| {
             !part.is_empty()
                 && part.len() <= 96
@@ -41,69 +54,29 @@ impl HubId {
             && revision.split('/').all(part);
         sound.then(|| HubId { id: id.to_string(), revision: revision.to_string() })
     }
-}
 
-/// Which hub, and how to talk to it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct HubOptions {
-    /// The server, without a slash at its end.
-    pub endpoint: String,
-    /// The folder of the cache, shared with `huggingface_hub`.
-    pub cache: PathBuf,
-    /// The token for gated models.
-    pub token: Option<String>,
-    /// Whether to use the cache only.
-    pub offline: bool,
-}
-
-impl HubOptions {
-    /// What the environment says: `HF_ENDPOINT`, `HF_HUB_CACHE`, `HF_HOME`, `HF_TOKEN` (else the token that `hf auth login`
-    /// wrote), `HF_HUB_OFFLINE`.
-    pub fn from_env() -> HubOptions {
-        let set = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
-        let home = match (set("HF_HOME"), set("XDG_CACHE_HOME"), std::env::home_dir()) {
-            (Some(home), ..) => PathBuf::from(home),
-            (None, Some(cache), _) => Path::new(&cache).join("huggingface"),
-            (None, None, Some(home)) => home.join(".cache/huggingface"),
-            (None, None, None) => std::env::temp_dir().join("huggingface"),
-        };
-        let endpoint = set("HF_ENDPOINT").unwrap_or_else(|| "https://huggingface.co".to_string());
-        let cache = set("HF_HUB_CACHE").map_or_else(|| home.join("hub"), PathBuf::from);
-        HubOptions {
-            endpoint: endpoint.trim_end_matches('/').to_string(),
-            token: set("HF_TOKEN").or_else(|| Cache::new(home.join("hub")).token()),
-            cache,
-            offline: set("HF_HUB_OFFLINE").is_some_and(|v| v != "0"),
-        }
+    fn at(&self, revision: &str) -> Repo {
+        Repo::with_revision(self.id.clone(), RepoType::Model, revision.to_string())
     }
 }
 
 /// Downloads what the cache lacks, and opens the snapshot.
 pub(super) fn resolve(id: &HubId, options: &HubOptions) -> Result<ModelFiles> {
-    let hub = Hub::new(id, options)?;
-    let (folder, revision) = match hub.listing() {
-        Ok((revision, files)) => (hub.complete(&revision, &files)?, revision),
-        Err(error) => match hub.cached() {
-            Some((folder, revision)) => {
-                tracing::info!(model = id.id, revision, "taking the model from the cache, since {error}");
-                (folder, revision)
-            }
-            None => return Err(error),
-        },
-    };
+    let (folder, commit) = Hub::new(id, options).snapshot()?;
     let mut files = ModelFiles::open_folder(&folder)?;
     files.id.clone_from(&id.id);
-    files.revision = Some(revision);
+    files.revision = Some(commit);
     Ok(files)
 }
 
 /// Whether the hub, or the cache in its place, has the model: one small request.
 pub(super) fn reachable(id: &str, options: &HubOptions) -> Result<()> {
-    let Some(id) = HubId::parse(id) else { return Ok(()) };
-    let hub = Hub::new(&id, options)?;
-    match hub.listing() {
-        Err(error) if hub.cached().is_none() => Err(error),
-        _ => Ok(()),
+    let Some(id) = HubId::parse(id, options) else { return Ok(()) };
+    let hub = Hub::new(&id, options);
+    match hub.cached() {
+        Ok(_) => Ok(()),
+        Err(missing) if options.local_files_only => Err(hub.not_cached(missing)),
+        Err(_) => hub.listing().map(|_| ()).map_err(|failure| hub.client.error("list the files", failure)),
     }
 }
 
@@ -111,97 +84,161 @@ struct Hub<'a> {
     id: &'a HubId,
     options: &'a HubOptions,
     cache: Cache,
-    api: Api,
+    client: Client<'a>,
 }
 
 impl<'a> Hub<'a> {
-    fn new(id: &'a HubId, options: &'a HubOptions) -> Result<Hub<'a>> {
-        let cache = Cache::new(options.cache.clone());
-        let api = ApiBuilder::from_cache(cache.clone())
-            .with_endpoint(options.endpoint.clone())
-            .with_token(options.token.clone())
-            .with_retries(2)
-            .with_user_agent("kiln", env!("CARGO_PKG_VERSION"))
-            .build();
-        let problem = |e| Error::Hub { what: id.id.clone(), endpoint: options.endpoint.clone(), problem: text_of(&e) };
-        Ok(Hub { api: api.map_err(problem)?, id, options, cache })
+    fn new(id: &'a HubId, options: &'a HubOptions) -> Hub<'a> {
+        Hub { id, options, cache: Cache::new(options.cache_dir.clone()), client: Client::new(id, options) }
     }
 
-    fn repo(&self, revision: &str) -> Repo {
-        Repo::with_revision(self.id.id.clone(), RepoType::Model, revision.to_string())
+    fn cache(&self, revision: &str) -> CacheRepo {
+        self.cache.repo(self.id.at(revision))
     }
 
-    fn error(&self, what: &str, problem: String) -> Error {
-        Error::Hub {
-            what: format!("{what} of `{}` (revision {})", self.id.id, self.id.revision),
-            endpoint: self.options.endpoint.clone(),
-            problem,
+    fn not_cached(&self, missing: String) -> Error {
+        let HubId { id, revision } = self.id.clone();
+        Error::NotCached { id, revision, missing, cache: self.options.cache_dir.clone() }
+    }
+
+    /// A folder that holds the model, and its commit.
+    fn snapshot(&self) -> Result<(PathBuf, String)> {
+        if self.options.local_files_only {
+            return self.cached().map_err(|missing| self.not_cached(missing));
+        }
+        match self.listing() {
+            Ok(info) => {
+                let files = info.siblings.into_iter().map(|file| file.rfilename).collect();
+                Ok((self.complete(&info.sha, &files)?, info.sha))
+            }
+            Err(mut failure) => match self.cached() {
+                Ok((folder, commit)) if !failure.refused() => {
+                    tracing::warn!("taking `{}` at {commit} from the cache: {}", self.id.id, failure.problem);
+                    Ok((folder, commit))
+                }
+                Ok((_, commit)) => {
+                    failure.problem += &format!(". The cache holds commit {commit}: HF_HUB_OFFLINE=1 takes that");
+                    Err(self.client.error("list the files", failure))
+                }
+                Err(_) => Err(self.client.error("list the files", failure)),
+            },
         }
     }
 
     /// The commit and its files.
-    fn listing(&self) -> Result<(String, BTreeSet<String>)> {
-        if self.options.offline {
-            return Err(self.error(
-                "the listing",
-                "only the cache may be used (HF_HUB_OFFLINE), and it does not hold the model".to_string(),
-            ));
-        }
-        let info = self.api.repo(self.repo(&self.id.revision)).info();
-        let info = info.map_err(|e| self.error("the listing", text_of(&e)))?;
+    fn listing(&self) -> std::result::Result<RepoInfo, Failure> {
+        let url = format!("{}/api/{}", self.options.endpoint, self.id.at(&self.id.revision).api_url());
+        let info = self.client.get(&url, &[])?.body_mut().read_json::<RepoInfo>();
+        let info = info.map_err(|e| Failure::broken(format!("its answer is no listing ({e}); is it a hub?")))?;
         // The commit becomes a folder's name in the cache.
         if info.sha.is_empty() || !info.sha.chars().all(|c| c.is_ascii_alphanumeric()) {
-            return Err(self.error("the listing", format!("it gives {:?} as the commit, expected a hash", info.sha)));
+            return Err(Failure::broken(format!(
+                "it gives {:?} as the commit, expected a hash; is it a hub?",
+                info.sha
+            )));
         }
-        Ok((info.sha, info.siblings.into_iter().map(|file| file.rfilename).collect()))
+        Ok(info)
     }
 
     /// Makes the snapshot of a commit hold every file that a model needs; gives its folder.
-    fn complete(&self, revision: &str, files: &BTreeSet<String>) -> Result<PathBuf> {
-        let snapshot = self.cache.repo(self.repo(revision)).pointer_path(revision);
-        self.download(&snapshot, revision, "config.json")?;
+    fn complete(&self, commit: &str, files: &BTreeSet<String>) -> Result<PathBuf> {
+        let snapshot = self.cache(commit).pointer_path(commit);
+        let unusable = |problem| self.client.error("use it", Failure::broken(problem));
+        if !files.contains("config.json") || !(files.contains(SINGLE) || files.contains(INDEX)) {
+            return Err(unusable(why_unusable(files)));
+        }
+        self.download(&snapshot, commit, "config.json")?;
         for name in OPTIONAL.into_iter().filter(|name| files.contains(*name)) {
-            self.download(&snapshot, revision, name)?;
+            self.download(&snapshot, commit, name)?;
         }
         if files.contains(SINGLE) {
-            self.download(&snapshot, revision, SINGLE)?;
-        } else if files.contains(INDEX) {
-            let index = self.download(&snapshot, revision, INDEX)?;
-            for shard in shards(&index)? {
-                self.download(&snapshot, revision, &shard)?;
-            }
+            self.download(&snapshot, commit, SINGLE)?;
         } else {
-            let gguf = files.iter().find(|f| f.ends_with(".gguf"));
-            return Err(self.error(
-                "the weights",
-                match gguf {
-                    Some(gguf) => {
-                        format!("it holds neither {SINGLE} nor {INDEX}, but {gguf}: download that and give its path")
-                    }
-                    None => format!("it holds neither {SINGLE} nor {INDEX}"),
-                },
-            ));
+            let shards = shards(&self.download(&snapshot, commit, INDEX)?)?;
+            if let Some(absent) = shards.iter().find(|shard| !files.contains(*shard)) {
+                return Err(unusable(format!(
+                    "its {INDEX} lists {absent}, which it does not hold; tell its authors, or give another revision"
+                )));
+            }
+            for shard in shards {
+                self.download(&snapshot, commit, &shard)?;
+            }
         }
-        // So that the next run finds the snapshot without a network.
-        let main = self.cache.repo(self.repo(&self.id.revision));
-        main.create_ref(revision).map_err(Error::io("write the reference of", &snapshot))?;
+        // So that the next run finds the snapshot without a network. A cache that says so already may be read-only.
+        let main = self.cache(&self.id.revision);
+        let known = main.get("config.json").is_some_and(|config| config == snapshot.join("config.json"));
+        if self.id.revision != commit && !known {
+            main.create_ref(commit).map_err(|source| Error::CacheWrite { path: snapshot.clone(), source })?;
+        }
         Ok(snapshot)
     }
 
-    fn download(&self, snapshot: &Path, revision: &str, name: &str) -> Result<PathBuf> {
-        let there = snapshot.join(name);
-        if there.exists() {
-            return Ok(there);
-        }
-        self.api.repo(self.repo(revision)).download(name).map_err(|e| self.error(name, text_of(&e)))
+    fn download(&self, snapshot: &Path, commit: &str, name: &str) -> Result<PathBuf> {
+        let repo = self.id.at(commit);
+        let download = Download {
+            client: &self.client,
+            cache: &self.cache(commit),
+            locks: self.options.cache_dir.join(".locks").join(repo.folder_name()),
+            snapshot,
+            name,
+            url: format!("{}/{}/resolve/{commit}/{name}", self.options.endpoint, repo.url()),
+        };
+        download.run()
     }
 
-    /// The snapshot that the cache last knew, if it holds a model.
-    fn cached(&self) -> Option<(PathBuf, String)> {
-        let config = self.cache.repo(self.repo(&self.id.revision)).get("config.json")?;
-        let folder = config.parent()?.to_path_buf();
-        let revision = folder.file_name()?.to_str()?.to_string();
-        (folder.join(SINGLE).exists() || folder.join(INDEX).exists()).then_some((folder, revision))
+    /// The snapshot that the cache last knew for the revision, and its commit; if it is not whole, what is missing.
+    fn cached(&self) -> std::result::Result<(PathBuf, String), String> {
+        let by_ref = self.cache(&self.id.revision).get("config.json");
+        let by_commit = || self.cache(&self.id.revision).pointer_path(&self.id.revision).join("config.json");
+        let config = by_ref.unwrap_or_else(by_commit);
+        if !config.exists() {
+            return Err("a snapshot".to_string());
+        }
+        let folder = config.parent().unwrap_or(&config).to_path_buf();
+        let commit = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        if folder.join(SINGLE).exists() {
+            return Ok((folder, commit));
+        }
+        let index = folder.join(INDEX);
+        if !index.exists() {
+            return Err(format!("{SINGLE} or {INDEX}"));
+        }
+        let shards = shards(&index).map_err(|e| format!("a readable {INDEX} ({e})"))?;
+        match shards.into_iter().find(|shard| !folder.join(shard).exists()) {
+            Some(absent) => Err(absent),
+            None => Ok((folder, commit)),
+        }
+    }
+}
+
+impl Client<'_> {
+    fn error(&self, what: &str, failure: Failure) -> Error {
+        let HubId { id, revision } = self.id;
+        Error::Hub {
+            what: format!("{what} of `{id}` (revision {revision})"),
+            endpoint: self.options.endpoint.clone(),
+            problem: failure.problem,
+        }
+    }
+}
+
+/// Why a repository with these files is no model for us, and what to do about it.
+fn why_unusable(files: &BTreeSet<String>) -> String {
+    let gguf = files.iter().find(|f| f.ends_with(".gguf"));
+    let pickled =
+        files.iter().find(|f| f.starts_with("pytorch_model") && (f.ends_with(".bin") || f.ends_with(".json")));
+    let lacks = if files.contains(SINGLE) || files.contains(INDEX) {
+        "it holds no config.json".to_string()
+    } else {
+        format!("it holds neither {SINGLE} nor {INDEX}")
+    };
+    match (gguf, pickled) {
+        (Some(gguf), _) => format!("{lacks}, but {gguf}: download that and give its path"),
+        (None, Some(pickled)) => format!(
+            "{lacks}, but {pickled}, pickled weights, which kiln does not read: load it with transformers and save it with \
+             `model.save_pretrained(folder)`, which writes safetensors, and give that folder"
+        ),
+        (None, None) => format!("{lacks}; it is no model as transformers saves one"),
     }
 }
 
@@ -215,29 +252,17 @@ fn shards(index: &Path) -> Result<BTreeSet<String>> {
     Ok(names.filter_map(Value::as_str).filter(plain).map(str::to_string).collect())
 }
 
-/// An error with its causes, of which `hf-hub` keeps the interesting one inside.
-fn text_of(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        let inner_text = inner.to_string();
-        if !text.contains(&inner_text) {
-            text = format!("{text}: {inner_text}");
-        }
-        cause = inner.source();
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
-    use super::HubId;
+    use super::{HubId, HubOptions};
 
     #[test]
     fn ids_are_told_from_paths() {
-        let id = |text| HubId::parse(text).map(|id| (id.id, id.revision));
-        assert_eq!(id("gpt2"), Some(("gpt2".to_string(), "main".to_string())));
-        assert_eq!(id("a-b/C_d.1@v1.0"), Some(("a-b/C_d.1".to_string(), "v1.0".to_string())));
+        let mut options = HubOptions { revision: None, ..HubOptions::from_env() };
+        let id = |text, options: &_| HubId::parse(text, options).map(|id| (id.id, id.revision));
+        let is = |id: &str, revision: &str| Some((id.to_string(), revision.to_string()));
+        assert_eq!(id("gpt2", &options), is("gpt2", "main"));
+        assert_eq!(id("a-b/C_d.1@v1.0", &options), is("a-b/C_d.1", "v1.0"));
         for path in [
             "",
             "/tmp/x",
@@ -253,7 +278,10 @@ mod tests {
             "a/..",
             "a@../b",
         ] {
-            assert_eq!(HubId::parse(path), None, "{path}");
+            assert_eq!(id(path, &options), None, "{path}");
         }
+        options.revision = Some("refs/pr/1".to_string());
+        assert_eq!(id("a/b", &options), is("a/b", "refs/pr/1"));
+        assert_eq!(id("a/b@v2", &options), is("a/b", "v2"));
     }
 }

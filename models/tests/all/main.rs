@@ -10,6 +10,8 @@ mod encoders;
 mod families;
 mod gguf;
 mod gguf_metadata;
+mod hub;
+mod hub_faults;
 mod rope;
 mod safetensors;
 mod sentence;

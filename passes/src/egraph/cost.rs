@@ -62,7 +62,11 @@ impl Model<'_> {
     }
 
     fn bytes(&self, point: &Point, t: &TensorFact) -> f64 {
-        if t.splat.is_some() { 0.0 } else { self.size(point, &t.ty.bytes()) }
+        match t.narrow {
+            _ if t.splat.is_some() => 0.0,
+            Some(d) => self.size(point, &t.ty.elements()) * d.size() as f64,
+            None => self.size(point, &t.ty.bytes()),
+        }
     }
 
     /// Seconds that a static tensor costs by being there, each time it would be read otherwise.
@@ -116,7 +120,9 @@ impl Model<'_> {
             }
             Op::Reduce { .. } => launch + moved / bandwidth,
             Op::CacheUpdate => launch + 2.0 * operands.get(1).map_or(0.0, |t| self.bytes(p, t)) / bandwidth,
-            Op::Take { .. } => launch + 2.0 * written / bandwidth,
+            Op::Take { .. } | Op::Gather { .. } => launch + 2.0 * written / bandwidth,
+            // Two passes over a row for each of the k, all but the first in the nearest cache.
+            Op::TopK { k, .. } => launch + (1.0 + 0.1 * *k as f64) * moved / bandwidth,
             Op::Call(_) => 10.0 * launch,
             op if op.is_elementwise() => FUSED * (launch + moved / bandwidth),
             Op::Rope => FUSED * 2.0 * (launch + moved / bandwidth),

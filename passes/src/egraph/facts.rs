@@ -27,6 +27,8 @@ pub struct TensorFact {
     pub ty: TensorType,
     /// Whether it depends on static parameters and constants only, and has a constant shape: `prepare` computes it once.
     pub fixed: bool,
+    /// Of a static tensor: the f16 or bf16 that its elements are all of, though it is f32. It is packed as that.
+    pub narrow: Option<DType>,
     /// The value of all its elements, where they are equal and known.
     pub splat: Option<Real>,
     /// Where a static tensor comes from.
@@ -122,6 +124,7 @@ impl Analysis<Term> for Facts {
                 }
                 let before = a.clone();
                 a.fixed |= b.fixed;
+                a.narrow = a.narrow.or(b.narrow);
                 a.splat = a.splat.or(b.splat);
                 a.origin = a.origin.min(b.origin);
                 a.index = a.index.take().or_else(|| b.index.clone());
@@ -174,6 +177,7 @@ impl TensorFact {
         TensorFact {
             ty,
             fixed: false,
+            narrow: None,
             splat: None,
             origin: Origin::None,
             index: None,
@@ -239,6 +243,13 @@ fn derive(graph: &Graph, term: &Term, ty: TensorType) -> TensorFact {
         _ => constant_shape && operands.iter().all(|(_, t)| t.fixed),
     };
     if fact.fixed {
+        fact.narrow = match op {
+            Op::Cast(DType::F32) => operands[0].1.ty.dtype().filter(|d| matches!(d, DType::F16 | DType::BF16)),
+            Op::Concat { .. } | Op::Reshape(_) | Op::Transpose(_) | Op::Slice { .. } => {
+                operands[0].1.narrow.filter(|d| operands.iter().all(|(_, t)| t.narrow == Some(*d)))
+            }
+            _ => None,
+        };
         let mut origins: Vec<Origin> = operands.iter().map(|(_, t)| t.origin).filter(|o| *o != Origin::None).collect();
         origins.sort_unstable();
         origins.dedup();

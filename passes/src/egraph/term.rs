@@ -69,7 +69,7 @@ impl Notation {
 }
 
 /// The ops whose attributes are children, with the number of attributes.
-const NAMED: [(&str, usize); 21] = [
+const NAMED: [(&str, usize); 23] = [
     ("iota", 2),
     ("cast", 1),
     ("dequantize", 1),
@@ -85,6 +85,8 @@ const NAMED: [(&str, usize); 21] = [
     ("reduce_min", 2),
     ("reduce_argmax", 2),
     ("take", 1),
+    ("gather", 1),
+    ("top_k", 2),
     ("dot_general", 1),
     ("rms_norm", 1),
     ("layer_norm", 1),
@@ -103,7 +105,10 @@ pub fn split(op: &Op) -> (Head, Vec<Attr>) {
         Op::Slice { axis, start, len } => {
             vec![Attr::Axis(*axis), Attr::Dim(start.clone()), Attr::Dim(len.clone())]
         }
-        Op::Concat { axis } | Op::Take { axis } | Op::Softmax { axis } => vec![Attr::Axis(*axis)],
+        Op::Concat { axis } | Op::Take { axis } | Op::Gather { axis } | Op::Softmax { axis } => {
+            vec![Attr::Axis(*axis)]
+        }
+        Op::TopK { axis, k } => vec![Attr::Axis(*axis), Attr::Dim((*k).into())],
         Op::Pad { axis, low, high, value } => {
             vec![Attr::Axis(*axis), Attr::Dim(low.clone()), Attr::Dim(high.clone()), Attr::Real(*value)]
         }
@@ -131,6 +136,10 @@ fn join(name: &str, attrs: &[Attr]) -> Option<Op> {
         }
         ("concat", [Attr::Axis(axis)]) => Op::Concat { axis: *axis },
         ("take", [Attr::Axis(axis)]) => Op::Take { axis: *axis },
+        ("gather", [Attr::Axis(axis)]) => Op::Gather { axis: *axis },
+        ("top_k", [Attr::Axis(axis), Attr::Dim(k)]) => {
+            Op::TopK { axis: *axis, k: usize::try_from(k.as_const()?).ok()? }
+        }
         ("softmax", [Attr::Axis(axis)]) => Op::Softmax { axis: *axis },
         ("pad", [Attr::Axis(axis), Attr::Dim(low), Attr::Dim(high), Attr::Real(value)]) => {
             Op::Pad { axis: *axis, low: low.clone(), high: high.clone(), value: *value }

@@ -2,12 +2,12 @@
 
 use super::{
     Lowering,
-    emit::{Args, Launch},
+    emit::{Args, Dest, Launch},
     lazy::{Lazy, Leaf},
 };
 use crate::PassError;
 use kiln_core::{AttentionSpec, Buffer, DType, Dim, KernelSpec};
-use kiln_ir::{AttentionAttrs, Node, NodeId};
+use kiln_ir::{AttentionAttrs, Node, NodeId, Op};
 
 impl Lowering<'_, '_> {
     pub(super) fn attention(&mut self, id: NodeId, node: &Node, a: &AttentionAttrs) -> Result<Lazy, PassError> {
@@ -26,11 +26,20 @@ impl Lowering<'_, '_> {
         for (i, o) in node.operands.iter().enumerate() {
             // Slots and starts are plain vectors; the others may be strided.
             let vector = a.cached && (i == 3 || i == 4);
-            let lazy = if vector { self.contiguous(*o)? } else { self.buffer(*o)? };
+            let mut operand = *o;
+            // A cache of a narrow type needs no narrow queries.
+            if i == 0 && matches!(self.f.node(*o).op, Op::Cast(DType::F16 | DType::BF16)) {
+                operand = self.f.node(*o).operands[0];
+            }
+            let lazy = if vector { self.contiguous(operand)? } else { self.buffer(operand)? };
             let leaf = lazy.as_buffer().cloned();
             leaves.push(leaf.ok_or_else(|| self.unsupported(id, "an operand is not in a buffer"))?);
         }
-        let dest = self.destination(id);
+        // Nor narrow results, but where they are asked for.
+        let dest = match self.in_prepare || self.output_of.contains_key(&id) {
+            true => self.destination(id),
+            false => Dest::contiguous(self.temporary(DType::F32.into(), &ty.shape), DType::F32.into(), &ty.shape),
+        };
         let mut args = Args::default();
         let operands: Vec<Buffer> = leaves
             .iter()
@@ -72,12 +81,12 @@ impl Lowering<'_, '_> {
         let launch = Launch {
             spec: KernelSpec::Attention(spec),
             operands,
-            args: args.0,
+            args: args.dims,
             flops: pairs * Dim::from(2 * (head_dim + v_dim)),
             bytes: ty.bytes() * Dim::from(2) + key_bytes,
         };
         let label = self.label(id);
         self.launch(launch, label);
-        Ok(self.in_destination(id, &dest))
+        Ok(self.stored(id, Leaf::contiguous(dest.buffer, dest.storage, &ty.shape)))
     }
 }

@@ -25,6 +25,10 @@ pub(super) struct Anchor {
     a: Buffer,
     a_stride: Dim,
     packed: Buffer,
+    /// How the panels are stored.
+    storage: DType,
+    /// The prologue: an RMS norm of the rows with this epsilon.
+    rms_norm: Option<f32>,
     skinny: bool,
     /// The product's own label: what follows in its epilogue does not name the weights.
     label: Arc<str>,
@@ -45,22 +49,30 @@ struct Piece {
     /// Whether the node is stored `[depth, columns]`.
     transposed: bool,
     columns: i64,
+    /// f16 or bf16 where every value is one of that type.
+    narrow: Option<DType>,
 }
 
 impl Lowering<'_, '_> {
+    /// Whether a product's right-hand side is a static matrix, packed once.
+    pub(super) fn is_packable(&self, lhs: NodeId, rhs: NodeId, d: &DotDims) -> bool {
+        let rt = self.ty(rhs);
+        self.ty(lhs).dtype() == Some(DType::F32)
+            && self.is_static(rhs)
+            && !self.is_static(lhs)
+            && rt.rank() == 2
+            && d.rhs_batch.is_empty()
+            && d.rhs_contract.len() == 1
+            && rt.shape.iter().all(|n| n.as_const().is_some_and(|n| n > 0))
+    }
+
     pub(super) fn dot(&mut self, id: NodeId, node: &Node, d: &DotDims) -> Result<Value, PassError> {
         let (lhs, rhs) = (node.operands[0], node.operands[1]);
         let (lt, rt) = (self.ty(lhs), self.ty(rhs));
         if lt.dtype() != Some(DType::F32) {
             return self.dot_by_rows(id, lhs, rhs, d).map(Value::Lazy);
         }
-        let packable = self.is_static(rhs)
-            && !self.is_static(lhs)
-            && rt.rank() == 2
-            && d.rhs_batch.is_empty()
-            && d.rhs_contract.len() == 1
-            && rt.shape.iter().all(|n| n.as_const().is_some_and(|n| n > 0));
-        if !packable {
+        if !self.is_packable(lhs, rhs, d) {
             return self.dot_strided(id, lhs, rhs, d).map(Value::Lazy);
         }
         let depth_axis = d.rhs_contract[0];
@@ -68,12 +80,23 @@ impl Lowering<'_, '_> {
         let (k, n) = (size(depth_axis), size(1 - depth_axis));
         let parts = if self.pair_halves(id, n) { 2 } else { 1 };
         let panel = self.shared.target.panel(n, parts);
-        let packed = self.packed(rhs, depth_axis == 0, n, k, panel, parts)?;
+        let (packed, storage) = self.packed(rhs, depth_axis == 0, n, k, panel, parts)?;
 
         let mut perm = DotDims::free(lt.rank(), &[], &d.lhs_contract);
         perm.push(d.lhs_contract[0]);
-        let a = self.buffer(lhs)?.transpose(&perm);
-        let (a_buffer, a_stride) = match rows_of(&a) {
+        let norm = match self.value(lhs)? {
+            Value::Norm(x, eps) => rows_of(&x).map(|rows| (x, rows, eps)),
+            _ => None,
+        };
+        let (a, found, rms_norm) = match norm {
+            Some((x, rows, eps)) => (x, Some(rows), Some(eps)),
+            None => {
+                let a = self.buffer(lhs)?.transpose(&perm);
+                let rows = rows_of(&a);
+                (a, rows, None)
+            }
+        };
+        let (a_buffer, a_stride) = match found {
             Some(found) => found,
             None => {
                 let copy = self.copy(&a, DType::F32.into(), "copy".into());
@@ -84,7 +107,20 @@ impl Lowering<'_, '_> {
         let m: Dim = rows.iter().cloned().product();
         let skinny = self.bound(&m)? <= MatMulSpec::SKINNY_ROWS;
         let label = self.label(id);
-        let anchor = Arc::new(Anchor { rows, n, k, panel, parts, a: a_buffer, a_stride, packed, skinny, label });
+        let anchor = Arc::new(Anchor {
+            rows,
+            n,
+            k,
+            panel,
+            parts,
+            a: a_buffer,
+            a_stride,
+            packed,
+            storage,
+            rms_norm,
+            skinny,
+            label,
+        });
         let accumulator = anchor.accumulator(0);
         let value = Value::Anchored(anchor, accumulator);
         // Only its halves may use a paired matmul; any other one is kept only for a single elementwise user.
@@ -175,7 +211,7 @@ impl Lowering<'_, '_> {
         self.launch(emit::map(&rest.shape.clone(), &[(rest, dest.clone())]), label);
     }
 
-    /// The packed form of a static matrix, prepared once.
+    /// The packed form of a static matrix, prepared once, and how it is stored: as narrow as its values are.
     fn packed(
         &mut self,
         rhs: NodeId,
@@ -184,17 +220,20 @@ impl Lowering<'_, '_> {
         k: i64,
         panel: i64,
         parts: i64,
-    ) -> Result<Buffer, PassError> {
+    ) -> Result<(Buffer, DType), PassError> {
         let key = self.statics[rhs.index()].map(|key| (key, panel, parts));
         if let Some(b) = key.and_then(|k| self.shared.packed.get(&k)) {
             return Ok(*b);
         }
         let label: Arc<str> = format!("pack {}", self.label(rhs).split_once(' ').map_or("", |(_, names)| names)).into();
-        let bytes = PackSpec::packed_len(n, k, panel, parts) * 4;
+        let pieces = self.pieces(rhs, transposed, n, None);
+        let narrow = pieces[0].narrow.filter(|d| pieces.iter().all(|p| p.narrow == Some(*d)));
+        let storage = narrow.unwrap_or(DType::F32);
+        let bytes = PackSpec::packed_len(n, k, panel, parts) * storage.size() as i64;
         let buffer = self.shared.prepared_buffer(label.to_string(), bytes);
         let outer = std::mem::replace(&mut self.in_prepare, true);
         let mut offset = 0;
-        for piece in self.pieces(rhs, transposed, n) {
+        for piece in pieces {
             let whole = PackSpec {
                 n: piece.columns,
                 k,
@@ -206,27 +245,37 @@ impl Lowering<'_, '_> {
                 n_total: n,
                 panel,
                 parts,
+                packed: storage,
             };
             self.pack_piece(&piece, whole, buffer, label.clone())?;
             offset += piece.columns;
         }
         self.in_prepare = outer;
         if let Some(key) = key {
-            self.shared.packed.insert(key, buffer);
+            self.shared.packed.insert(key, (buffer, storage));
         }
-        Ok(buffer)
+        Ok((buffer, storage))
     }
 
-    /// The matrices that lie side by side in a static matrix.
-    fn pieces(&self, node: NodeId, transposed: bool, columns: i64) -> Vec<Piece> {
+    /// The matrices that lie side by side in a static matrix; `narrow` is the type that its values were rounded to.
+    fn pieces(&self, node: NodeId, transposed: bool, columns: i64, narrow: Option<DType>) -> Vec<Piece> {
         let column_axis = usize::from(transposed);
+        let narrow = self.ty(node).dtype().filter(|d| matches!(d, DType::F16 | DType::BF16)).or(narrow);
         match &self.f.node(node).op {
+            // Widening leaves the values what they are.
+            Op::Cast(DType::F32) if self.ty(self.f.node(node).operands[0]).dtype().is_some_and(DType::is_float) => {
+                let from = self.f.node(node).operands[0];
+                match self.ty(from).dtype() {
+                    Some(DType::F16 | DType::BF16) => self.pieces(from, transposed, columns, narrow),
+                    _ => vec![Piece { node, transposed, columns, narrow }],
+                }
+            }
             Op::Concat { axis } if *axis == column_axis => {
                 let operands = &self.f.node(node).operands;
                 let size = |o: &NodeId| self.ty(*o).shape[column_axis].as_const().unwrap_or(0);
-                operands.iter().flat_map(|o| self.pieces(*o, transposed, size(o))).collect()
+                operands.iter().flat_map(|o| self.pieces(*o, transposed, size(o), narrow)).collect()
             }
-            _ => vec![Piece { node, transposed, columns }],
+            _ => vec![Piece { node, transposed, columns, narrow }],
         }
     }
 
@@ -235,7 +284,11 @@ impl Lowering<'_, '_> {
         let mut operands = vec![];
         // A factor per depth index (a folded norm weight) is applied while packing.
         let (base, factor) = match self.depth_factor(piece) {
-            Some((base, factor)) => (base, Some(self.contiguous(factor)?)),
+            Some((base, factor)) => {
+                let factor = self.contiguous(factor)?;
+                let narrow = factor.dtype() != DType::F32;
+                (base, Some(if narrow { self.copy(&factor, DType::F32.into(), label.clone()) } else { factor }))
+            }
             None => (piece.node, None),
         };
         let factor = factor.and_then(|l| l.as_buffer().map(|l| l.source));
@@ -288,7 +341,7 @@ impl Lowering<'_, '_> {
             } else {
                 &*from.shape == std::slice::from_ref(k) || &*from.shape == [1.into(), k.clone()].as_slice()
             };
-            (along_depth && from.dtype() == Some(DType::F32)).then_some(n.operands[0])
+            (along_depth && from.dtype().is_some_and(|d| d.is_float() && d != DType::F64)).then_some(n.operands[0])
         };
         let (a, b) = (node.operands[0], node.operands[1]);
         factor_of(b).map(|f| (a, f)).or_else(|| factor_of(a).map(|f| (b, f)))
@@ -296,9 +349,10 @@ impl Lowering<'_, '_> {
 
     /// The buffer that a matrix can be packed from as it is: a plain read, widened at most.
     fn direct_source(&self, l: &Lazy, transposed: bool, spec: &mut PackSpec) -> Option<Source> {
-        let ([leaf], true, DType::F32) = (l.leaves.as_slice(), l.is_trivial(), l.dtype()) else { return None };
-        let narrow = [DType::F32, DType::F16, DType::BF16].map(Storage::Dense);
-        let readable = matches!(leaf.storage, Storage::Block(_)) || narrow.contains(&leaf.storage);
+        let ([leaf], true) = (l.leaves.as_slice(), l.is_trivial()) else { return None };
+        let floats = [DType::F32, DType::F16, DType::BF16];
+        let readable = floats.contains(&l.dtype())
+            && (matches!(leaf.storage, Storage::Block(_)) || floats.map(Storage::Dense).contains(&leaf.storage));
         if !readable || leaf.source == Source::Index || !leaf.indirect.is_empty() || !leaf.offset.is(0) {
             return None;
         }
@@ -364,7 +418,7 @@ impl Lowering<'_, '_> {
         let bytes =
             (a.shape.iter().cloned().product::<Dim>() + b.shape.iter().cloned().product() + points.clone()) * 4.into();
         let launch =
-            Launch { spec: KernelSpec::Dot(spec), operands, args: args.0, flops: points * k * Dim::from(2), bytes };
+            Launch { spec: KernelSpec::Dot(spec), operands, args: args.dims, flops: points * k * Dim::from(2), bytes };
         let label = self.label(id);
         self.launch(launch, label);
         Ok(self.in_destination(id, &dest))
@@ -487,7 +541,8 @@ fn matmul(anchor: &Anchor, shape: &[Dim], mut body: Body) -> Launch {
     operands.extend(&done.write_buffers);
     let columns = Dim::from(anchor.n / anchor.parts);
     let epilogue = m.clone() * columns * Dim::from(4 * (reads.buffers.len() + done.write_buffers.len()));
-    let bytes = m.clone() * Dim::from(4 * anchor.k) + Dim::from(4 * anchor.k * anchor.n) + epilogue;
+    let bytes =
+        m.clone() * Dim::from(4 * anchor.k) + Dim::from(anchor.storage.size() as i64 * anchor.k * anchor.n) + epilogue;
     let spec = MatMulSpec {
         m: m_size,
         n: anchor.n,
@@ -496,6 +551,8 @@ fn matmul(anchor: &Anchor, shape: &[Dim], mut body: Body) -> Launch {
         a_stride,
         panel: anchor.panel,
         parts: anchor.parts,
+        packed: anchor.storage,
+        rms_norm: anchor.rms_norm.map(f32::to_bits),
         reads: reads.accesses,
         program: done.program,
         writes: done.writes,
@@ -503,7 +560,7 @@ fn matmul(anchor: &Anchor, shape: &[Dim], mut body: Body) -> Launch {
     Launch {
         spec: KernelSpec::MatMul(spec),
         operands,
-        args: args.0,
+        args: args.dims,
         flops: m * Dim::from(2 * anchor.n * anchor.k),
         bytes,
     }

@@ -49,18 +49,30 @@ pub(crate) struct Launch {
 
 /// The runtime arguments of a kernel under construction.
 #[derive(Default)]
-pub(crate) struct Args(pub Vec<Dim>);
+pub(crate) struct Args {
+    pub dims: Vec<Dim>,
+    /// Whether offsets are arguments even where they are constants, so that launches that differ in nothing else share a kernel.
+    pub offsets: bool,
+}
 
 impl Args {
     pub fn size(&mut self, d: &Dim) -> Size {
         if let Some(n) = d.as_const() {
             return Size::Const(n);
         }
-        let i = self.0.iter().position(|a| a == d).unwrap_or_else(|| {
-            self.0.push(d.clone());
-            self.0.len() - 1
+        let i = self.dims.iter().position(|a| a == d).unwrap_or_else(|| {
+            self.dims.push(d.clone());
+            self.dims.len() - 1
         });
         Size::Arg(i as u32)
+    }
+
+    pub fn offset(&mut self, d: &Dim) -> Size {
+        if !self.offsets || d.is(0) {
+            return self.size(d);
+        }
+        self.dims.push(d.clone());
+        Size::Arg(self.dims.len() as u32 - 1)
     }
 
     pub fn sizes(&mut self, ds: &[Dim]) -> Vec<Size> {
@@ -71,7 +83,7 @@ impl Args {
     pub fn access(&mut self, leaf: &Leaf) -> Access {
         Access {
             storage: leaf.storage,
-            offset: self.size(&leaf.offset),
+            offset: self.offset(&leaf.offset),
             strides: self.sizes(&leaf.strides),
             indirect: vec![],
         }
@@ -203,7 +215,7 @@ pub(crate) fn finish(body: Body, keep: &[ValueId], args: &mut Args, reads: &mut 
     let writes = body.stores.iter().map(|s| Write {
         access: Access {
             storage: s.storage,
-            offset: args.size(&s.offset),
+            offset: args.offset(&s.offset),
             strides: args.sizes(&s.strides),
             indirect: s.indirect.iter().map(|(v, stride)| (r(v), args.size(stride))).collect(),
         },
@@ -246,7 +258,7 @@ pub(crate) fn map_body(shape: &[Dim], mut body: Body) -> Launch {
     Launch {
         spec: KernelSpec::Map(spec),
         operands,
-        args: args.0,
+        args: args.dims,
         flops: points * Dim::from(done.flops_per_point),
         bytes,
     }

@@ -3,7 +3,7 @@
 //! Every leaf is addressed by the value's own coordinates, so that views (transpose, broadcast, slice, most reshapes, gathers) only
 //! change strides, and elementwise ops only append instructions. A value is computed when something needs its buffer.
 
-use kiln_core::{BinaryOp, Buffer, DType, Dim, ElementOp, Inst, Storage, UnaryOp, ValueId};
+use kiln_core::{BinaryOp, Buffer, CompareOp, DType, Dim, ElementOp, Inst, Storage, UnaryOp, ValueId};
 use std::collections::HashMap;
 
 /// What a leaf reads.
@@ -190,28 +190,42 @@ impl Lazy {
         let mut shape = self.shape[..axis].to_vec();
         shape.extend(indices.shape.iter().cloned());
         shape.extend(self.shape[axis + 1..].iter().cloned());
-        // Both in the space of the result.
         let (rank, inserted) = (shape.len(), indices.shape.len());
-        let spread = indices.map_leaves(shape.clone(), |l| {
+        let spread = indices.map_leaves(shape, |l| {
             let mut s = vec![Dim::constant(0); rank];
             s[axis..axis + inserted].clone_from_slice(&l.strides);
             s
         });
+        self.indexed(axis, &spread, |strides| {
+            let mut to = strides[..axis].to_vec();
+            to.extend(vec![Dim::constant(0); inserted]);
+            to.extend(strides[axis + 1..].iter().cloned());
+            to
+        })
+    }
+
+    /// Along `axis`, the elements at the indices, which have the result's shape; indices are clamped.
+    pub fn gather(&self, axis: usize, indices: &Lazy) -> Lazy {
+        self.indexed(axis, indices, |strides| {
+            let mut to = strides.to_vec();
+            to[axis] = 0.into();
+            to
+        })
+    }
+
+    /// The value in the space of the indices, which stand for its coordinate along `axis`; `restride` gives the strides of its other
+    /// coordinates there.
+    fn indexed(&self, axis: usize, indices: &Lazy, restride: impl Fn(&[Dim]) -> Vec<Dim>) -> Lazy {
+        let shape = indices.shape.clone();
         let mut b = Builder::default();
-        let index = b.import(&spread);
-        let last = self.shape[axis].clone() - 1.into();
-        let last = b.import(&Lazy::size(&shape, last));
+        let index = b.import(indices);
+        let last = b.import(&Lazy::size(&shape, self.shape[axis].clone() - 1.into()));
         let zero = b.constant(DType::I64, 0.0);
         let index = b.binary(BinaryOp::Min, index, last);
         let index = b.binary(BinaryOp::Max, index, zero);
         let result = b.import_with(
             self,
-            |l| {
-                let mut strides = l.strides[..axis].to_vec();
-                strides.extend(vec![Dim::constant(0); inserted]);
-                strides.extend(l.strides[axis + 1..].iter().cloned());
-                Leaf { strides, ..l.clone() }
-            },
+            |l| Leaf { strides: restride(&l.strides), ..l.clone() },
             |l, original| {
                 let stride = original.strides[axis].clone();
                 if !stride.is(0) {
@@ -324,6 +338,14 @@ impl Builder {
 
     pub fn binary(&mut self, op: BinaryOp, a: ValueId, b: ValueId) -> ValueId {
         self.push(ElementOp::Binary(op, a, b), self.dtype(a))
+    }
+
+    pub fn compare(&mut self, op: CompareOp, a: ValueId, b: ValueId) -> ValueId {
+        self.push(ElementOp::Compare(op, a, b), DType::Bool)
+    }
+
+    pub fn select(&mut self, condition: ValueId, a: ValueId, b: ValueId) -> ValueId {
+        self.push(ElementOp::Select(condition, a, b), self.dtype(a))
     }
 
     pub fn cast(&mut self, x: ValueId, to: DType) -> ValueId {

@@ -43,7 +43,7 @@ pub(crate) fn lower(module: &Module, target: &TargetSpec) -> Result<Compiled, Pa
             matches!(n.op, Op::Attention(_)) && n.ty.tensor().and_then(TensorType::dtype) == Some(DType::F64)
         };
         let flat = kiln_ir::compose::decompose_where(&module.inline(id), wide)?;
-        let flat = crate::simplify::simplify(&flat);
+        let flat = crate::simplify::simplify(&crate::widen::widen(&flat)?);
         let mut variants = vec![];
         for range in variants::ranges(module, &flat) {
             let f = crate::simplify::simplify(&variants::specialise(&flat, &range.fixed));
@@ -78,6 +78,8 @@ enum Value {
     Lazy(Lazy),
     /// As lazy, over the accumulators of a matmul that is not emitted yet.
     Anchored(Arc<Anchor>, Lazy),
+    /// An RMS norm of a buffer's rows with this epsilon, without weights, that is not emitted yet: matmuls have it as their prologue.
+    Norm(Lazy, f32),
     /// A rotation that is not emitted yet, so that it can be stored straight where it is wanted: x, cos, sin.
     Rope([Lazy; 3]),
 }
@@ -246,11 +248,21 @@ impl<'s, 't> Lowering<'s, 't> {
                 let indices = self.lazy(operand(1))?;
                 self.lazy(operand(0))?.take(*axis, &indices)
             }
+            Op::Gather { axis } => {
+                let indices = self.lazy(operand(1))?;
+                self.lazy(operand(0))?.gather(*axis, &indices)
+            }
+            Op::TopK { axis, k } => self.top_k(id, operand(0), *axis, *k)?,
             Op::Concat { axis } => self.concat(id, node, *axis)?,
             Op::Pad { axis, low, high, value } => self.pad(id, *axis, low, high, value.get())?,
             Op::Reduce { op, axis, keep } => self.reduce(id, operand(0), *op, *axis, *keep)?,
             Op::Softmax { axis } => self.softmax(id, operand(0), *axis)?,
-            Op::RmsNorm { eps } => self.norm(id, node, eps.get(), false)?,
+            Op::RmsNorm { eps } => {
+                if self.is_prologue(id, node)? {
+                    return Ok(Value::Norm(self.buffer(operand(0))?, eps.get() as f32));
+                }
+                self.norm(id, node, eps.get(), false)?
+            }
             Op::LayerNorm { eps } => self.norm(id, node, eps.get(), true)?,
             Op::DotGeneral(d) => return self.dot(id, node, d),
             Op::Rope => {
@@ -294,8 +306,8 @@ impl<'s, 't> Lowering<'s, 't> {
         {
             return Ok(l.clone());
         }
-        let ty = self.ty(id);
         let outer = self.enter(id);
+        let ty = self.ty(id);
         let dest = self.destination(id);
         let label = self.label(id);
         self.store(&value, &dest, label);
@@ -333,6 +345,7 @@ impl<'s, 't> Lowering<'s, 't> {
                 return self.store_anchored(&anchor, &l, dest);
             }
             Value::Rope(operands) => elementwise::rope(operands, dest),
+            Value::Norm(x, eps) => rows::norm(x, &[], f64::from(*eps), false, dest),
         };
         self.launch(launch, label);
     }

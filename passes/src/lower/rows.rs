@@ -3,11 +3,11 @@
 use super::{
     Lowering,
     emit::{self, Args, Body, Dest, Launch, Reads},
-    lazy::{Builder, Lazy},
+    lazy::{Builder, Lazy, Leaf},
 };
 use crate::PassError;
-use kiln_core::{BinaryOp, Buffer, DType, Dim, KernelSpec, Phase, ReduceOp, RowSpec, UnaryOp, ValueId};
-use kiln_ir::{Node, NodeId};
+use kiln_core::{BinaryOp, Buffer, CompareOp, DType, Dim, KernelSpec, Phase, ReduceOp, RowSpec, UnaryOp, ValueId};
+use kiln_ir::{Node, NodeId, Op};
 
 /// A row kernel under construction: rows are the leading axes of its space, the last axis runs along the row.
 pub(super) struct Rows {
@@ -85,7 +85,7 @@ impl Rows {
         Launch {
             spec: KernelSpec::Row(spec),
             operands,
-            args: self.args.0,
+            args: self.args.dims,
             flops: points.clone() * Dim::from(self.flops),
             bytes: points * Dim::from(4 * streams),
         }
@@ -160,73 +160,114 @@ impl Lowering<'_, '_> {
         Ok(self.in_destination(id, &dest))
     }
 
+    /// A kernel for each pick: the largest of what is left of a row, then the first place where it stands. What is left comes after the
+    /// pick before, in the order of values, then of places.
+    pub(super) fn top_k(&mut self, id: NodeId, x: NodeId, axis: usize, k: usize) -> Result<Lazy, PassError> {
+        let (x, perm) = self.row_last(x, axis)?;
+        let dest = self.destination(id);
+        let last_axis = perm.len() - 1;
+        let mut strides: Vec<Dim> = perm.iter().map(|p| dest.strides[*p].clone()).collect();
+        strides[last_axis] = 0.into();
+        let at = |pick: usize| dest.offset.clone() + dest.strides[axis].clone() * Dim::from(pick);
+        let wide = if x.dtype().is_float() { accumulator(x.dtype()) } else { DType::I64 };
+        let lowest = if wide.is_float() { f64::NEG_INFINITY } else { i64::MIN as f64 };
+        let len = x.shape[last_axis].clone();
+        let place = Lazy::iota(&x.shape, last_axis);
+        // NaN counts as -inf.
+        let key = |b: &mut Builder, x: &Lazy| {
+            let v = b.import(x);
+            let v = b.cast(v, wide);
+            if !wide.is_float() {
+                return v;
+            }
+            let number = b.compare(CompareOp::Eq, v, v);
+            let lowest = b.constant(wide, lowest);
+            b.select(number, v, lowest)
+        };
+        // Whether an element is left after a pick, which is a value and its place.
+        let is_left = |b: &mut Builder, v: ValueId, (value, index): (u32, u32)| {
+            let (last, last_place) = (b.given(value, wide), b.given(index, DType::I64));
+            let lower = b.compare(CompareOp::Lt, v, last);
+            let same = b.compare(CompareOp::Eq, v, last);
+            let here = b.import(&place);
+            let later = b.compare(CompareOp::Gt, here, last_place);
+            let later = b.binary(BinaryOp::And, same, later);
+            b.binary(BinaryOp::Or, lower, later)
+        };
+        let label = self.label(id);
+        for pick in 0..k {
+            let mut rows = Rows::new(&x.shape);
+            rows.args.offsets = true;
+            let before = (pick > 0).then(|| {
+                let leaf = Leaf::contiguous(dest.buffer, dest.storage, &[]);
+                let leaf = Leaf { offset: at(pick - 1), strides: strides.clone(), ..leaf };
+                let picked = Lazy::leaf(&x.shape, leaf);
+                let index = rows.scalar(|b| b.import(&picked));
+                (rows.scalar(|b| key(b, &x.gather(last_axis, &picked))), index)
+            });
+            let value = rows.reduce(ReduceOp::Max, |b| {
+                let v = key(b, &x);
+                let Some(before) = before else { return v };
+                let left = is_left(b, v, before);
+                let lowest = b.constant(wide, lowest);
+                b.select(left, v, lowest)
+            });
+            let index = rows.reduce(ReduceOp::Min, |b| {
+                let v = key(b, &x);
+                let largest = b.given(value, wide);
+                let mut found = b.compare(CompareOp::Eq, v, largest);
+                if let Some(before) = before {
+                    let left = is_left(b, v, before);
+                    found = b.binary(BinaryOp::And, found, left);
+                }
+                let (here, nowhere) = (b.import(&place), b.constant(DType::I64, i64::MAX as f64));
+                b.select(found, here, nowhere)
+            });
+            let row_dest = Dest { offset: at(pick), strides: strides.clone(), ..dest.clone() };
+            rows.store_row(&row_dest, |b| {
+                let index = b.given(index, DType::I64);
+                if len.as_const().is_some() {
+                    return index;
+                }
+                // A row may turn out shorter than k.
+                let left = b.import(&Lazy::size(&x.shape, len.clone() - pick.into()));
+                let zero = b.constant(DType::I64, 0.0);
+                let there = b.compare(CompareOp::Gt, left, zero);
+                b.select(there, index, zero)
+            });
+            self.launch(rows.finish(), label.clone());
+        }
+        Ok(self.in_destination(id, &dest))
+    }
+
     /// RMS norm, or layer norm when `centred`.
     pub(super) fn norm(&mut self, id: NodeId, node: &Node, eps: f64, centred: bool) -> Result<Lazy, PassError> {
         let mut x = self.lazy(node.operands[0])?;
         if !x.is_cheap() {
             x = self.buffer(node.operands[0])?;
         }
-        let shape = x.shape.clone();
         let affine: Result<Vec<Lazy>, PassError> =
-            node.operands[1..].iter().map(|o| Ok(self.lazy(*o)?.broadcast(&shape))).collect();
-        let affine = affine?;
+            node.operands[1..].iter().map(|o| Ok(self.lazy(*o)?.broadcast(&x.shape))).collect();
         let dest = self.destination(id);
-        let wide = accumulator(x.dtype());
-        let last = shape.len() - 1;
-        let len = Lazy::size(&shape, shape[last].clone());
-        let mean = |b: &mut Builder, sum: u32| {
-            let s = b.given(sum, wide);
-            let n = b.import(&len);
-            let n = b.cast(n, wide);
-            b.binary(BinaryOp::Div, s, n)
-        };
-        let mut rows = Rows::new(&shape);
-        let centre = centred.then(|| {
-            let sum = rows.reduce(ReduceOp::Sum, |b| {
-                let v = b.import(&x);
-                b.cast(v, wide)
-            });
-            rows.scalar(|b| mean(b, sum))
-        });
-        let centred_x = |b: &mut Builder| {
-            let v = b.import(&x);
-            let v = b.cast(v, wide);
-            match centre {
-                Some(c) => {
-                    let c = b.given(c, wide);
-                    b.binary(BinaryOp::Sub, v, c)
-                }
-                None => v,
-            }
-        };
-        let squares = rows.reduce(ReduceOp::Sum, |b| {
-            let v = centred_x(b);
-            b.binary(BinaryOp::Mul, v, v)
-        });
-        let factor = rows.scalar(|b| {
-            let m = mean(b, squares);
-            let e = b.constant(wide, eps);
-            let s = b.binary(BinaryOp::Add, m, e);
-            b.unary(UnaryOp::Rsqrt, s)
-        });
-        rows.store(&dest, |b| {
-            let v = centred_x(b);
-            let f = b.given(factor, wide);
-            let mut v = b.binary(BinaryOp::Mul, v, f);
-            for (i, a) in affine.iter().enumerate() {
-                // A weight of ones is what folding leaves behind.
-                if i == 0 && is_ones(a) {
-                    continue;
-                }
-                let a = b.import(a);
-                let a = b.cast(a, wide);
-                v = b.binary(if i == 0 { BinaryOp::Mul } else { BinaryOp::Add }, v, a);
-            }
-            v
-        });
+        let launch = norm(&x, &affine?, eps, centred, &dest);
         let label = self.label(id);
-        self.launch(rows.finish(), label);
+        self.launch(launch, label);
         Ok(self.in_destination(id, &dest))
+    }
+
+    /// Whether only packed matmuls use an RMS norm, and its weight is one: what the norm divides a row by then goes into them.
+    pub(super) fn is_prologue(&mut self, id: NodeId, node: &Node) -> Result<bool, PassError> {
+        let users = self.users[id.index()].clone();
+        let f = self.f;
+        let products = users.iter().all(|u| match &f.node(*u).op {
+            Op::DotGeneral(d) => {
+                let [lhs, rhs] = f.node(*u).operands[..] else { return false };
+                lhs == id && rhs != id && self.is_packable(lhs, rhs, d) && d.lhs_contract == [f.tensor(id).rank() - 1]
+            }
+            _ => false,
+        });
+        let alone = !users.is_empty() && self.results[id.index()] == 0 && !self.is_static(id);
+        Ok(products && alone && is_ones(&self.lazy(node.operands[1])?))
     }
 
     /// A value with one axis moved to the end, cheap enough to be read by several phases; and the permutation.
@@ -239,6 +280,64 @@ impl Lowering<'_, '_> {
         perm.push(axis);
         Ok((lazy.transpose(&perm), perm))
     }
+}
+
+/// A norm's kernel: over the last axis of `x`, with a weight and a bias as far as given.
+pub(super) fn norm(x: &Lazy, affine: &[Lazy], eps: f64, centred: bool, dest: &Dest) -> Launch {
+    let shape = &x.shape;
+    let wide = accumulator(x.dtype());
+    let len = Lazy::size(shape, shape[shape.len() - 1].clone());
+    let mean = |b: &mut Builder, sum: u32| {
+        let s = b.given(sum, wide);
+        let n = b.import(&len);
+        let n = b.cast(n, wide);
+        b.binary(BinaryOp::Div, s, n)
+    };
+    let mut rows = Rows::new(shape);
+    let centre = centred.then(|| {
+        let sum = rows.reduce(ReduceOp::Sum, |b| {
+            let v = b.import(x);
+            b.cast(v, wide)
+        });
+        rows.scalar(|b| mean(b, sum))
+    });
+    let centred_x = |b: &mut Builder| {
+        let v = b.import(x);
+        let v = b.cast(v, wide);
+        match centre {
+            Some(c) => {
+                let c = b.given(c, wide);
+                b.binary(BinaryOp::Sub, v, c)
+            }
+            None => v,
+        }
+    };
+    let squares = rows.reduce(ReduceOp::Sum, |b| {
+        let v = centred_x(b);
+        b.binary(BinaryOp::Mul, v, v)
+    });
+    let factor = rows.scalar(|b| {
+        let m = mean(b, squares);
+        let e = b.constant(wide, eps);
+        let s = b.binary(BinaryOp::Add, m, e);
+        b.unary(UnaryOp::Rsqrt, s)
+    });
+    rows.store(dest, |b| {
+        let v = centred_x(b);
+        let f = b.given(factor, wide);
+        let mut v = b.binary(BinaryOp::Mul, v, f);
+        for (i, a) in affine.iter().enumerate() {
+            // A weight of ones is what folding leaves behind.
+            if i == 0 && is_ones(a) {
+                continue;
+            }
+            let a = b.import(a);
+            let a = b.cast(a, wide);
+            v = b.binary(if i == 0 { BinaryOp::Mul } else { BinaryOp::Add }, v, a);
+        }
+        v
+    });
+    rows.finish()
 }
 
 fn is_ones(l: &Lazy) -> bool {

@@ -3,8 +3,8 @@
 use super::{emit::Launch, lazy::Lazy};
 use crate::PassError;
 use kiln_core::{
-    Buffer, Dim, KernelEntry, KernelSpec, Plan, PreparedSpec, Schedule, StateSpec, Step, Storage, Symbols, TargetSpec,
-    WeightSpec,
+    Buffer, DType, Dim, KernelEntry, KernelSpec, Plan, PreparedSpec, Schedule, StateSpec, Step, Storage, Symbols,
+    TargetSpec, WeightSpec,
 };
 use kiln_ir::{Arg, ArgKind, Function, Literal, Op};
 use std::{collections::HashMap, sync::Arc};
@@ -42,8 +42,8 @@ pub(crate) struct Shared<'a> {
     pub prepare: Steps,
     /// Static values that are computed already, by key.
     pub prepared: HashMap<StaticKey, Lazy>,
-    /// Packed right-hand sides: value, panel, parts.
-    pub packed: HashMap<(StaticKey, i64, i64), Buffer>,
+    /// Packed right-hand sides, by value, panel and parts, and how they are stored.
+    pub packed: HashMap<(StaticKey, i64, i64), (Buffer, DType)>,
     keys: HashMap<KeyNode, StaticKey>,
     kernels: HashMap<KernelSpec, u32>,
 }

@@ -2,8 +2,9 @@
 
 mod plan;
 
-use kiln_core::{KernelSpec, TargetSpec};
-use kiln_ir::{Module, interp::Tensor, text};
+use kiln_core::{DType, KernelSpec, TargetSpec};
+use kiln_ir::interp::{Tensor, relative_error};
+use kiln_ir::{Module, text};
 use plan::run_plan;
 
 fn parse(text: &str) -> Module {
@@ -14,6 +15,10 @@ fn parse(text: &str) -> Module {
 
 /// Compiles without rewriting, runs both ways, and gives the templates used.
 fn check(text: &str, sizes: &[(&str, i64)]) -> Vec<&'static str> {
+    check_within(text, sizes, 1e-5)
+}
+
+fn check_within(text: &str, sizes: &[(&str, i64)], tolerance: f64) -> Vec<&'static str> {
     let module = parse(text);
     let options = kiln_passes::Options { rewrite: false, ..Default::default() };
     let compiled = kiln_passes::compile(&module, &TargetSpec::x86_64_v3(), &options).expect("compiles");
@@ -22,8 +27,8 @@ fn check(text: &str, sizes: &[(&str, i64)]) -> Vec<&'static str> {
         let want = kiln_ir::interp::run(&module, &f.name, &args, sizes).expect("evaluates");
         let got = run_plan(&compiled, f, &args, sizes);
         for ((o, got), want) in f.outputs.iter().zip(&got).zip(&want) {
-            let error = plan::relative_error(got, want);
-            assert!(error < 1e-5, "`{}` is off by {error:e}\n{text}\n{got:?}\n{want:?}", o.name);
+            let error = relative_error(got, want);
+            assert!(error < tolerance, "`{}` is off by {error:e}\n{text}\n{got:?}\n{want:?}", o.name);
         }
     }
     let variant = &compiled.plan.signatures[0].variants[0];
@@ -154,11 +159,106 @@ fn rows_reduce_along_any_axis() {
   %7: bf16[3] = reduce_sum %1 {axis = 1, keep = false}
   %8: i64[1, 3] = reduce_min %2 {axis = 0, keep = true}
   %9: f32[3, 5, 4] = layer_norm %0, %10, %10 {eps = 1e-5}
-  return "a" %3, "b" %4, "c" %5, "d" %6, "e" %7, "f" %8, "g" %9
+  %11: i64[3, 3, 4] = top_k %0 {axis = 1, k = 3}
+  %12: f32[3, 3, 4] = gather %0, %11 {axis = 1}
+  return "a" %3, "b" %4, "c" %5, "d" %6, "e" %7, "f" %8, "g" %9, "h" %11, "i" %12
 }"#
         .replace("%2: i64[4, 3] input \"i\"", "%2: i64[4, 3] input \"i\", %10: f32[4] param \"w\"")
         .as_str(),
         &[],
+    );
+}
+
+/// Where the weights have taken in the norm's.
+const NORMED: &str = r#"sym s in 1..=64
+entry @f(%0: f32[2, s, 12] input "x", %1: f32[10, 12] param "a", %2: f32[4, 12] param "b") {
+  %3: f32[] = constant {data = [1.0]}
+  %4: f32[12] = broadcast %3 {shape = [12]}
+  %5: f32[2, s, 12] = rms_norm %0, %4 {eps = 0.5}
+  %6: f32[2, s, 10] = dot_general %5, %1 {lhs_batch = [], rhs_batch = [], lhs_contract = [2], rhs_contract = [1]}
+  %7: f32[2, s, 4] = dot_general %5, %2 {lhs_batch = [], rhs_batch = [], lhs_contract = [2], rhs_contract = [1]}
+  %8: f32[2, s, 4] = neg %7
+  return "a" %6, "b" %8
+}"#;
+
+#[test]
+fn a_norm_that_only_products_use_is_their_prologue() {
+    assert_eq!(check(NORMED, &[("s", 9)]), ["matmul", "matmul"]);
+    check(NORMED, &[("s", 1)]);
+    let seen = NORMED.replace("return \"a\" %6", "return \"x\" %5, \"a\" %6");
+    assert_eq!(check(&seen, &[("s", 9)]), ["row", "matmul", "matmul"]);
+    let weighted = NORMED.replace("data = [1.0]", "data = [2.0]");
+    assert_eq!(check(&weighted, &[("s", 3)]), ["row", "matmul", "matmul"]);
+    let last = NORMED.replace("rms_norm %0", "rms_norm %9").replace(
+        "  %5: f32[2, s, 12]",
+        "  %9: f32[2, s, 12] = slice %10 {axis = 1, start = 1, len = s}\n  %5: f32[2, s, 12]",
+    );
+    let last = last.replace("%0: f32[2, s, 12] input", "%10: f32[2, s + 1, 12] input");
+    assert_eq!(check(&last, &[("s", 3)]), ["row", "matmul", "matmul"], "its rows do not begin where their buffer does");
+}
+
+#[test]
+fn narrow_types_are_stored_and_f32_is_computed() {
+    let text = r#"sym s in 1..=64
+entry @f(%0: bf16[s, 12] input "x", %1: bf16[12] param "norm", %2: bf16[10, 12] param "a", %3: f32[6, 12] param "b") {
+  %4: bf16[] = constant {data = [1.0]}
+  %5: bf16[12] = broadcast %4 {shape = [12]}
+  %6: bf16[s, 12] = rms_norm %0, %5 {eps = 1e-5}
+  %7: bf16[10, 12] = broadcast %1 {shape = [10, 12]}
+  %8: bf16[10, 12] = mul %2, %7
+  %9: bf16[6, 12] = cast %3 {to = bf16}
+  %10: bf16[16, 12] = concat %8, %9 {axis = 0}
+  %11: bf16[s, 16] = dot_general %6, %10 {lhs_batch = [], rhs_batch = [], lhs_contract = [1], rhs_contract = [1]}
+  %12: bf16[s, 16] = silu %11
+  %13: bf16[s, 16] = softmax %12 {axis = 1}
+  return "y" %13
+}"#;
+    assert_eq!(
+        check_within(text, &[("s", 3)], 1e-2),
+        ["map", "matmul", "row", "map"],
+        "widen, norm and product, softmax, narrow"
+    );
+    let module = parse(text);
+    let options = kiln_passes::Options { rewrite: false, ..Default::default() };
+    let compiled = kiln_passes::compile(&module, &TargetSpec::x86_64_v3(), &options).expect("compiles");
+    let packs: Vec<(DType, bool)> = compiled
+        .plan
+        .kernels
+        .iter()
+        .filter_map(|k| match &k.spec {
+            KernelSpec::Pack(p) => Some((p.packed, p.column_scale)),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(packs, [(DType::BF16, true), (DType::BF16, false)]);
+    check_within(
+        r#"sym s in 1..=7
+entry @f(%0: f16[3, 9, 2, 8] state "k", %1: f16[3, 9, 2, 8] state "v", %2: f16[2, s, 4, 8] input "q", %3: f16[2, s, 2, 8] input "new",
+         %4: i64[2] input "slots", %5: i64[2] input "starts") {
+  %6: f16[2, s, 2, 8] = neg %3
+  %7: f16[3, 9, 2, 8] = cache_update %0, %6, %4, %5
+  %8: f16[3, 9, 2, 8] = cache_update %1, %3, %4, %5
+  %9: f16[2, s, 4, 8] = add %2, %2
+  %10: f16[2, s, 4, 8] = attention %9, %7, %8, %4, %5 {scale = 0.5, causal = true, cached = true, mask = false}
+  %11: f16[2, s, 4, 8] = tanh %10
+  return "y" %11, "k" %7 updates 0, "v" %8 updates 1
+}"#,
+        &[("s", 3)],
+        2e-3,
+    );
+}
+
+#[test]
+fn picks_go_from_kernel_to_kernel() {
+    check(
+        r#"sym s in 1..=30
+entry @f(%0: f32[3, s] input "x", %1: i32[2, 40] input "i") {
+  %2: i64[3, 20] = top_k %0 {axis = 1, k = 20}
+  %3: f32[3, 20] = gather %0, %2 {axis = 1}
+  %4: i64[2, 40] = top_k %1 {axis = 1, k = 40}
+  return "short" %2, "values" %3, "sorted" %4
+}"#,
+        &[("s", 11)],
     );
 }
 

@@ -52,14 +52,6 @@ pub fn random_args(f: &Function, sizes: &[(&str, i64)], seed: u64) -> Vec<Tensor
     tensors.collect()
 }
 
-pub fn relative_error(got: &Tensor, want: &Tensor) -> f64 {
-    assert_eq!((got.storage(), got.shape()), (want.storage(), want.shape()));
-    let (g, w) = (got.to_f64_vec(), want.to_f64_vec());
-    let diff: f64 = g.iter().zip(&w).map(|(a, b)| (a - b) * (a - b)).sum();
-    let norm: f64 = w.iter().map(|b| b * b).sum();
-    diff.sqrt() / norm.sqrt().max(1e-30)
-}
-
 struct Memory<'a> {
     sizes: &'a [(&'a str, i64)],
     weights: Vec<Vec<u8>>,

@@ -4,7 +4,7 @@
 
 use kiln_runtime::generate::{GenerationConfig, Output, Prompt, Request, TokenEvent, generate};
 use kiln_runtime::text::Tokenizer;
-use kiln_runtime::{CacheOptions, CausalSession, LoadOptions, Model, Section};
+use kiln_runtime::{CausalSession, LoadOptions, Model, Section};
 use std::cell::RefCell;
 use std::ffi::{CStr, CString, OsStr, c_char, c_int, c_void};
 use std::ops::ControlFlow;
@@ -83,7 +83,7 @@ impl KilnModel {
     ) -> Result<Output> {
         let prompts = [prompt];
         let config = GenerationConfig { max_new_tokens: Some(max_new_tokens), ..self.config.clone() };
-        let mut session = CausalSession::new(&self.model, &CacheOptions::default())?;
+        let mut session = CausalSession::for_prompts(&self.model, prompts.len(), &config)?;
         let detokenizer = self.tokenizer.as_ref().map(|t| t as _);
         Ok(generate(&mut session, Request { detokenizer, ..Request::new(&prompts, &config) }, on_token)?)
     }

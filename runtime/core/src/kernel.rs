@@ -157,7 +157,8 @@ pub struct RowSpec {
     pub phases: Vec<Phase>,
 }
 
-/// `acc[i, j] = Σ_k a[i, k] * b[k, j]`, with `b` packed in panels ([`PackSpec`]), then a program over each `acc`.
+/// `acc[i, j] = r[i] * Σ_k a[i, k] * b[k, j]`, with `b` packed in panels ([`PackSpec`]), then a program over each `acc`. `r` is 1, or with
+/// an RMS norm as prologue `1 / sqrt(mean_k(a[i, k]^2) + eps)`.
 ///
 /// Index space of the epilogue: `[m, n / parts]`. With two parts, columns j and `n / 2 + j` of the product meet in one
 /// epilogue as `Given(0)` and `Given(1)` (gate and up of a gated MLP). Reads: `a`, the packed `b`, then `reads`.
@@ -177,6 +178,10 @@ pub struct MatMulSpec {
     pub panel: i64,
     /// 1, or 2 for paired columns.
     pub parts: i64,
+    /// How `b` is stored: f32, f16 or bf16. Sums are f32 in any case.
+    pub packed: DType,
+    /// The prologue: bits of the f32 `eps` of an RMS norm of the rows of `a`.
+    pub rms_norm: Option<u32>,
     /// What the epilogue reads, addressed by `[row, column]`.
     pub reads: Vec<Access>,
     /// The epilogue.
@@ -218,10 +223,12 @@ pub struct PackSpec {
     pub panel: i64,
     /// 1 or 2, as in [`MatMulSpec::parts`].
     pub parts: i64,
+    /// The packed form's element type: f32, f16 or bf16. Factors are applied in f32, then it is rounded to once.
+    pub packed: DType,
 }
 
 impl PackSpec {
-    /// f32 values in the packed form of a `[k, n_total]` matrix.
+    /// Values in the packed form of a `[k, n_total]` matrix.
     pub fn packed_len(n_total: i64, k: i64, panel: i64, parts: i64) -> i64 {
         let columns = panel / parts;
         (n_total / parts + columns - 1) / columns * panel * k
@@ -332,7 +339,7 @@ impl KernelSpec {
         match self {
             KernelSpec::Map(s) => of(&s.reads),
             KernelSpec::Row(s) => of(&s.reads),
-            KernelSpec::MatMul(s) => [f32, f32].into_iter().chain(of(&s.reads)).collect(),
+            KernelSpec::MatMul(s) => [f32, s.packed.into()].into_iter().chain(of(&s.reads)).collect(),
             KernelSpec::Pack(s) => std::iter::once(s.storage)
                 .chain(std::iter::repeat_n(f32, usize::from(s.column_scale) + usize::from(s.row_scale)))
                 .collect(),
@@ -359,7 +366,7 @@ impl KernelSpec {
                 })
                 .collect(),
             KernelSpec::MatMul(s) => of(&s.writes),
-            KernelSpec::Pack(_) => vec![Storage::Dense(DType::F32)],
+            KernelSpec::Pack(s) => vec![s.packed.into()],
             KernelSpec::Dot(s) => vec![s.out.storage],
             KernelSpec::Attention(s) => vec![s.out.storage],
         }

@@ -4,7 +4,7 @@
 
 use crate::{Dim, DimBounds, KernelSpec, Storage, Symbols};
 use serde::{Deserialize, Serialize};
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 /// Everything that a loaded program needs besides code and weight bytes.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -136,6 +136,25 @@ pub struct Schedule {
     pub slots: Vec<Dim>,
     /// Where each temporary lives.
     pub temporaries: Vec<Temporary>,
+}
+
+impl Schedule {
+    /// For each step, the bytes of the intermediates that live while it runs.
+    pub fn live_bytes(&self) -> Vec<Dim> {
+        let mut lives: BTreeMap<u32, (usize, usize)> = BTreeMap::new();
+        for (i, step) in self.steps.iter().enumerate() {
+            for b in &step.operands {
+                if let Buffer::Temporary(t) = b {
+                    lives.entry(*t).or_insert((i, i)).1 = i;
+                }
+            }
+        }
+        let at = |i: usize| {
+            let live = lives.iter().filter(|(_, (first, last))| (*first..=*last).contains(&i));
+            live.map(|(t, _)| self.temporaries[*t as usize].bytes.clone()).fold(Dim::constant(0), |a, b| a + b)
+        };
+        (0..self.steps.len()).map(at).collect()
+    }
 }
 
 /// An intermediate tensor: it takes a slot of the arena while it lives.

@@ -339,9 +339,11 @@ fn row(run: &mut Run<'_>, s: &RowSpec) {
 
 fn reduce(op: ReduceOp, all: &[Scalar], float: bool) -> Scalar {
     if op == ReduceOp::ArgMax {
+        // NaN counts as -inf.
+        let key = |v: Scalar| if v.f().is_nan() { Scalar::F(f64::NEG_INFINITY) } else { v };
         let mut best = 0;
         for (i, v) in all.iter().enumerate() {
-            if compare(CompareOp::Gt, *v, all[best]) {
+            if compare(CompareOp::Gt, key(*v), key(all[best])) {
                 best = i;
             }
         }
@@ -376,15 +378,19 @@ fn matmul(run: &mut Run<'_>, s: &MatMulSpec) {
     let f32s = Storage::Dense(DType::F32);
     let half = s.n / s.parts;
     for i in 0..run.size(s.m) {
+        let a = |k: i64, run: &Run<'_>| get(f32s, &run.buffers[0], i * run.size(s.a_stride) + k).f();
+        let norm = s.rms_norm.map_or(1.0, |eps| {
+            let squares: f64 = (0..s.k).map(|k| a(k, run) * a(k, run)).sum();
+            1.0 / (squares / s.k as f64 + f64::from(f32::from_bits(eps))).sqrt()
+        });
         for j in 0..half {
             let givens: Vec<Scalar> = (0..s.parts)
                 .map(|part| {
                     let (panel, lane) = packed_at(part * half + j, s.n, s.panel, s.parts);
                     let sum = (0..s.k).map(|k| {
-                        let a = get(f32s, &run.buffers[0], i * run.size(s.a_stride) + k).f();
-                        a * get(f32s, &run.buffers[1], (panel * s.k + k) * s.panel + lane).f()
+                        a(k, run) * get(s.packed.into(), &run.buffers[1], (panel * s.k + k) * s.panel + lane).f()
                     });
-                    Scalar::F(sum.sum())
+                    Scalar::F(norm * sum.sum::<f64>())
                 })
                 .collect();
             let values = run.program(&s.program, &s.reads, 2, &[i, j], &givens);
@@ -409,7 +415,7 @@ fn pack(run: &mut Run<'_>, s: &PackSpec) {
             if s.row_scale {
                 v *= get(f32s, &run.buffers[1 + usize::from(s.column_scale)], r).f() as f32;
             }
-            put(f32s, &mut run.buffers[out], (panel * s.k + k) * s.panel + lane, Scalar::F(f64::from(v)));
+            put(s.packed.into(), &mut run.buffers[out], (panel * s.k + k) * s.panel + lane, Scalar::F(f64::from(v)));
         }
     }
     // Padding is filled with the last column of its part.
@@ -420,7 +426,7 @@ fn pack(run: &mut Run<'_>, s: &PackSpec) {
             let (panel, lane) = packed_at(last, s.n_total, s.panel, s.parts);
             for pad in lane + 1..(part + 1) * columns {
                 for k in 0..s.k {
-                    put(f32s, &mut run.buffers[out], (panel * s.k + k) * s.panel + pad, Scalar::F(0.0));
+                    put(s.packed.into(), &mut run.buffers[out], (panel * s.k + k) * s.panel + pad, Scalar::F(0.0));
                 }
             }
         }

@@ -29,8 +29,7 @@ pub struct Session {
     fixed: Box<Sizes>,
     states: Region,
     state_at: Vec<*mut u8>,
-    /// Offset and size of each state in `states`.
-    state_places: Vec<(u64, u64)>,
+    state_places: Vec<StatePlace>,
     pub(super) scratch: Scratch,
     pub(super) bound: Vec<Bound>,
     clock: u64,
@@ -41,6 +40,15 @@ pub struct Session {
 
 // SAFETY: the addresses in a session point into regions that it or its model owns, and every use goes through `&mut self`.
 unsafe impl Send for Session {}
+
+/// Where a state lies in a session's states.
+struct StatePlace {
+    at: u64,
+    bytes: u64,
+    /// The first two sizes, 1 where there are fewer.
+    rows: u64,
+    entries: u64,
+}
 
 /// Cancels the calls of a session from another thread.
 #[derive(Clone, Debug, Default)]
@@ -95,7 +103,10 @@ impl Session {
             let what = || format!("state `{}`", state.name);
             let shape = state.shape.iter().map(|d| d.eval(&lookup(model, &fixed))).collect::<Result<Vec<_>, _>>();
             let shape = shape.map_err(|e| unsized_buffer(&what(), &e))?;
-            let placed = tensor_bytes(state.storage, shape.iter().copied()).and_then(|b| Some((layout.place(b)?, b)));
+            let size = |axis: usize| shape.get(axis).map_or(1, |n| n.unsigned_abs());
+            let placed = tensor_bytes(state.storage, shape.iter().copied()).and_then(|bytes| {
+                Some(StatePlace { at: layout.place(bytes)?, bytes, rows: size(0), entries: size(1) })
+            });
             places.push(placed.ok_or_else(|| Error::Plan {
                 what: what(),
                 expected: "sizes that fit memory".into(),
@@ -107,7 +118,7 @@ impl Session {
             model: model.clone(),
             sizes: fixed.clone(),
             fixed,
-            state_at: places.iter().map(|(at, _)| states.at(*at)).collect(),
+            state_at: places.iter().map(|place| states.at(place.at)).collect(),
             state_places: places,
             states,
             scratch: Scratch::new()?,
@@ -136,7 +147,34 @@ impl Session {
     pub fn state(&self, name: &str) -> Option<&[u8]> {
         let i = self.model.plan().states.iter().position(|s| s.name == name)?;
         // SAFETY: the state lies within `states`, which is zeroed when made, and no call runs while the session is borrowed.
-        Some(unsafe { std::slice::from_raw_parts(self.state_at[i], self.state_places[i].1 as usize) })
+        Some(unsafe { std::slice::from_raw_parts(self.state_at[i], self.state_places[i].bytes as usize) })
+    }
+
+    /// In every state whose name begins with `prefix`, of shape `[rows, entries, ...]`, copies the first `len` entries of row `from` to
+    /// row `to`.
+    ///
+    /// # Errors
+    /// When a state has no such rows or not so many entries; nothing is copied then.
+    pub fn copy_state_rows(&mut self, prefix: &str, from: usize, to: usize, len: usize) -> Result<()> {
+        let (from, to, len) = (from as u64, to as u64, len as u64);
+        let states = &self.model.plan().states;
+        let chosen = || states.iter().zip(&self.state_places).filter(|(state, _)| state.name.starts_with(prefix));
+        if let Some((state, place)) = chosen().find(|(_, p)| from.max(to) >= p.rows || len > p.entries) {
+            return Err(Error::Plan {
+                what: format!("copying {len} entries of row {from} to row {to} of state `{}`", state.name),
+                expected: format!("rows below {} and at most {} entries", place.rows, place.entries),
+                found: "others".into(),
+            });
+        }
+        for (_, place) in chosen() {
+            let row = place.bytes / place.rows;
+            let bytes = (row / place.entries * len) as usize;
+            let at = |index: u64| self.states.at(place.at + index * row);
+            // SAFETY: both rows lie within the state, as was checked, and no call runs while the session is borrowed. `copy` allows
+            // that they are one.
+            unsafe { std::ptr::copy(at(from), at(to), bytes) };
+        }
+        Ok(())
     }
 
     /// Zeroes every state, by taking new memory for them.
@@ -145,7 +183,7 @@ impl Session {
     /// When memory is short; the states are as before then.
     pub fn reset(&mut self) -> Result<()> {
         self.states = Region::new(self.states.len(), Touched::Lazily, STATE)?;
-        self.state_at = self.state_places.iter().map(|(at, _)| self.states.at(*at)).collect();
+        self.state_at = self.state_places.iter().map(|place| self.states.at(place.at)).collect();
         self.bound.clear();
         Ok(())
     }

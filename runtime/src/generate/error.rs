@@ -58,6 +58,20 @@ pub enum GenerateError {
         /// Rows of the cache.
         max_rows: usize,
     },
+    /// More beams or sequences than cache rows.
+    #[error(
+        "{prompts} prompts with {each} rows each (`num_beams` or `num_return_sequences`) need {needed} rows of the cache, expected at most {max_rows}: split the batch, or lower them"
+    )]
+    RowsPerPrompt {
+        /// Prompts given.
+        prompts: usize,
+        /// Rows that each takes.
+        each: usize,
+        /// The product.
+        needed: usize,
+        /// Rows of the cache.
+        max_rows: usize,
+    },
     /// An attention mask that is not padding on the left.
     #[error("attention mask of prompt {row}: {problem}; expected {expected} numbers, zeros (padding) and then ones")]
     Mask {

@@ -9,7 +9,9 @@
 //!                                   +---- step of the rows that run <--+
 //! ```
 //!
-//! Rows that end leave the batch, so that the cost falls with them. Nothing here knows about tokenizers: text comes in through
+//! Rows that end leave the batch, so that the cost falls with them. With beams, a prompt has several rows: a token is one of the best
+//! continuations of them all, and which slot of the cache a row has changes from step to step; only rows that go on in more than one
+//! way are copied. Nothing here knows about tokenizers: text comes in through
 //! [`Detokenizer`], which the `text` module implements. The module calls no other module of the runtime.
 
 pub mod config;
@@ -20,14 +22,20 @@ pub mod prompt;
 pub mod sample;
 pub mod stop;
 
+mod beams;
 mod generation;
+mod logits;
+mod rows;
+mod stepper;
+mod text;
 
-pub use config::{ConfigError, GenerationConfig, OneOrMany};
+pub use config::{ConfigError, EarlyStopping, GenerationConfig, OneOrMany};
 pub use error::{GenerateError, StepError, TextStreamError};
 pub use generation::{Generation, Request, generate};
 pub use output::{FinishReason, Output, RowOutput, Timings, TokenEvent};
 pub use processors::{History, LogitsProcessor};
 pub use prompt::Prompt;
+pub use stop::StoppingCriterion;
 
 /// One causal language model with its state. A row of the state (its cache) is called a slot.
 pub trait CausalLm {
@@ -50,6 +58,9 @@ pub trait CausalLm {
     /// the row begins with padding: tokens at negative positions are neither stored nor attended to, whatever their id. A start of zero
     /// or below begins the slot anew. The last token of a row never is padding.
     fn step(&mut self, tokens: &[i64], seq: usize, slots: &[i64], starts: &[i64]) -> Result<&mut [f32], StepError>;
+
+    /// Copies the first `len` tokens that slot `from` holds to slot `to`, which then holds these.
+    fn copy_slot(&mut self, from: usize, to: usize, len: usize) -> Result<(), StepError>;
 }
 
 /// Makes text out of tokens.

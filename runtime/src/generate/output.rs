@@ -11,8 +11,12 @@ pub enum FinishReason {
     EosToken,
     /// One of `stop_strings` appeared; it stands at the end of the row's text.
     StopString,
+    /// One of the request's stopping criteria was met.
+    StoppingCriterion,
     /// `max_new_tokens`, `max_length` or the context was reached.
     Length,
+    /// `max_time` was over.
+    MaxTime,
     /// The caller stopped the generation.
     Cancelled,
 }
@@ -22,7 +26,9 @@ impl std::fmt::Display for FinishReason {
         f.write_str(match self {
             FinishReason::EosToken => "eos_token",
             FinishReason::StopString => "stop_string",
+            FinishReason::StoppingCriterion => "stopping_criterion",
             FinishReason::Length => "length",
+            FinishReason::MaxTime => "max_time",
             FinishReason::Cancelled => "cancelled",
         })
     }
@@ -31,7 +37,7 @@ impl std::fmt::Display for FinishReason {
 /// One new token of one row.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct TokenEvent {
-    /// Row of the batch.
+    /// Row of the output.
     pub row: usize,
     /// The token.
     pub id: u32,
@@ -42,7 +48,7 @@ pub struct TokenEvent {
 }
 
 /// A finished row.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct RowOutput {
     /// The new tokens, the end token included.
     pub token_ids: Vec<u32>,
@@ -50,6 +56,9 @@ pub struct RowOutput {
     pub text: Option<String>,
     /// Why the row ended.
     pub finish_reason: FinishReason,
+    /// With beams, the sum of its tokens' log-probabilities over its length to the power `length_penalty`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub score: Option<f32>,
 }
 
 /// How long it took. Time that the caller spends between two tokens is not counted.
@@ -73,24 +82,24 @@ pub struct Timings {
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Clock {
     pub prompt_tokens: usize,
-    pub first_tokens: usize,
-    pub later_tokens: usize,
     pub prefill: Duration,
     pub decode: Duration,
 }
 
 impl Clock {
-    pub fn timings(&self) -> Timings {
+    pub fn timings(&self, rows: &[RowOutput]) -> Timings {
         let rate = |tokens: usize, time: Duration| {
             if tokens == 0 || time.is_zero() { 0.0 } else { tokens as f64 / time.as_secs_f64() }
         };
+        let new_tokens = rows.iter().map(|row| row.token_ids.len()).sum();
+        let first_tokens = rows.iter().filter(|row| !row.token_ids.is_empty()).count();
         Timings {
             prompt_tokens: self.prompt_tokens,
-            new_tokens: self.first_tokens + self.later_tokens,
+            new_tokens,
             time_to_first_token: self.prefill.as_secs_f64(),
             total: (self.prefill + self.decode).as_secs_f64(),
             prefill_tokens_per_second: rate(self.prompt_tokens, self.prefill),
-            decode_tokens_per_second: rate(self.later_tokens, self.decode),
+            decode_tokens_per_second: rate(new_tokens - first_tokens, self.decode),
         }
     }
 }
@@ -98,7 +107,7 @@ impl Clock {
 /// All that a generation gave.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Output {
-    /// The rows, in the order of the prompts.
+    /// The rows, in the order of the prompts; `num_return_sequences` for each, with beams the best one first.
     pub rows: Vec<RowOutput>,
     /// The seed that was used where sampling was on: the same call with this seed gives the same tokens.
     pub seed: Option<u64>,

@@ -60,6 +60,74 @@ pub fn multinomial(logits: &mut [f32], uniform: f64) -> Result<u32, SampleError>
     Ok(last)
 }
 
+/// Fills `best` with the `n` items of the highest scores: the best one first, and an earlier one before a later one of equal score.
+pub(super) fn best_of<T>(
+    items: impl Iterator<Item = T>,
+    n: usize,
+    best: &mut Vec<T>,
+    score: impl Fn(&T) -> f32,
+) -> Result<(), SampleError> {
+    let keep_best = |best: &mut Vec<T>| {
+        best.sort_by(|a, b| score(b).total_cmp(&score(a)));
+        best.truncate(n);
+        best.last().map_or(f32::NEG_INFINITY, &score)
+    };
+    let mut threshold = f32::NEG_INFINITY;
+    best.clear();
+    for item in items {
+        let score = score(&item);
+        if score <= threshold && best.len() >= n {
+            continue;
+        }
+        if score.is_nan() {
+            return Err(SampleError::NotFinite("NaN"));
+        }
+        best.push(item);
+        if best.len() == 2 * n {
+            threshold = keep_best(best);
+        }
+    }
+    keep_best(best);
+    Ok(())
+}
+
+/// Fills `drawn` with `n` items drawn one after the other from the softmax of the scores of those that are left, by `uniforms` in 0..1;
+/// with fewer where there are not so many.
+pub(super) fn draw_without_replacement<T>(
+    items: impl Iterator<Item = T> + Clone,
+    n: usize,
+    uniforms: &mut impl Iterator<Item = f64>,
+    drawn: &mut Vec<T>,
+    score: impl Fn(&T) -> f32,
+) -> Result<(), SampleError> {
+    drawn.clear();
+    let mut best = f32::NEG_INFINITY;
+    for item in items.clone() {
+        let score = score(&item);
+        if score.is_nan() {
+            return Err(SampleError::NotFinite("NaN"));
+        }
+        best = best.max(score);
+    }
+    let weight = |item: T| {
+        let weight = f64::from(score(&item) - best).exp();
+        (item, weight)
+    };
+    let mut pool: Vec<(T, f64)> = items.map(weight).filter(|(_, weight)| *weight > 0.0).collect();
+    for uniform in uniforms.take(n) {
+        let target = uniform * pool.iter().map(|(_, weight)| weight).sum::<f64>();
+        let mut cumulative = 0.0;
+        let at = pool.iter().position(|(_, weight)| {
+            cumulative += weight;
+            cumulative > target
+        });
+        // Rounding may leave the target beyond the last one.
+        let Some(at) = at.or(pool.len().checked_sub(1)) else { break };
+        drawn.push(pool.swap_remove(at).0);
+    }
+    Ok(())
+}
+
 /// The random numbers of one row.
 #[derive(Debug, Clone)]
 pub struct RandomStream(ChaCha8Rng);
@@ -136,6 +204,50 @@ mod tests {
             let (expected, sd) = (n as f32 * p, (n as f32 * p * (1.0 - p)).sqrt());
             assert!((*count as f32 - expected).abs() < 4.0 * sd, "{counts:?}");
         }
+    }
+
+    #[test]
+    fn the_best_come_in_order_and_ties_by_place() {
+        let scores = [3.0, X, 5.0, 3.0, 1.0, 5.0, 4.0, 3.0];
+        let best = |n: usize| {
+            let mut best = vec![9];
+            best_of(0..scores.len(), n, &mut best, |i| scores[*i]).unwrap();
+            best
+        };
+        assert_eq!(best(1), [2]);
+        assert_eq!(best(4), [2, 5, 6, 0]);
+        assert_eq!(best(20), [2, 5, 6, 0, 3, 7, 4, 1]);
+        let mut many = vec![];
+        best_of(0..10_000, 5, &mut many, |i| ((i * 7919) % 10_007) as f32).unwrap();
+        let mut sorted: Vec<usize> = (0..10_000).collect();
+        sorted.sort_by_key(|i| std::cmp::Reverse((i * 7919) % 10_007));
+        assert_eq!(many, sorted[..5]);
+        assert_eq!(best_of(0..3, 2, &mut many, |_| f32::NAN), Err(SampleError::NotFinite("NaN")));
+    }
+
+    #[test]
+    fn draws_without_replacement_follow_what_is_left() {
+        let p = [0.5f32, 0.0, 0.3, 0.2];
+        let draw = |uniforms: &[f64], n| {
+            let mut drawn = vec![];
+            let mut uniforms = uniforms.iter().copied();
+            draw_without_replacement(0..4, n, &mut uniforms, &mut drawn, |i: &usize| p[*i].ln()).unwrap();
+            drawn
+        };
+        assert_eq!(draw(&[0.1, 0.1, 0.1, 0.1], 2).len(), 2);
+        let mut all = draw(&[0.9, 0.3, 0.5, 0.5], 4);
+        assert_eq!(all[0], 3);
+        all.sort_unstable();
+        assert_eq!(all, [0, 2, 3], "what has no probability is not drawn, and nothing twice");
+        // The second draw, over random numbers: given that 0 left, 2 comes with 0.3 / 0.5.
+        let mut stream = RandomStream::new(1, 0);
+        let n = 20_000u64;
+        let mut second = [0u32; 4];
+        for i in 0..n {
+            second[draw(&[0.25, stream.uniform(i)], 2)[1]] += 1;
+        }
+        let (expected, sd) = (n as f64 * 0.6, (n as f64 * 0.24).sqrt());
+        assert!((f64::from(second[2]) - expected).abs() < 4.0 * sd, "{second:?}");
     }
 
     #[test]

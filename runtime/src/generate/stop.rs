@@ -1,8 +1,59 @@
-//! When a row ends: end tokens, stop strings, length.
+//! When a row ends: end tokens, stop strings, criteria of the caller's own, time, length.
 //!
 //! Stop strings are looked for in the decoded text with special tokens visible, so that `<|im_end|>` can be one. As in transformers a
 //! match has to reach into the newest token; it may begin in earlier tokens, those of the prompt included, and the newest token may run
 //! on beyond it. What was matched stays in the output.
+
+use super::config::GenerationConfig;
+use super::output::FinishReason;
+use super::processors::History;
+use std::time::{Duration, Instant};
+
+/// Ends rows by what they hold.
+pub trait StoppingCriterion: Send {
+    /// Whether the row ends with its newest token, the last of `history`.
+    fn is_met(&mut self, history: History<'_>) -> bool;
+}
+
+/// All that ends a row, but for its text.
+pub(super) struct Endings {
+    eos: Vec<u32>,
+    criteria: Vec<Box<dyn StoppingCriterion>>,
+    /// When time is up.
+    deadline: Option<Instant>,
+}
+
+impl Endings {
+    pub fn new(config: &GenerationConfig, criteria: Vec<Box<dyn StoppingCriterion>>) -> Self {
+        let limit = config.max_time.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+        let deadline = limit.and_then(|limit| Instant::now().checked_add(limit));
+        Endings { eos: config.eos_token_ids().to_vec(), criteria, deadline }
+    }
+
+    /// Number of end tokens.
+    pub fn end_tokens(&self) -> usize {
+        self.eos.len()
+    }
+
+    /// Why the row ends with its newest token, if it does; `stop_string` says whether one appeared.
+    pub fn reason(&mut self, history: History<'_>, stop_string: bool) -> Option<FinishReason> {
+        // Every criterion sees every token.
+        let met = self.criteria.iter_mut().fold(false, |met, criterion| criterion.is_met(history) | met);
+        if history.ids.last().is_some_and(|id| self.eos.contains(id)) {
+            Some(FinishReason::EosToken)
+        } else if stop_string {
+            Some(FinishReason::StopString)
+        } else if met {
+            Some(FinishReason::StoppingCriterion)
+        } else if history.ids.len() >= history.max_len {
+            Some(FinishReason::Length)
+        } else if self.deadline.is_some_and(|deadline| Instant::now() > deadline) {
+            Some(FinishReason::MaxTime)
+        } else {
+            None
+        }
+    }
+}
 
 /// Finds stop strings in text that arrives in pieces, in time that does not depend on the text's length.
 #[derive(Debug, Clone)]

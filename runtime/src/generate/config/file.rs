@@ -1,0 +1,45 @@
+//! The config as a file, `generation_config.json`.
+
+use super::{ConfigError, GenerationConfig};
+use serde_json::{Map, Value};
+use std::path::Path;
+
+/// The file's name in a model's folder.
+pub const FILE_NAME: &str = "generation_config.json";
+
+impl GenerationConfig {
+    /// Reads the text of a `generation_config.json`. Fields it does not know are kept; the values are checked by [`Self::validate`].
+    pub fn from_json(json: &[u8]) -> Result<Self, ConfigError> {
+        let fields: Map<String, Value> = serde_json::from_slice(json).map_err(|e| ConfigError::Json(e.to_string()))?;
+        fields.try_into()
+    }
+
+    /// The config as `generation_config.json` holds it: given fields only.
+    pub fn to_json(&self) -> Result<String, ConfigError> {
+        serde_json::to_string_pretty(self).map_err(|e| ConfigError::Json(e.to_string()))
+    }
+
+    /// Reads the config of a model's folder, or a file of that kind.
+    ///
+    /// # Errors
+    /// When there is no such file, or its text is no config.
+    pub fn from_pretrained(path: impl AsRef<Path>) -> Result<Self, ConfigError> {
+        let path = path.as_ref();
+        let path = if path.is_dir() { path.join(FILE_NAME) } else { path.to_path_buf() };
+        let failed = |reason: String| ConfigError::File { action: "read", path: path.clone(), reason };
+        let json = std::fs::read(&path).map_err(|e| failed(e.to_string()))?;
+        Self::from_json(&json).map_err(|e| failed(e.to_string()))
+    }
+
+    /// Writes `generation_config.json` into a folder, which is made if it is not there. transformers reads it, and so does
+    /// [`Self::from_pretrained`].
+    ///
+    /// # Errors
+    /// When the folder cannot be made or the file cannot be written.
+    pub fn save_pretrained(&self, folder: impl AsRef<Path>) -> Result<(), ConfigError> {
+        let path = folder.as_ref().join(FILE_NAME);
+        let json = self.to_json()? + "\n";
+        let written = std::fs::create_dir_all(folder.as_ref()).and_then(|()| std::fs::write(&path, json));
+        written.map_err(|e| ConfigError::File { action: "write", path, reason: e.to_string() })
+    }
+}
