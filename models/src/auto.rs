@@ -4,8 +4,8 @@
 //! adds its architecture with [`register`], and every command of a program linked with it then knows it.
 
 use crate::families::{
-    bert, distilbert, electra, encoder, gemma2, gemma3, gpt_neox, gpt2, llama, mistral, modernbert, olmo2, phi3, qwen2,
-    qwen3, roberta, smollm3,
+    bart, bert, distilbert, electra, encoder, gemma2, gemma3, gpt_neox, gpt2, llama, mistral, modernbert, olmo2, phi3,
+    qwen2, qwen3, roberta, smollm3, t5,
 };
 use crate::weights::Checkpoint;
 use crate::{Error, Result, Task, config};
@@ -103,6 +103,8 @@ static REGISTRY: LazyLock<RwLock<Registry>> = LazyLock::new(|| {
     insert(&mut known, "xlm-roberta", &encoder::TASKS, roberta::trace);
     insert(&mut known, "electra", &encoder::TASKS, electra::trace);
     insert(&mut known, "modernbert", &encoder::TASKS, modernbert::trace);
+    insert(&mut known, "bart", &[Task::Seq2SeqLm], bart::trace);
+    insert(&mut known, "t5", &[Task::Seq2SeqLm], t5::trace);
     RwLock::new(known)
 });
 

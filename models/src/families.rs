@@ -1,10 +1,14 @@
 //! The architectures, one file each: what `config.json` says, and the modules under their checkpoint's names. What several of them
-//! share is in [`causal_lm`] and [`encoder`] (the entries of a program) and [`layers`].
+//! share is in [`causal_lm`], [`encoder`] and [`seq2seq`] (the entries of a program) and [`layers`].
 
 pub mod causal_lm;
 pub mod encoder;
+mod encoder_layers;
 pub mod layers;
+mod position_bias;
+pub mod seq2seq;
 
+pub mod bart;
 pub mod bert;
 pub mod distilbert;
 pub mod electra;
@@ -21,3 +25,4 @@ pub mod qwen2;
 pub mod qwen3;
 pub mod roberta;
 pub mod smollm3;
+pub mod t5;

@@ -67,7 +67,43 @@ impl KvCache {
     }
 }
 
+/// Keys and values of another sequence, which a decoder attends to at every step, and which of them may be seen.
+#[derive(Clone, Debug)]
+pub struct Memory {
+    key: Tensor,
+    value: Tensor,
+    mask: Tensor,
+    /// Where keys and values are states: the rows of the batch in them, and how many tokens the decoder holds.
+    rows: Option<(Tensor, Tensor)>,
+}
+
+impl Memory {
+    /// Keys and values `[batch, t, kv_heads, dim]` and a bool mask `[batch, t]`, true where a key may be seen.
+    pub fn new(key: Tensor, value: Tensor, mask: Tensor) -> Memory {
+        Memory { key, value, mask, rows: None }
+    }
+
+    /// Of states `[rows, t, kv_heads, dim]`: batch row b reads row `slots[b]`. `starts` is i64 `[batch]` too, and of no influence.
+    pub fn of_states(key: Tensor, value: Tensor, mask: Tensor, slots: &Tensor, starts: &Tensor) -> Memory {
+        Memory { key, value, mask, rows: Some((slots.clone(), starts.clone())) }
+    }
+}
+
 impl Attention {
+    /// What each query `[batch, s, heads, dim]` gathers from another sequence: `[batch, s, heads, dim]`. Neither `causal` nor `window`
+    /// has a meaning there.
+    #[track_caller]
+    pub fn forward_memory(&self, query: &Tensor, memory: &Memory) -> Tensor {
+        let Memory { key, value, mask, rows } = memory;
+        let cached = rows.is_some();
+        let attributes =
+            AttentionAttrs { scale: Real::new(self.scale), causal: false, window: None, cached, mask: true };
+        match rows {
+            Some((slots, starts)) => query.attention(key, value, &[slots, starts, mask], attributes),
+            None => query.attention(key, value, &[mask], attributes),
+        }
+    }
+
     /// What each query gathers from the values: `[batch, s, heads, dim]`. With a cache, the new keys and values are added to it first.
     #[track_caller]
     pub fn forward(&self, query: &Tensor, key: &Tensor, value: &Tensor, past: &Past) -> Tensor {

@@ -10,7 +10,7 @@ mod norm;
 mod rope;
 
 pub use activation::Activation;
-pub use attention::{Attention, KvCache, Past};
+pub use attention::{Attention, KvCache, Memory, Past};
 pub use linear::{Embedding, Linear};
 pub use norm::{LayerNorm, RmsNorm};
 pub use rope::{Frequencies, RotaryEmbedding};

@@ -3,7 +3,8 @@
 //! Beside those of [every encoder](super::encoder), `forward` has the inputs `token_type_ids` (zeros if left out) and `position_ids`
 //! (counted if left out).
 
-use super::encoder::{self, Embeddings, Encoder, Inputs, Layers, Pooler, VocabularyProjection};
+use super::encoder::{self, Encoder, Inputs};
+use super::encoder_layers::{Embeddings, Layers, Pooler, VocabularyProjection};
 use crate::auto::{TraceOptions, Traced};
 use crate::config::{self, Fields};
 use crate::weights::Pretrained;

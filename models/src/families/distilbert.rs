@@ -2,7 +2,8 @@
 //!
 //! Beside those of [every encoder](super::encoder), `forward` has the input `position_ids` (counted if left out).
 
-use super::encoder::{self, Encoder, Inputs, VocabularyProjection};
+use super::encoder::{self, Encoder, Inputs};
+use super::encoder_layers::{self, VocabularyProjection};
 use crate::auto::{TraceOptions, Traced};
 use crate::config::{self, Fields};
 use crate::sentence::Pooling;
@@ -202,7 +203,8 @@ impl Layer {
 
     fn forward(&self, x: &Tensor, mask: &Tensor) -> Tensor {
         let a = &self.attention;
-        let attended = encoder::self_attention([&a.q_lin, &a.k_lin, &a.v_lin].map(|l| l.forward(x)), a.heads, mask);
+        let attended =
+            encoder_layers::self_attention([&a.q_lin, &a.k_lin, &a.v_lin].map(|l| l.forward(x)), a.heads, mask);
         let x = self.sa_layer_norm.forward(&(a.out_lin.forward(&attended) + x));
         let inner = self.ffn.activation.forward(&self.ffn.lin1.forward(&x));
         self.output_layer_norm.forward(&(self.ffn.lin2.forward(&inner) + x))

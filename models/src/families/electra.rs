@@ -4,7 +4,8 @@
 //! (counted if left out).
 
 use super::bert::BertConfig;
-use super::encoder::{self, Classifier, Embeddings, Encoder, Inputs, Layers, VocabularyProjection};
+use super::encoder::{self, Encoder, Inputs};
+use super::encoder_layers::{Classifier, Embeddings, Layers, VocabularyProjection};
 use crate::auto::{TraceOptions, Traced};
 use crate::weights::Pretrained;
 use crate::{Result, Task};

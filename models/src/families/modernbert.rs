@@ -2,7 +2,8 @@
 //!
 //! Beside those of [every encoder](super::encoder), `forward` has the input `position_ids` (counted if left out).
 
-use super::encoder::{self, Encoder, Inputs, VocabularyProjection};
+use super::encoder::{self, Encoder, Inputs};
+use super::encoder_layers::{self, VocabularyProjection};
 use super::layers::{self, Rotation};
 use crate::auto::{TraceOptions, Traced};
 use crate::config::{self, Fields, RopeConfig, RopeType};
@@ -297,9 +298,9 @@ impl Layer {
 
 impl LayerAttention {
     fn forward(&self, x: &Tensor, (cos, sin): &Rotation, mask: &Tensor, window: Option<usize>) -> Tensor {
-        let [q, k, v] = self.qkv.forward(x).chunk(-1).map(|x| encoder::split_heads(&x, self.heads));
+        let [q, k, v] = self.qkv.forward(x).chunk(-1).map(|x| encoder_layers::split_heads(&x, self.heads));
         let (q, k) = (q.rope(cos, sin), k.rope(cos, sin));
-        let (attention, past) = encoder::attention_to_all(&q, mask);
+        let (attention, past) = encoder_layers::attention_to_all(&q, mask);
         let attended = match window {
             Some(window) => attention.forward_with(&q, &k, &v, &past, |scores| near(&scores, window as i64 / 2)),
             None => attention.forward(&q, &k, &v, &past),

@@ -4,7 +4,8 @@
 //! `input_ids`: the n-th token that is not padding stands at `pad_token_id + n`, and padding at `pad_token_id`.
 
 use super::bert::BertConfig;
-use super::encoder::{self, Classifier, Embeddings, Encoder, Inputs, Layers, Pooler, VocabularyProjection};
+use super::encoder::{self, Encoder, Inputs};
+use super::encoder_layers::{Classifier, Embeddings, Layers, Pooler, VocabularyProjection};
 use crate::auto::{TraceOptions, Traced};
 use crate::weights::Pretrained;
 use crate::{Result, Task};

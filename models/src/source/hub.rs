@@ -24,8 +24,16 @@ use std::collections::BTreeSet;
 use std::path::{Component, Path, PathBuf};
 
 /// The small files that are taken where the repository has them.
-const OPTIONAL: [&str; 5] =
-    ["generation_config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "chat_template.json"];
+const OPTIONAL: [&str; 6] = [
+    "generation_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "chat_template.jinja",
+    "chat_template.json",
+    MODULES,
+];
+/// What sentence-transformers adds to a model; the modules' own files are in folders such as `1_Pooling`.
+const MODULES: &str = "modules.json";
 const SINGLE: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
 
@@ -151,6 +159,13 @@ impl<'a> Hub<'a> {
         for name in OPTIONAL.into_iter().filter(|name| files.contains(*name)) {
             self.download(&snapshot, commit, name)?;
         }
+        let of_module = |name: &&String| match name.split_once('/') {
+            Some((folder, "config.json")) => files.contains(MODULES) && plain(folder),
+            _ => false,
+        };
+        for name in files.iter().filter(of_module) {
+            self.download(&snapshot, commit, name)?;
+        }
         if files.contains(SINGLE) {
             self.download(&snapshot, commit, SINGLE)?;
         } else {
@@ -248,8 +263,12 @@ fn shards(index: &Path) -> Result<BTreeSet<String>> {
     let json: Value =
         serde_json::from_slice(&bytes).map_err(|source| Error::Json { path: index.to_path_buf(), source })?;
     let names = json.get("weight_map").and_then(Value::as_object).into_iter().flat_map(|map| map.values());
-    let plain = |name: &&str| Path::new(name).components().all(|c| matches!(c, Component::Normal(_)));
-    Ok(names.filter_map(Value::as_str).filter(plain).map(str::to_string).collect())
+    Ok(names.filter_map(Value::as_str).filter(|name| plain(name)).map(str::to_string).collect())
+}
+
+/// Whether a path leads nowhere but downwards.
+fn plain(path: &str) -> bool {
+    Path::new(path).components().all(|c| matches!(c, Component::Normal(_)))
 }
 
 #[cfg(test)]

@@ -7,21 +7,6 @@ use kiln_models::auto::{TraceOptions, trace};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
-const GOLDENS: [&str; 12] = [
-    "gemma2",
-    "gemma3-text",
-    "gpt-neox",
-    "gpt2",
-    "llama",
-    "llama-rope-llama3",
-    "mistral-window",
-    "olmo2",
-    "phi3",
-    "qwen2",
-    "qwen3",
-    "smollm3",
-];
-
 #[test]
 fn forward_gives_transformers_logits_at_every_position() {
     for name in GOLDENS {

@@ -1,11 +1,10 @@
 //! The encoders, traced and evaluated by the interpreter, against what transformers computes.
 
-use crate::support::traced::{Model, Tensors, i64s, recorded};
-use crate::support::{assert_says, f32_bytes, folder, golden, safetensors_bytes};
+use crate::support::traced::{Model, Tensors, i64s, recorded, renamed};
+use crate::support::{assert_says, folder, golden};
 use kiln_ir::interp::{Tensor, relative_error};
 use kiln_models::auto::{TraceOptions, trace};
 use kiln_models::source::ModelFiles;
-use kiln_models::weights::Checkpoint;
 use kiln_models::{Result, Task};
 use serde_json::{Value, json};
 use std::path::Path;
@@ -56,24 +55,10 @@ fn layers_are_one_function_of_each_kind() {
     }
 }
 
-/// Writes a checkpoint's tensors under other names, without those that `rename` drops.
-fn renamed(name: &str, to: &Path, rename: impl Fn(&str) -> Option<String>) {
-    let checkpoint = Checkpoint::open(golden(name)).unwrap();
-    let (mut header, mut data) = (serde_json::Map::new(), vec![]);
-    for (name, entry) in checkpoint.iter() {
-        let Some(new) = rename(name) else { continue };
-        let start = data.len();
-        data.extend(f32_bytes(&checkpoint.to_f32(name).unwrap()));
-        header.insert(new, json!({ "dtype": "F32", "shape": entry.shape, "data_offsets": [start, data.len()] }));
-    }
-    std::fs::write(to.join("model.safetensors"), safetensors_bytes(&Value::Object(header).to_string(), &data)).unwrap();
-    std::fs::copy(golden(name).join("config.json"), to.join("config.json")).unwrap();
-}
-
 fn traced(folder: &Path, task: Task) -> Result<Model> {
     let ModelFiles { config, checkpoint, .. } = ModelFiles::open_folder(folder)?;
     let traced = trace(Some(task), &config, &checkpoint, &TraceOptions::default())?;
-    Ok(Model { checkpoint, traced })
+    Ok(Model { config, checkpoint, traced })
 }
 
 #[test]
@@ -89,7 +74,7 @@ fn a_body_comes_from_a_model_with_a_head_and_from_one_without() {
         let with_head = Model::changed(name, Some(Task::Base), |_| ()).unwrap();
         let hidden = with_head.forward(&inputs);
         let bare = folder();
-        renamed(name, bare.path(), |n| n.strip_prefix(prefix).map(str::to_string));
+        renamed(name, bare.path(), |n| n.strip_prefix(prefix).map(str::to_string).into_iter().collect());
         let bare = traced(bare.path(), Task::Base).unwrap();
         assert_eq!(bare.traced.unused_tensors, [""; 0], "{name}");
         assert_eq!(bare.forward(&inputs), hidden, "{name}");
@@ -119,7 +104,7 @@ fn a_body_agrees_with_the_head_on_it() {
 fn old_names_of_layer_norms_are_understood() {
     let old = folder();
     renamed("bert-mlm", old.path(), |n| {
-        Some(n.replace("LayerNorm.weight", "LayerNorm.gamma").replace("LayerNorm.bias", "LayerNorm.beta"))
+        vec![n.replace("LayerNorm.weight", "LayerNorm.gamma").replace("LayerNorm.bias", "LayerNorm.beta")]
     });
     let model = traced(old.path(), Task::MaskedLm).unwrap();
     assert_eq!(model.traced.unused_tensors, [""; 0]);
@@ -135,24 +120,18 @@ fn an_output_projection_of_its_own_is_used_where_nothing_is_tied() {
     ] {
         let untied = |config: &mut Value| config["tie_word_embeddings"] = false.into();
         assert_says(Model::changed(name, None, untied).map(|m| m.traced), &["has no head for masked", projection]);
-        // The embedding under both names: what is tied written out.
-        let (once, twice) = (folder(), folder());
-        renamed(name, once.path(), |n| (n == words).then(|| projection.to_string()));
-        renamed(name, twice.path(), |n| Some(n.to_string()));
-        std::fs::rename(once.path().join("model.safetensors"), twice.path().join("m-2.safetensors")).unwrap();
-        std::fs::rename(twice.path().join("model.safetensors"), twice.path().join("m-1.safetensors")).unwrap();
-        let checkpoint = Checkpoint::open(twice.path().join("m-1.safetensors")).unwrap();
-        let mut map: serde_json::Map<String, Value> =
-            checkpoint.names().map(|n| (n.to_string(), "m-1.safetensors".into())).collect();
-        map.insert(projection.to_string(), "m-2.safetensors".into());
-        let index = json!({ "weight_map": map }).to_string();
-        std::fs::write(twice.path().join("model.safetensors.index.json"), index).unwrap();
-        let ModelFiles { mut config, checkpoint, .. } = ModelFiles::open_folder(twice.path()).unwrap();
+        // The embedding under both names: what is tied, written out.
+        let both = folder();
+        renamed(name, both.path(), |n| match n == words {
+            true => vec![n.to_string(), projection.to_string()],
+            false => vec![n.to_string()],
+        });
+        let ModelFiles { mut config, checkpoint, .. } = ModelFiles::open_folder(both.path()).unwrap();
         untied(&mut config);
         let options = TraceOptions::default();
         let traced = trace(None, &config, &checkpoint, &options).unwrap();
         assert_eq!(traced.unused_tensors, [""; 0], "{name}");
-        let model = Model { checkpoint, traced };
+        let model = Model { config, checkpoint, traced };
         assert_close(&model.forward(&recorded(name, "in."))["logits"], &recorded(name, "out.")["logits"], name);
     }
 }
@@ -216,10 +195,10 @@ fn modernbert_pools_for_its_classifier() {
     let parts = folder();
     // Any weights of the right shapes serve: what is compared are two ways of pooling.
     renamed("modernbert-mlm", parts.path(), |n| match n {
-        "model.layers.3.attn.Wo.weight" => Some("classifier.weight".into()),
-        "model.layers.3.attn_norm.weight" => Some("classifier.bias".into()),
-        _ if n.starts_with("model.layers.3.") => None,
-        _ => Some(n.to_string()),
+        "model.layers.3.attn.Wo.weight" => vec!["classifier.weight".into()],
+        "model.layers.3.attn_norm.weight" => vec!["classifier.bias".into()],
+        _ if n.starts_with("model.layers.3.") => vec![],
+        _ => vec![n.to_string()],
     });
     let logits = |pooling: &str, mask: &[i64]| {
         let ModelFiles { mut config, checkpoint, .. } = ModelFiles::open_folder(parts.path()).unwrap();
@@ -234,7 +213,7 @@ fn modernbert_pools_for_its_classifier() {
         let task = Some(Task::SequenceClassification);
         let traced = trace(task, &config, &checkpoint, &TraceOptions::default()).unwrap();
         assert_eq!(traced.unused_tensors, ["decoder.bias"]);
-        let model = Model { checkpoint, traced };
+        let model = Model { config, checkpoint, traced };
         let inputs = [("input_ids", &[9, 8, 7][..mask.len()]), ("attention_mask", mask)];
         let inputs = inputs.map(|(name, values)| (name.to_string(), i64s([1, mask.len()], values)));
         model.forward(&Tensors::from(inputs))["logits"].clone()

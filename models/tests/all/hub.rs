@@ -3,6 +3,7 @@
 use crate::support::hub_server::{Asked, COMMIT, HubServer, PUSHED, serve, sha256};
 use crate::support::{assert_says, folder, golden, safetensors_bytes};
 use kiln_models::source::{HubOptions, ModelFiles, PushOptions, push_to_hub};
+use serde_json::json;
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -49,6 +50,26 @@ pub fn assert_sound(cache: &Path) {
 
 fn paths(asked: &[Asked]) -> Vec<String> {
     asked.iter().map(|a| format!("{} {}", a.method, a.path)).collect()
+}
+
+#[test]
+fn the_modules_of_sentence_transformers_come_along() {
+    let cache = folder();
+    let mut files = golden_files(&["config.json", "model.safetensors"]);
+    let modules = json!([{ "path": "", "type": "T.Transformer" }, { "path": "1_Pooling", "type": "T.Pooling" }]);
+    files.insert("1_Pooling/config.json", br#"{"pooling_mode":"cls"}"#.to_vec());
+    files.insert("../config.json", b"{}".to_vec());
+    let resolved = |files| {
+        let server = serve("kiln/tiny", files);
+        let model = ModelFiles::resolve_with("kiln/tiny", &options(&server.endpoint, cache.path())).unwrap();
+        (model.sentence_transformer, paths(&server.asked()))
+    };
+    let (without, asked) = resolved(files.clone());
+    assert!(without.is_none() && !asked.iter().any(|path| path.contains("Pooling")), "{asked:#?}");
+    files.insert("modules.json", modules.to_string().into_bytes());
+    let (with, asked) = resolved(files);
+    assert_eq!(with.unwrap()[1]["config"]["pooling_mode"], "cls");
+    assert!(!asked.iter().any(|path| path.contains("..")), "{asked:#?}");
 }
 
 #[test]

@@ -80,7 +80,7 @@ fn traced(modules: &Value, pooling: Option<Value>, task: Task) -> kiln_models::R
     let ModelFiles { config, checkpoint, sentence_transformer, .. } = ModelFiles::open_folder(folder.path())?;
     let options = TraceOptions { sentence_transformer, ..TraceOptions::default() };
     let traced = trace(Some(task), &config, &checkpoint, &options)?;
-    Ok(Model { checkpoint, traced })
+    Ok(Model { config, checkpoint, traced })
 }
 
 #[test]

@@ -251,8 +251,8 @@ fn make_parent(path: &Path) -> Result<()> {
 /// Puts a relative link to the blob at `link`, `name` below its snapshot. Where there are no links, the file itself.
 fn make_link(blob: &Path, name: &str, link: &Path) -> Result<()> {
     make_parent(link)?;
-    if link.is_symlink() {
-        // It points to nothing, or this would not have been reached.
+    // A link that leads to its blob is another process's, made since this one looked: it may be in use.
+    if link.is_symlink() && !link.exists() {
         std::fs::remove_file(link).map_err(store(link))?;
     }
     #[cfg(unix)]

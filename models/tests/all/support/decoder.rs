@@ -10,6 +10,22 @@ use kiln_models::weights::Checkpoint;
 use serde_json::Value;
 use std::collections::BTreeMap;
 
+/// The golden decoders.
+pub const GOLDENS: [&str; 12] = [
+    "gemma2",
+    "gemma3-text",
+    "gpt-neox",
+    "gpt2",
+    "llama",
+    "llama-rope-llama3",
+    "mistral-window",
+    "olmo2",
+    "phi3",
+    "qwen2",
+    "qwen3",
+    "smollm3",
+];
+
 /// A traced golden model with its weights.
 pub struct Model {
     pub config: Value,

@@ -197,7 +197,9 @@ impl Hub {
                         .with("X-Linked-Size", bytes.len())
                         .with("Location", format!("http://localhost:{}/storage/{name}", self.port))
                 }
-                Some((name, bytes)) => ranged(bytes, range).with("ETag", format!("W/\"etag-{name}\"")),
+                Some((name, bytes)) => {
+                    ranged(bytes, range).with("ETag", format!("W/\"etag-{}\"", name.replace('/', "-")))
+                }
                 None if asked.path.starts_with(&format!("/{}/", self.id)) => Answer::refuse(404, "EntryNotFound"),
                 None => Answer::refuse(401, "RepoNotFound"),
             }

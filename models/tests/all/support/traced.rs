@@ -1,6 +1,8 @@
 //! Golden models, traced and evaluated by the interpreter.
 
-use super::golden;
+pub use super::decoder::{Tensors, i64s, named, rows_of};
+
+use super::{f32_bytes, golden, safetensors_bytes};
 use kiln_core::DefaultFill;
 use kiln_ir::interp::{Tensor, run};
 use kiln_ir::{Arg, ArgKind, DType};
@@ -8,14 +10,12 @@ use kiln_models::auto::{TraceOptions, Traced, trace};
 use kiln_models::source::ModelFiles;
 use kiln_models::weights::Checkpoint;
 use kiln_models::{Result, Task};
-use serde_json::Value;
-use std::collections::BTreeMap;
+use serde_json::{Value, json};
 use std::path::Path;
-
-pub type Tensors = BTreeMap<String, Tensor>;
 
 /// A traced model with its weights.
 pub struct Model {
+    pub config: Value,
     pub checkpoint: Checkpoint,
     pub traced: Traced,
 }
@@ -30,7 +30,7 @@ impl Model {
         let ModelFiles { mut config, checkpoint, .. } = ModelFiles::open_folder(&golden(name))?;
         change(&mut config);
         let traced = trace(task, &config, &checkpoint, &TraceOptions::default())?;
-        Ok(Model { checkpoint, traced })
+        Ok(Model { config, checkpoint, traced })
     }
 
     /// Runs an entry: inputs by name, of which those with a default may be left out, and states; gives the outputs and leaves the next
@@ -76,10 +76,6 @@ fn filled(fill: DefaultFill, shape: &[usize]) -> Tensor {
     i64s(shape, &values.collect::<Vec<_>>())
 }
 
-pub fn i64s(shape: impl Into<Vec<usize>>, values: &[i64]) -> Tensor {
-    Tensor::from_i64(shape, values).expect("fits")
-}
-
 /// The tensors of a file.
 pub fn tensors_in(path: &Path) -> Tensors {
     let bytes = std::fs::read(path).expect("reads");
@@ -95,4 +91,20 @@ pub fn tensors_in(path: &Path) -> Tensors {
 pub fn recorded(name: &str, prefix: &str) -> Tensors {
     let all = tensors_in(&golden(name).join("golden.safetensors"));
     all.into_iter().filter_map(|(name, t)| Some((name.strip_prefix(prefix)?.to_string(), t))).collect()
+}
+
+/// Writes a golden to a folder with its tensors under other names: each under those that `rename` gives for it.
+pub fn renamed(name: &str, to: &Path, rename: impl Fn(&str) -> Vec<String>) {
+    let checkpoint = Checkpoint::open(golden(name)).expect(name);
+    let (mut header, mut data) = (serde_json::Map::new(), vec![]);
+    for (name, entry) in checkpoint.iter() {
+        for new in rename(name) {
+            let start = data.len();
+            data.extend(f32_bytes(&checkpoint.to_f32(name).expect("floats")));
+            header.insert(new, json!({ "dtype": "F32", "shape": entry.shape, "data_offsets": [start, data.len()] }));
+        }
+    }
+    let bytes = safetensors_bytes(&Value::Object(header).to_string(), &data);
+    std::fs::write(to.join("model.safetensors"), bytes).expect("writes");
+    std::fs::copy(golden(name).join("config.json"), to.join("config.json")).expect("copies");
 }

@@ -1,0 +1,145 @@
+//! What encoder-decoders have in common: three entries.
+//!
+//! - `forward` takes whole sequences: `input_ids` and `attention_mask` (ones if left out), i64 `[batch, seq]`, and `decoder_input_ids`, i64
+//!   `[batch, decoder_seq]`; it gives `logits`, f32 `[batch, decoder_seq, vocab]`.
+//! - `encode` takes the source of each sequence that is to be generated: `input_ids` and `attention_mask`, i64 `[b, source]`, and `slots`, i64
+//!   `[b]`. It runs the encoder and leaves in each slot what the decoder needs of it: the states `cross_key_values.{layer}.key` and
+//!   `.value`, `[rows, src, heads, head_dim]`, and `cross_attention_mask`, i64 `[rows, src]`.
+//! - `step` continues sequences: `input_ids` i64 `[b, s]`, which are the decoder's, and `slots` and `starts`, i64 `[b]`, as [decoders
+//!   alone](super::causal_lm) have them. It reads the states that `encode` left in the same slots, gives the `logits` of each row's last token, f32
+//!   `[b, vocab]`, and updates the states `past_key_values.{layer}.key` and `.value`, `[rows, t, heads, head_dim]`.
+
+use crate::auto::{TraceOptions, Traced};
+use crate::{Error, Result};
+use kiln_frontend::nn::{KvCache, Memory, Past};
+use kiln_frontend::{Context, DType, DefaultFill, Dim, LoadOptions, Module, ParamSource, Tensor, dims};
+
+/// An encoder and a decoder.
+pub(super) trait EncoderDecoder: Module {
+    /// Token ids `[batch, seq]` and a bool mask of that shape, true where there is a token, to hidden states `[batch, seq, hidden]`.
+    fn encode(&self, cx: &Context, ids: &Tensor, mask: &Tensor) -> Tensor;
+
+    /// The keys and values `[batch, seq, heads, head_dim]` of the encoder's hidden states in each of the decoder's layers.
+    fn cross_key_values(&self, encoded: &Tensor) -> Vec<(Tensor, Tensor)>;
+
+    /// Token ids `[b, s]` at positions `[b, s]` to hidden states `[b, s, hidden]`; each layer has its past, and the encoder's keys and
+    /// values.
+    fn decode(&self, cx: &Context, ids: &Tensor, position_ids: &Tensor, layers: &[(Past, Memory)]) -> Tensor;
+
+    /// Hidden states `[.., hidden]` to scores of all tokens.
+    fn logits(&self, hidden: &Tensor) -> Tensor;
+}
+
+/// What [`trace`] must know of a model beside its parts.
+pub(super) struct Sizes {
+    pub vocab_size: usize,
+    pub decoder_layers: usize,
+    pub heads: usize,
+    pub head_dim: usize,
+    pub max_seq: i64,
+}
+
+/// Traces a model.
+///
+/// # Errors
+/// Parameters that do not fit.
+pub(super) fn trace<M: EncoderDecoder>(
+    mut model: M,
+    sizes: &Sizes,
+    source: &dyn ParamSource,
+    options: &TraceOptions,
+) -> Result<Traced> {
+    let (dtype, max_seq) = (options.dtype, sizes.max_seq);
+    let mut unused_tensors = vec![];
+    let module = kiln_frontend::trace(|cx| {
+        unused_tensors = cx.load(&mut model, source, LoadOptions { dtype, live: false });
+        cx.entry("forward", |cx| forward(cx, &model, max_seq));
+        cx.entry("encode", |cx| encode(cx, &model, sizes, dtype));
+        cx.entry("step", |cx| step(cx, &model, sizes, dtype));
+    })
+    .map_err(Error::Trace)?;
+    // One embedding serves all three; some checkpoints hold it for each of them.
+    unused_tensors.retain(|n| !n.ends_with("embed_tokens.weight") && n != "lm_head.weight");
+    Ok(Traced { module, unused_tensors, max_seq, vocab_size: sizes.vocab_size })
+}
+
+fn forward(cx: &Context, model: &impl EncoderDecoder, max_seq: i64) {
+    let batch = cx.symbol("batch", 1..=64);
+    let (seq, decoder_seq) = (cx.symbol("seq", 1..=max_seq), cx.symbol("decoder_seq", 1..=max_seq));
+    let input_ids = cx.input("input_ids", DType::I64, dims![batch, seq]);
+    let mask = cx.input_or("attention_mask", DType::I64, dims![batch, seq], DefaultFill::Ones).ne(0);
+    let decoder_input_ids = cx.input("decoder_input_ids", DType::I64, dims![batch, decoder_seq]);
+
+    let encoded = model.encode(cx, &input_ids, &mask);
+    let layer = |(key, value)| (Past::None { mask: None }, Memory::new(key, value, mask.clone()));
+    let layers: Vec<_> = model.cross_key_values(&encoded).into_iter().map(layer).collect();
+    let position_ids = cx.iota(dims![batch, decoder_seq], 1);
+    let hidden = model.decode(cx, &decoder_input_ids, &position_ids, &layers);
+    cx.output("logits", &model.logits(&hidden).to_dtype(DType::F32));
+}
+
+/// The states that `encode` leaves.
+struct CrossStates {
+    shape: [Dim; 4],
+    dtype: DType,
+}
+
+impl CrossStates {
+    fn new(cx: &Context, sizes: &Sizes, dtype: DType) -> Self {
+        let (rows, src) = (cx.symbol("rows", 1..=64), cx.symbol("src", 1..=sizes.max_seq));
+        CrossStates { shape: dims![rows, src, sizes.heads, sizes.head_dim], dtype }
+    }
+
+    fn key_value(&self, cx: &Context, layer: usize) -> [Tensor; 2] {
+        ["key", "value"].map(|part| cx.state(&format!("cross_key_values.{layer}.{part}"), self.dtype, &self.shape))
+    }
+
+    /// 1 where a slot has a token, else 0.
+    fn mask(&self, cx: &Context) -> Tensor {
+        cx.state("cross_attention_mask", DType::I64, &self.shape[..2])
+    }
+}
+
+fn encode(cx: &Context, model: &impl EncoderDecoder, sizes: &Sizes, dtype: DType) {
+    let (b, source) = (cx.symbol("b", 1..=64), cx.symbol("source", 1..=sizes.max_seq));
+    let input_ids = cx.input("input_ids", DType::I64, dims![b, source]);
+    let mask = cx.input_or("attention_mask", DType::I64, dims![b, source], DefaultFill::Ones).ne(0);
+    let slots = cx.input("slots", DType::I64, dims![b]);
+
+    let states = CrossStates::new(cx, sizes, dtype);
+    let starts = cx.scalar(DType::I64, 0.0).broadcast_to(dims![b]);
+    let encoded = model.encode(cx, &input_ids, &mask);
+    for (layer, (key, value)) in model.cross_key_values(&encoded).into_iter().enumerate() {
+        let [keys, values] = states.key_value(cx, layer);
+        keys.cache_update(&key, &slots, &starts);
+        values.cache_update(&value, &slots, &starts);
+    }
+    // A slot may hold a longer source from before: what lies behind this one is hidden.
+    let places = cx.arange(&states.shape[1]);
+    let within = places.lt(&cx.dim_size(&source));
+    let whole = mask.index_select(1, &places).logical_and(&within).to_dtype(DType::I64);
+    states.mask(cx).cache_update(&whole, &slots, &starts);
+}
+
+fn step(cx: &Context, model: &impl EncoderDecoder, sizes: &Sizes, dtype: DType) {
+    let (b, s) = (cx.symbol("b", 1..=64), cx.symbol("s", 1..=sizes.max_seq.min(512)));
+    let (rows, t) = (cx.symbol("rows", 1..=64), cx.symbol("t", 1..=sizes.max_seq));
+    let input_ids = cx.input("input_ids", DType::I64, dims![b, s]);
+    let slots = cx.input("slots", DType::I64, dims![b]);
+    let starts = cx.input("starts", DType::I64, dims![b]);
+
+    let states = CrossStates::new(cx, sizes, dtype);
+    let mask = states.mask(cx).index_select(0, &slots).ne(0);
+    let cache = dims![rows, t, sizes.heads, sizes.head_dim];
+    let layer = |i| {
+        let [keys, values] = states.key_value(cx, i);
+        let past = Past::Cache(KvCache::new(cx, i, dtype, cache.clone(), &slots, &starts));
+        (past, Memory::of_states(keys, values, mask.clone(), &slots, &starts))
+    };
+    let layers: Vec<_> = (0..sizes.decoder_layers).map(layer).collect();
+    // Padding stands before position 0; which position it gets does not matter.
+    let position_ids = (starts.unsqueeze(-1) + cx.arange(&s)).maximum(0);
+    let hidden = model.decode(cx, &input_ids, &position_ids, &layers);
+    let last = hidden.narrow(1, s - Dim::from(1), 1).squeeze(1);
+    cx.output("logits", &model.logits(&last).to_dtype(DType::F32));
+}
