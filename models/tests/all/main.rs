@@ -8,6 +8,7 @@ mod decoders;
 mod default_model;
 mod families;
 mod gguf;
+mod gguf_families;
 mod gguf_metadata;
 mod rope;
 mod safetensors;
