@@ -39,8 +39,7 @@ impl Gpt2Config {
     /// Reads a `config.json`.
     ///
     /// # Errors
-    /// [`Error::MissingField`](crate::Error::MissingField), [`Error::InvalidField`](crate::Error::InvalidField) and
-    /// [`Error::ContradictoryFields`](crate::Error::ContradictoryFields) name what is wrong.
+    /// [`Error::MissingField`], [`Error::InvalidField`] and [`Error::ContradictoryFields`] name what is wrong.
     pub fn from_json(config: &Value) -> Result<Gpt2Config> {
         let fields = Fields::of("gpt2", config)?;
         let n_embd = fields.required_size("n_embd", 1 << 20)?;

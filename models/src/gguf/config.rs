@@ -30,12 +30,10 @@ pub fn config_json(gguf: &Gguf) -> Result<Value> {
         )));
     }
     let has = |name: &str| gguf.tensor(name).is_some();
+    let partial = matches!(architecture, Architecture::Phi3 | Architecture::GptNeoX);
     let mut config = json!({
-        "architectures": [match architecture {
-            Architecture::Llama => "LlamaForCausalLM",
-            Architecture::Qwen2 => "Qwen2ForCausalLM",
-        }],
-        "model_type": keys.prefix,
+        "architectures": [architecture.class()],
+        "model_type": architecture.model_type(),
         "hidden_act": "silu",
         "hidden_size": hidden_size,
         "intermediate_size": keys.required("feed_forward_length")?,
@@ -44,8 +42,7 @@ pub fn config_json(gguf: &Gguf) -> Result<Value> {
         "num_key_value_heads": keys.optional("attention.head_count_kv")?.unwrap_or(heads),
         "head_dim": head_dim,
         "max_position_embeddings": keys.required("context_length")?,
-        "rms_norm_eps": keys.required_number("attention.layer_norm_rms_epsilon")?,
-        "rope_parameters": rope_parameters(&keys, head_dim)?,
+        "rope_parameters": rope_parameters(&keys, head_dim, partial)?,
         "tie_word_embeddings": !has("output.weight"),
         "use_cache": true,
         "vocab_size": vocab_size(&keys)?,
@@ -54,11 +51,42 @@ pub fn config_json(gguf: &Gguf) -> Result<Value> {
         "pad_token_id": token_id(gguf, "padding_token_id")?,
     });
     match architecture {
+        Architecture::GptNeoX => {
+            config["layer_norm_eps"] = json!(keys.required_number("attention.layer_norm_epsilon")?)
+        }
+        _ => config["rms_norm_eps"] = json!(keys.required_number("attention.layer_norm_rms_epsilon")?),
+    }
+    let attention_bias = json!(has("blk.0.attn_q.bias") || has("blk.0.attn_qkv.bias"));
+    let window = keys.optional("attention.sliding_window")?.filter(|window| *window > 0);
+    match architecture {
         Architecture::Llama => {
-            config["attention_bias"] = json!(has("blk.0.attn_q.bias"));
+            config["attention_bias"] = attention_bias;
             config["mlp_bias"] = json!(has("blk.0.ffn_up.bias"));
         }
         Architecture::Qwen2 => config["use_sliding_window"] = json!(false),
+        Architecture::Qwen3 => {
+            config["attention_bias"] = attention_bias;
+            config["use_sliding_window"] = json!(false);
+        }
+        Architecture::SmolLm3 => {
+            config["attention_bias"] = attention_bias;
+            config["mlp_bias"] = json!(has("blk.0.ffn_up.bias"));
+            // The metadata does not say; llama.cpp turns nothing in every fourth layer either.
+            config["no_rope_layer_interval"] = json!(4);
+        }
+        Architecture::Olmo2 if window.is_some() => {
+            return Err(gguf.unsupported(format!(
+                "`{}.attention.sliding_window` says that some layers see a window only, as OLMo 3 has it; kiln has OLMo 2",
+                keys.prefix
+            )));
+        }
+        Architecture::Olmo2 => config["attention_bias"] = attention_bias,
+        Architecture::Phi3 => config["sliding_window"] = json!(window),
+        Architecture::GptNeoX => {
+            config["hidden_act"] = json!("gelu");
+            config["attention_bias"] = attention_bias;
+            config["use_parallel_residual"] = json!(keys.bool("use_parallel_residual")?.unwrap_or(true));
+        }
     }
     Ok(config)
 }
@@ -112,16 +140,27 @@ fn vocab_size(keys: &Keys) -> Result<u64> {
     }
 }
 
-fn rope_parameters(keys: &Keys, head_dim: Option<u64>) -> Result<Value> {
-    let gguf = keys.gguf;
-    if let (Some(turned), Some(head_dim)) = (keys.optional("rope.dimension_count")?, head_dim)
-        && turned != head_dim
-    {
-        return Err(gguf.unsupported(format!(
+/// `partial` says whether the architecture may turn a part of each head only.
+fn rope_parameters(keys: &Keys, head_dim: Option<u64>, partial: bool) -> Result<Value> {
+    let mut parameters = whole_rope_parameters(keys)?;
+    let (Some(turned), Some(head_dim)) = (keys.optional("rope.dimension_count")?, head_dim) else {
+        return Ok(parameters);
+    };
+    if partial && (1..=head_dim).contains(&turned) {
+        // transformers cuts the product with head_dim down to a whole number: half an element more is safe from rounding.
+        let factor = (turned as f64 + 0.5) / head_dim as f64;
+        parameters["partial_rotary_factor"] = json!(factor.min(1.0));
+    } else if turned != head_dim {
+        return Err(keys.gguf.unsupported(format!(
             "rotary embedding turns {turned} of {head_dim} elements of a head (`{}.rope.dimension_count`); a {} model turns all of them",
             keys.prefix, keys.prefix
         )));
     }
+    Ok(parameters)
+}
+
+fn whole_rope_parameters(keys: &Keys) -> Result<Value> {
+    let gguf = keys.gguf;
     let theta = keys.number("rope.freq_base")?.unwrap_or(10_000.0);
     if let Some(tensor) = gguf.tensor("rope_freqs.weight") {
         return rope_freqs::parameters(gguf, tensor, theta);
@@ -204,6 +243,10 @@ impl Keys<'_> {
 
     fn string(&self, key: &str) -> Result<Option<&str>> {
         self.gguf.metadata.string(&format!("{}.{key}", self.prefix)).map_err(|p| self.gguf.corrupt(p))
+    }
+
+    fn bool(&self, key: &str) -> Result<Option<bool>> {
+        self.gguf.metadata.bool(&format!("{}.{key}", self.prefix)).map_err(|p| self.gguf.corrupt(p))
     }
 
     fn missing(&self, key: &str) -> crate::Error {

@@ -52,6 +52,14 @@ pub enum RowOrder {
         /// Rows of one head; even.
         head_dim: usize,
     },
+    /// The order that llama.cpp gives the common projection of `gptneox`: first the queries of all heads, then all keys, then all
+    /// values; Hugging Face has each head's query, key and value together.
+    PartsFirst {
+        /// Number of heads.
+        heads: usize,
+        /// Rows of one head's query.
+        head_dim: usize,
+    },
 }
 
 impl RowOrder {
@@ -62,6 +70,10 @@ impl RowOrder {
             RowOrder::InterleavedPairs { head_dim } => {
                 let (head, within, half) = (row / head_dim, row % head_dim, head_dim / 2);
                 head * head_dim + 2 * (within % half) + within / half
+            }
+            RowOrder::PartsFirst { heads, head_dim } => {
+                let (head, part) = (row / (3 * head_dim), row / head_dim % 3);
+                (part * heads + head) * head_dim + row % head_dim
             }
         }
     }

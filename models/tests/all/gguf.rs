@@ -241,7 +241,7 @@ fn wrong_tensors_are_named() {
 
 #[test]
 fn models_of_another_kind_are_refused() {
-    assert_says(checkpoint(&GgufWriter::new("mamba")), &["`mamba`", "llama and qwen2"]);
+    assert_says(checkpoint(&GgufWriter::new("mamba")), &["`mamba`", "llama, qwen2, qwen3"]);
     assert_says(checkpoint(&GgufWriter::new("llama").without("general.architecture")), &["general.architecture"]);
     let extra = |name: &str| checkpoint(&tiny_model("llama").f32(name, &[4], &[0.0; 4]));
     for name in ["blk.0.ffn_gate_exps.weight", "blk.x.attn_q.weight", "blk.01.attn_norm.weight", "blk.0.attn_q", "foo"]

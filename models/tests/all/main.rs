@@ -9,6 +9,7 @@ mod default_model;
 mod encoders;
 mod families;
 mod gguf;
+mod gguf_families;
 mod gguf_metadata;
 mod hub;
 mod hub_faults;
