@@ -84,7 +84,7 @@ pub struct Program {
 pub fn trace(files: &ModelFiles, options: &CompileOptions) -> Result<Traced> {
     if options.dtype != DType::F32 {
         return Err(Error::Option(format!(
-            "--dtype {}: this version computes in f32 (weights may be stored in f16, bf16, q8_0, q4_0 or q4_1)",
+            "--dtype {}: this version computes in f32 (weights may be stored in f16, bf16 or blocks of GGUF)",
             options.dtype
         )));
     }
