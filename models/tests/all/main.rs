@@ -9,6 +9,7 @@ mod gguf;
 mod gguf_metadata;
 mod hub;
 mod hub_faults;
+mod pytorch;
 mod rope;
 mod safetensors;
 mod source;
