@@ -76,6 +76,17 @@ pub enum Error {
         problem: String,
     },
 
+    /// A PyTorch checkpoint is not what the format says it must be.
+    #[error(
+        "{} is not a PyTorch checkpoint that can be read: {problem}; fetch it again, or save it as safetensors", path.display()
+    )]
+    CorruptPytorch {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        problem: String,
+    },
+
     /// A GGUF file is not what the format says it must be.
     #[error("{} is not a sound GGUF file: {problem}", path.display())]
     CorruptGguf {

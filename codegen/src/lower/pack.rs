@@ -5,7 +5,7 @@
 use super::{
     Env,
     builder::{Buf, Builder, Ix, Ty, Val},
-    program::{block_scales, block_value, load_dense, load_value, store_dense},
+    program::{block_codes, block_scales, block_value, load_dense, load_value, store_dense},
     shuffle::{self, transpose},
 };
 use crate::CodegenError;
@@ -195,34 +195,30 @@ impl Packer<'_> {
     }
 
     fn blocks(&self, b: &Builder<'_>, format: BlockFormat, row: Ix, to: Ix, scales: Option<Val>) {
-        let per_row = self.spec.k / format.block_len() as i64;
+        let len = format.block_len() as i64;
+        let per_row = self.spec.k / len;
         let bytes = format.block_bytes() as i64;
         let starts: [Ix; 8] = std::array::from_fn(|i| b.imul(b.iadd(row, Ix::C(i as i64)), Ix::C(per_row * bytes)));
         b.range(Ix::C(0), Ix::C(per_row), 1, |b, block| {
             let at = starts.map(|s| b.iadd(s, b.imul(block, Ix::C(bytes))));
-            let each = at.map(|at| block_scales(b, self.src, format, at));
-            let d = b.vector(&each.map(|(d, _)| d));
-            let m = each[0].1.map(|_| b.vector(&each.map(|(_, m)| m.expect("one format"))));
-            let data = if format == BlockFormat::Q4_1 { 4 } else { 2 };
-            let first = b.imul(block, Ix::C(32));
-            for eighth in 0..4i64 {
-                let quants = at.map(|at| match format {
-                    BlockFormat::Q8_0 => {
-                        b.cast(b.load_as(self.src, b.iadd(at, Ix::C(data + 8 * eighth)), Ty::I8, 8), Ty::I32)
+            let first = b.imul(block, Ix::C(len));
+            // Thirty-two values are written out; a larger block loops over them.
+            b.range(Ix::C(0), Ix::C(len), 32, |b, from| {
+                let part = format.part_len();
+                for first_of_part in (0..32).step_by(part) {
+                    let at_part = |i: usize| b.iadd(from, Ix::C((first_of_part + i) as i64));
+                    let each = at.map(|at| block_scales(b, self.src, format, at, at_part(0)));
+                    let d = b.vector(&each.map(|(d, _)| d));
+                    let m = each[0].1.map(|_| b.vector(&each.map(|(_, m)| m.expect("one format"))));
+                    for eight in (0..part).step_by(8) {
+                        let codes = at.map(|at| block_codes(b, self.src, format, at, at_part(eight), 8));
+                        for (i, code) in transpose(b, codes).into_iter().enumerate() {
+                            let value = block_value(b, format, code, (d, m));
+                            self.put(b, to, b.iadd(first, at_part(eight + i)), value, scales);
+                        }
                     }
-                    _ => {
-                        let byte = b.load(self.src, b.iadd(at, Ix::C(data + 8 * (eighth % 2))), 8);
-                        let byte = b.cast(byte, Ty::U32);
-                        let nibble =
-                            if eighth < 2 { b.and(byte, b.int(Ty::U32, 15)) } else { b.shr(byte, b.int(Ty::U32, 4)) };
-                        b.bitcast(nibble, Ty::I32)
-                    }
-                });
-                for (i, q) in transpose(b, quants).into_iter().enumerate() {
-                    let value = block_value(b, format, b.cast(q, Ty::F32), (d, m));
-                    self.put(b, to, b.iadd(first, Ix::C(8 * eighth + i as i64)), value, scales);
                 }
-            }
+            });
         });
     }
 

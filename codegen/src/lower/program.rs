@@ -115,17 +115,87 @@ pub fn store_dense(b: &Builder<'_>, buf: Buf, dtype: DType, index: Ix, value: Va
     b.store(buf, index, raw);
 }
 
-/// The scale (and minimum) of the block that starts at byte `at`, as f32.
-pub fn block_scales(b: &Builder<'_>, buf: Buf, format: BlockFormat, at: Ix) -> (Val, Option<Val>) {
-    let f16_at = |at: Ix| b.cast(b.load_as(buf, at, Ty::F16, 1), Ty::F32);
-    let minimum = (format == BlockFormat::Q4_1).then(|| f16_at(b.iadd(at, Ix::C(2))));
-    (f16_at(at), minimum)
+/// The scale (and what is added) of value `within` of the block that starts at byte `at`, as f32: that of its part
+/// ([`BlockFormat::part_len`]).
+pub fn block_scales(b: &Builder<'_>, buf: Buf, format: BlockFormat, at: Ix, within: Ix) -> (Val, Option<Val>) {
+    let f16_at = |offset: usize| b.cast(b.load_as(buf, b.iadd(at, Ix::C(offset as i64)), Ty::F16, 1), Ty::F32);
+    let d = f16_at(format.scale_offset());
+    let minimum = format.minimum_offset().map(f16_at);
+    match format {
+        BlockFormat::Q8_0 | BlockFormat::Q4_0 | BlockFormat::Q4_1 => (d, minimum),
+        BlockFormat::Q4K | BlockFormat::Q5K => {
+            let (s, m) = scale_and_minimum(b, buf, b.iadd(at, Ix::C(4)), b.idiv(within, Ix::C(32)));
+            (b.mul(d, s), minimum.map(|e| b.neg(b.mul(e, m))))
+        }
+        BlockFormat::Q6K => {
+            let part = b.iadd(b.iadd(at, Ix::C(192)), b.idiv(within, Ix::C(16)));
+            let s = b.cast(b.load_as(buf, part, Ty::I8, 1), Ty::I32);
+            (b.mul(d, b.cast(s, Ty::F32)), None)
+        }
+    }
 }
 
-/// `x = d * q (+ m)` of raw values.
-pub fn block_value(b: &Builder<'_>, format: BlockFormat, q: Val, (d, m): (Val, Option<Val>)) -> Val {
+/// [`BlockFormat::scale_and_minimum`] of the twelve bytes at `at`, as f32.
+fn scale_and_minimum(b: &Builder<'_>, buf: Buf, at: Ix, part: Ix) -> (Val, Val) {
+    let u = |n: i64| b.int(Ty::U32, n);
+    let byte = |offset: Ix| b.cast(b.load(buf, b.iadd(at, offset), 1), Ty::U32);
+    // The bytes of parts p and p + 4 are the same three.
+    let column = b.irem(part, Ix::C(4));
+    let (first, second, third) = (byte(column), byte(b.iadd(column, Ix::C(4))), byte(b.iadd(column, Ix::C(8))));
+    let upper = |byte: Val| b.shl(b.shr(byte, u(6)), u(4));
+    let early = b.icompare(CompareOp::Lt, part, Ix::C(4));
+    let s = b.select(early, b.and(first, u(63)), b.or(b.and(third, u(15)), upper(first)));
+    let m = b.select(early, b.and(second, u(63)), b.or(b.shr(third, u(4)), upper(second)));
+    let float = |v: Val| b.cast(b.bitcast(v, Ty::I32), Ty::F32);
+    (float(s), float(m))
+}
+
+/// `lanes` values (1, or 8 from a multiple of 8) as the block that starts at byte `at` holds them, from value `within` on: i32.
+pub fn block_codes(b: &Builder<'_>, buf: Buf, format: BlockFormat, at: Ix, within: Ix, lanes: usize) -> Val {
+    let u = |n: i64| b.int(Ty::U32, n);
+    let number = |i: Ix| match i {
+        Ix::C(c) => u(c),
+        Ix::V(_) => b.cast(b.ix_value(i), Ty::U32),
+    };
+    let bytes = |offset: Ix| b.cast(b.load(buf, b.iadd(at, offset), lanes), Ty::U32);
+    let data = Ix::C(format.values_offset() as i64);
+    // Bits 4 and up of each code, from bytes that hold `width` bits for each of several stretches of values.
+    let upper = |offset: Ix, stretch: Ix, width: i64| {
+        let shifted = b.shr(bytes(offset), number(b.imul(stretch, Ix::C(width))));
+        b.shl(b.and(shifted, u((1 << width) - 1)), u(4))
+    };
+    // Low nibbles are `stretch` values, high nibbles as many that follow them.
+    let nibbles = |stretch: i64| {
+        let byte = b.iadd(b.imul(b.idiv(within, Ix::C(2 * stretch)), Ix::C(stretch)), b.irem(within, Ix::C(stretch)));
+        let byte = bytes(b.iadd(data, byte));
+        let high = b.icompare(CompareOp::Ge, b.irem(within, Ix::C(2 * stretch)), Ix::C(stretch));
+        b.and(b.select(high, b.shr(byte, u(4)), byte), u(15))
+    };
+    let code = match format {
+        BlockFormat::Q8_0 => {
+            return b.cast(b.load_as(buf, b.iadd(at, b.iadd(data, within)), Ty::I8, lanes), Ty::I32);
+        }
+        BlockFormat::Q4_0 | BlockFormat::Q4_1 => nibbles(16),
+        BlockFormat::Q4K => nibbles(32),
+        BlockFormat::Q5K => {
+            let offset = b.iadd(Ix::C(16), b.irem(within, Ix::C(32)));
+            b.or(nibbles(32), upper(offset, b.idiv(within, Ix::C(32)), 1))
+        }
+        BlockFormat::Q6K => {
+            let half = b.imul(b.idiv(within, Ix::C(128)), Ix::C(32));
+            let offset = b.iadd(Ix::C(128), b.iadd(half, b.irem(within, Ix::C(32))));
+            b.or(nibbles(64), upper(offset, b.idiv(b.irem(within, Ix::C(128)), Ix::C(32)), 2))
+        }
+    };
+    b.bitcast(code, Ty::I32)
+}
+
+/// The value that a code stands for, with its part's scale and what is added.
+pub fn block_value(b: &Builder<'_>, format: BlockFormat, code: Val, (d, m): (Val, Option<Val>)) -> Val {
+    let q = b.cast(code, Ty::F32);
     match (format, m) {
         (BlockFormat::Q4_0, _) => b.mul(b.sub(q, b.f32(8.0)), d),
+        (BlockFormat::Q6K, _) => b.mul(b.sub(q, b.f32(32.0)), d),
         (_, Some(m)) => b.add(b.mul(q, d), m),
         (_, None) => b.mul(q, d),
     }
@@ -136,20 +206,8 @@ fn load_block(b: &Builder<'_>, buf: Buf, format: BlockFormat, index: Ix, lanes: 
     let len = Ix::C(format.block_len() as i64);
     let (block, within) = (b.idiv(index, len), b.irem(index, len));
     let at = b.imul(block, Ix::C(format.block_bytes() as i64));
-    let scales = block_scales(b, buf, format, at);
-    let header = if format == BlockFormat::Q4_1 { 4 } else { 2 };
-    let data = b.iadd(at, Ix::C(header));
-    let q = match format {
-        BlockFormat::Q8_0 => b.cast(b.load_as(buf, b.iadd(data, within), Ty::I8, lanes), Ty::I32),
-        _ => {
-            let byte = b.load(buf, b.iadd(data, b.irem(within, Ix::C(16))), lanes);
-            let high = b.icompare(CompareOp::Ge, within, Ix::C(16));
-            let byte = b.cast(byte, Ty::U32);
-            let shifted = b.select(high, b.shr(byte, b.int(Ty::U32, 4)), byte);
-            b.bitcast(b.and(shifted, b.int(Ty::U32, 15)), Ty::I32)
-        }
-    };
-    block_value(b, format, b.cast(q, Ty::F32), scales)
+    let scales = block_scales(b, buf, format, at, within);
+    block_value(b, format, block_codes(b, buf, format, at, within, lanes), scales)
 }
 
 /// One value of any storage.

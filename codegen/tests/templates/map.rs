@@ -308,7 +308,7 @@ fn block_storage_is_dequantised() {
     let mut cases = vec![];
     for format in BlockFormat::ALL {
         for tokens in [1usize, 7, 129] {
-            let width = 96i64;
+            let width = 3 * format.block_len() as i64;
             let mut p = P::default();
             let id = p.load(1, DType::I64);
             let x = p.load(0, DType::F32);

@@ -7,7 +7,7 @@ use kiln_core::*;
 fn every_storage_and_shape() {
     let mut r = Random(41);
     let mut cases = vec![];
-    let storages = ["f32", "f16", "bf16", "q8_0", "q4_0", "q4_1"];
+    let storages = ["f32", "f16", "bf16", "q8_0", "q4_0", "q4_1", "q4_k", "q5_k", "q6_k"];
     for storage in storages.map(|s| s.parse::<Storage>().unwrap()) {
         for transposed in [false, true] {
             // (rows, depth, first column, columns in all, panel, parts)
@@ -20,9 +20,13 @@ fn every_storage_and_shape() {
                 (24, 64, 0, 48, 16, 2),
                 (19, 32, 19, 38, 16, 2),
                 (50, 32, 3, 60, 16, 2),
+                (37, 512, 0, 37, 16, 1),
+                (24, 256, 24, 48, 16, 2),
+                (20, 256, 7, 40, 24, 1),
             ] {
-                let blocks = storage.dense().is_none();
-                if blocks && (transposed || k % 32 != 0) {
+                if let Storage::Block(format) = storage
+                    && (transposed || k % format.block_len() as i64 != 0)
+                {
                     continue;
                 }
                 for (scaled, packed) in [

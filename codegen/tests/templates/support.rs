@@ -41,13 +41,16 @@ impl Random {
             Storage::Dense(DType::Bool) => (0..n).map(|_| self.below(2) as u8).collect(),
             Storage::Dense(DType::I8 | DType::U8) => (0..n).map(|_| self.next() as u8).collect(),
             Storage::Block(format) => {
-                assert!(n.is_multiple_of(32));
+                assert!(n.is_multiple_of(format.block_len()));
                 let mut out = vec![];
-                for _ in 0..n / 32 {
+                for _ in 0..n / format.block_len() {
                     let mut block: Vec<u8> = (0..format.block_bytes()).map(|_| self.next() as u8).collect();
-                    block[..2].copy_from_slice(&half::f16::from_f32(self.unit() * 0.1).to_le_bytes());
-                    if format == kiln_core::BlockFormat::Q4_1 {
-                        block[2..4].copy_from_slice(&half::f16::from_f32(self.unit()).to_le_bytes());
+                    let mut put = |at: usize, value: f32| {
+                        block[at..at + 2].copy_from_slice(&half::f16::from_f32(value).to_le_bytes());
+                    };
+                    put(format.scale_offset(), self.unit() * 0.1);
+                    if let Some(at) = format.minimum_offset() {
+                        put(at, self.unit());
                     }
                     out.extend(block);
                 }

@@ -253,14 +253,15 @@ impl Cases {
             }
         }
         for b in BlockFormat::ALL {
-            let b = Storage::Block(b);
-            self.add(Op::Take { axis: 0 }, &[ty(b, "17, 64"), ty(DType::I64, "b, s")]);
-            self.add(Op::Take { axis: 0 }, &[ty(b, "3, 2, 32"), ty(DType::I64, "7")]);
-            self.add(Op::Slice { axis: 0, start: 2.into(), len: 3.into() }, &[ty(b, "7, 96")]);
+            let rows =
+                |outer: &str, blocks: usize| ty(Storage::Block(b), &format!("{outer}, {}", blocks * b.block_len()));
+            self.add(Op::Take { axis: 0 }, &[rows("17", 2), ty(DType::I64, "b, s")]);
+            self.add(Op::Take { axis: 0 }, &[rows("3, 2", 1), ty(DType::I64, "7")]);
+            self.add(Op::Slice { axis: 0, start: 2.into(), len: 3.into() }, &[rows("7", 3)]);
             for d in FLOATS {
-                self.add(Op::Dequantize(d), &[ty(b, "3, 64")]);
+                self.add(Op::Dequantize(d), &[rows("3", 2)]);
             }
-            self.add(Op::Dequantize(DType::F32), &[ty(b, "b, 2, 32")]);
+            self.add(Op::Dequantize(DType::F32), &[rows("b, 2", 1)]);
         }
         for d in [DType::F32, DType::BF16] {
             for (cache, new) in [("3, 17, 7", "2, 3, 7"), ("8, 64, 3, 16", "b, s, 3, 16"), ("1, 7", "1, 1")] {

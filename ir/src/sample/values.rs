@@ -170,11 +170,22 @@ fn blocks(b: BlockFormat, shape: Vec<usize>, count: usize, size: f64, random: &m
     for _ in 0..count / b.block_len() {
         let first = bytes.len();
         bytes.extend((0..b.block_bytes()).map(|_| random.bits() as u8));
-        // The codes reach 127, or 15.
-        let scale = size * random.uniform(0.5, 2.0) / if b == BlockFormat::Q8_0 { 127.0 } else { 8.0 };
-        bytes[first..first + 2].copy_from_slice(&half::f16::from_f64(scale).to_le_bytes());
-        if b == BlockFormat::Q4_1 {
-            bytes[first + 2..first + 4].copy_from_slice(&half::f16::from_f64(-8.0 * scale).to_le_bytes());
+        let put = |bytes: &mut Vec<u8>, at: usize, value: f64| {
+            bytes[first + at..first + at + 2].copy_from_slice(&half::f16::from_f64(value).to_le_bytes());
+        };
+        // The codes reach 127, or lie about zero up to 8; those of parts are scaled by 63 or 127 once more. Minima bring them there.
+        let (reach, minimum) = match b {
+            BlockFormat::Q8_0 => (127.0, 0.0),
+            BlockFormat::Q4_0 => (8.0, 0.0),
+            BlockFormat::Q4_1 => (8.0, -8.0),
+            BlockFormat::Q4K => (8.0 * 63.0, 8.0),
+            BlockFormat::Q5K => (16.0 * 63.0, 16.0),
+            BlockFormat::Q6K => (32.0 * 127.0, 0.0),
+        };
+        let scale = size * random.uniform(0.5, 2.0) / reach;
+        put(&mut bytes, b.scale_offset(), scale);
+        if let Some(at) = b.minimum_offset() {
+            put(&mut bytes, at, minimum * scale);
         }
     }
     Tensor::from_bytes(Storage::Block(b), shape, bytes)

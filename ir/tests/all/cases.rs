@@ -1,7 +1,7 @@
 //! The generated cases that compiled code is tested with.
 
 use kiln_ir::{
-    DType, Module, Storage, interp,
+    BlockFormat, DType, Module, Storage, interp,
     interp::Tensor,
     sample::{op_cases, random_args, random_sizes},
     text, verify,
@@ -53,5 +53,5 @@ fn cases_cover_every_op_dtype_and_block_format() {
     // Unary, binary, comparisons, reductions, composites, and the others.
     assert_eq!(names.len(), 12 + 10 + 6 + 5 + 8 + 20, "{names:?}");
     let storages: BTreeSet<Storage> = nodes().filter_map(|n| n.ty.tensor()).map(|t| t.storage).collect();
-    assert_eq!(storages.len(), DType::ALL.len() + 3);
+    assert_eq!(storages.len(), DType::ALL.len() + BlockFormat::ALL.len());
 }

@@ -15,7 +15,7 @@ use std::sync::Arc;
 const DEFAULT_ALIGNMENT: u64 = 32;
 const MAX_ALIGNMENT: u64 = 1 << 16;
 const MAX_DIMS: u32 = 4;
-const SUPPORTED: &str = "F32, F16, BF16, Q8_0, Q4_0 and Q4_1";
+const SUPPORTED: &str = "F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q4_K, Q5_K and Q6_K";
 
 /// An opened GGUF file: its metadata, and where its tensors lie.
 #[derive(Clone, Debug)]
@@ -100,6 +100,9 @@ impl Gguf {
             2 => Storage::Block(BlockFormat::Q4_0),
             3 => Storage::Block(BlockFormat::Q4_1),
             8 => Storage::Block(BlockFormat::Q8_0),
+            12 => Storage::Block(BlockFormat::Q4K),
+            13 => Storage::Block(BlockFormat::Q5K),
+            14 => Storage::Block(BlockFormat::Q6K),
             other => {
                 return Err(Error::UnsupportedDType {
                     path: self.path().to_path_buf(),
@@ -300,8 +303,8 @@ impl Reader<'_> {
 /// ggml's name for a type number, for messages.
 fn ggml_type_name(number: u32) -> String {
     #[rustfmt::skip]
-    const NAMES: [(u32, &str); 22] = [
-        (6, "Q5_0"), (7, "Q5_1"), (9, "Q8_1"), (10, "Q2_K"), (11, "Q3_K"), (12, "Q4_K"), (13, "Q5_K"), (14, "Q6_K"),
+    const NAMES: [(u32, &str); 19] = [
+        (6, "Q5_0"), (7, "Q5_1"), (9, "Q8_1"), (10, "Q2_K"), (11, "Q3_K"),
         (15, "Q8_K"), (16, "IQ2_XXS"), (17, "IQ2_XS"), (18, "IQ3_XXS"), (19, "IQ1_S"), (20, "IQ4_NL"), (21, "IQ3_S"),
         (22, "IQ2_S"), (23, "IQ4_XS"), (24, "I8"), (25, "I16"), (26, "I32"), (27, "I64"), (28, "F64"),
     ];

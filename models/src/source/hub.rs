@@ -3,7 +3,8 @@
 //! The repository's listing pins the commit and says which files there are; those that the cache lacks are downloaded into the
 //! cache's snapshot of that commit, which then is a folder like any other. Where the hub does not answer, the snapshot that the
 //! cache last knew is used; where it says no, that is an error. The layout of cache and URLs is `hf-hub`'s; the requests are our own,
-//! on the same client as its: it resumes no download, checks no hash, and tells a gated model from a missing one by no word.
+//! on the same HTTP client: `hf-hub` checks no hash, does not wait for a busy server, keeps the server's explanations to itself, and
+//! locks and resumes in another way than `huggingface_hub`.
 
 mod client;
 mod download;
@@ -14,6 +15,7 @@ pub use options::HubOptions;
 pub use push::{PushOptions, Pushed, push_to_hub};
 
 use super::ModelFiles;
+use crate::weights::WEIGHTS;
 use crate::{Error, Result};
 use client::{Client, Failure};
 use download::Download;
@@ -34,8 +36,6 @@ const OPTIONAL: [&str; 6] = [
 ];
 /// What sentence-transformers adds to a model; the modules' own files are in folders such as `1_Pooling`.
 const MODULES: &str = "modules.json";
-const SINGLE: &str = "model.safetensors";
-const INDEX: &str = "model.safetensors.index.json";
 
 /// `owner/name` with a revision.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -152,9 +152,10 @@ impl<'a> Hub<'a> {
     fn complete(&self, commit: &str, files: &BTreeSet<String>) -> Result<PathBuf> {
         let snapshot = self.cache(commit).pointer_path(commit);
         let unusable = |problem| self.client.error("use it", Failure::broken(problem));
-        if !files.contains("config.json") || !(files.contains(SINGLE) || files.contains(INDEX)) {
+        let weights = WEIGHTS.into_iter().find(|name| files.contains(*name));
+        let (true, Some(weights)) = (files.contains("config.json"), weights) else {
             return Err(unusable(why_unusable(files)));
-        }
+        };
         self.download(&snapshot, commit, "config.json")?;
         for name in OPTIONAL.into_iter().filter(|name| files.contains(*name)) {
             self.download(&snapshot, commit, name)?;
@@ -166,13 +167,12 @@ impl<'a> Hub<'a> {
         for name in files.iter().filter(of_module) {
             self.download(&snapshot, commit, name)?;
         }
-        if files.contains(SINGLE) {
-            self.download(&snapshot, commit, SINGLE)?;
-        } else {
-            let shards = shards(&self.download(&snapshot, commit, INDEX)?)?;
+        let path = self.download(&snapshot, commit, weights)?;
+        if weights.ends_with(".json") {
+            let shards = shards(&path)?;
             if let Some(absent) = shards.iter().find(|shard| !files.contains(*shard)) {
                 return Err(unusable(format!(
-                    "its {INDEX} lists {absent}, which it does not hold; tell its authors, or give another revision"
+                    "its {weights} lists {absent}, which it does not hold; tell its authors, or give another revision"
                 )));
             }
             for shard in shards {
@@ -211,14 +211,13 @@ impl<'a> Hub<'a> {
         }
         let folder = config.parent().unwrap_or(&config).to_path_buf();
         let commit = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        if folder.join(SINGLE).exists() {
+        let Some(weights) = WEIGHTS.into_iter().find(|name| folder.join(name).exists()) else {
+            return Err(WEIGHTS.join(" or "));
+        };
+        if !weights.ends_with(".json") {
             return Ok((folder, commit));
         }
-        let index = folder.join(INDEX);
-        if !index.exists() {
-            return Err(format!("{SINGLE} or {INDEX}"));
-        }
-        let shards = shards(&index).map_err(|e| format!("a readable {INDEX} ({e})"))?;
+        let shards = shards(&folder.join(weights)).map_err(|e| format!("a readable {weights} ({e})"))?;
         match shards.into_iter().find(|shard| !folder.join(shard).exists()) {
             Some(absent) => Err(absent),
             None => Ok((folder, commit)),
@@ -239,21 +238,14 @@ impl Client<'_> {
 
 /// Why a repository with these files is no model for us, and what to do about it.
 fn why_unusable(files: &BTreeSet<String>) -> String {
-    let gguf = files.iter().find(|f| f.ends_with(".gguf"));
-    let pickled =
-        files.iter().find(|f| f.starts_with("pytorch_model") && (f.ends_with(".bin") || f.ends_with(".json")));
-    let lacks = if files.contains(SINGLE) || files.contains(INDEX) {
+    let lacks = if WEIGHTS.into_iter().any(|name| files.contains(name)) {
         "it holds no config.json".to_string()
     } else {
-        format!("it holds neither {SINGLE} nor {INDEX}")
+        format!("it holds none of {}", WEIGHTS.join(", "))
     };
-    match (gguf, pickled) {
-        (Some(gguf), _) => format!("{lacks}, but {gguf}: download that and give its path"),
-        (None, Some(pickled)) => format!(
-            "{lacks}, but {pickled}, pickled weights, which kiln does not read: load it with transformers and save it with \
-             `model.save_pretrained(folder)`, which writes safetensors, and give that folder"
-        ),
-        (None, None) => format!("{lacks}; it is no model as transformers saves one"),
+    match files.iter().find(|f| f.ends_with(".gguf")) {
+        Some(gguf) => format!("{lacks}, but {gguf}: download that and give its path"),
+        None => format!("{lacks}; it is no model as transformers saves one"),
     }
 }
 

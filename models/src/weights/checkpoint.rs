@@ -1,6 +1,6 @@
 //! [`Checkpoint`]: which tensors there are, and where their bytes lie.
 
-use super::safetensors;
+use super::{pytorch, safetensors};
 use crate::gguf::{self, Gguf};
 use crate::{Error, Result};
 use kiln_core::Storage;
@@ -9,6 +9,10 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+/// The files that hold a folder's weights, or list those that do: the first that is there counts.
+pub(crate) const WEIGHTS: [&str; 4] =
+    ["model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json"];
 
 /// A set of named tensors, memory-mapped from one or several files.
 ///
@@ -92,9 +96,9 @@ impl TensorEntry {
 }
 
 impl Checkpoint {
-    /// Opens a folder, a `.safetensors` file, a `.safetensors.index.json` file or a `.gguf` file.
+    /// Opens a folder, a `.safetensors` or `.bin` (PyTorch) file, an index of either (`.index.json`), or a `.gguf` file.
     ///
-    /// In a folder, `model.safetensors` comes before `model.safetensors.index.json`.
+    /// In a folder, `model.safetensors` comes before `model.safetensors.index.json`, and these before `pytorch_model.bin` and its index.
     ///
     /// # Errors
     /// Whatever is wrong with the files: see [`Error`].
@@ -106,33 +110,22 @@ impl Checkpoint {
         } else if name.ends_with(".gguf") {
             gguf::checkpoint(&Gguf::open(path)?)
         } else if name.ends_with(".index.json") {
-            safetensors::open_sharded(path)
+            let open = if name.ends_with(".bin.index.json") { pytorch::open_files } else { safetensors::open_files };
+            safetensors::open_sharded(path, open)
         } else {
-            safetensors::open_files(path, vec![path.to_path_buf()])
+            let open = if name.ends_with(".bin") { pytorch::open_files } else { safetensors::open_files };
+            open(path, vec![path.to_path_buf()])
         }
     }
 
     fn open_folder(folder: &Path) -> Result<Checkpoint> {
-        let single = folder.join("model.safetensors");
-        let index = folder.join("model.safetensors.index.json");
-        if single.exists() {
-            safetensors::open_files(&single, vec![single.clone()])
-        } else if index.exists() {
-            safetensors::open_sharded(&index)
-        } else {
-            let pickled =
-                folder.join("pytorch_model.bin").exists() || folder.join("pytorch_model.bin.index.json").exists();
-            Err(Error::MissingFile {
+        match WEIGHTS.into_iter().map(|name| folder.join(name)).find(|path| path.exists()) {
+            Some(path) => Self::open(path),
+            None => Err(Error::MissingFile {
                 folder: folder.to_path_buf(),
                 expected: "model.safetensors and no model.safetensors.index.json",
-                advice: if pickled {
-                    "its weights are pickled (pytorch_model.bin), which kiln does not read: save the model again with \
-                     safe_serialization=True"
-                } else {
-                    "give the folder that holds the weights, or the path of a .gguf file"
-                }
-                .to_string(),
-            })
+                advice: "give the folder that holds the weights, or the path of a .gguf file".to_string(),
+            }),
         }
     }
 

@@ -28,8 +28,11 @@ pub(super) fn open_files(path: &Path, files: Vec<PathBuf>) -> Result<Checkpoint>
     Ok(checkpoint)
 }
 
-/// Opens the files that an index lists, which lie beside it.
-pub(super) fn open_sharded(index_path: &Path) -> Result<Checkpoint> {
+/// Opens the files that an index lists, which lie beside it, with `open_files` of their format.
+pub(super) fn open_sharded(
+    index_path: &Path,
+    open_files: fn(&Path, Vec<PathBuf>) -> Result<Checkpoint>,
+) -> Result<Checkpoint> {
     #[derive(Deserialize)]
     struct Index {
         weight_map: UniqueMap<String>,

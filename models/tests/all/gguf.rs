@@ -1,9 +1,11 @@
 //! The GGUF container, its tensors and their row order.
 
 use crate::support::gguf_writer::*;
-use crate::support::{assert_says, folder};
+use crate::support::{assert_says, folder, golden};
+use kiln_core::{BlockFormat, Storage};
 use kiln_models::gguf::{self, Gguf, MetaValue};
 use kiln_models::weights::{Checkpoint, RowOrder};
+use serde_json::Value;
 
 fn open_bytes(bytes: &[u8]) -> kiln_models::Result<Gguf> {
     let folder = folder();
@@ -107,6 +109,25 @@ fn every_supported_type_is_read() {
     assert_eq!(ones(Q4_0, [&scale[..], &[0x9a; 16]].concat(), &[32, 1]), [[1.0; 16], [0.5; 16]].concat());
     let nibbles = ones(Q4_1, q4_1_block(0.5, -1.0, |i| (i % 16) as u8), &[32, 1]);
     assert_eq!(&nibbles[14..18], [6.0, 6.5, -1.0, -0.5]);
+}
+
+/// Against llama.cpp's own dequantisation: tests/goldens/blocks.py.
+#[test]
+fn blocks_have_the_values_that_llama_cpp_gives_them() {
+    let goldens: Value = serde_json::from_slice(&std::fs::read(golden("blocks.json")).unwrap()).unwrap();
+    for format in BlockFormat::ALL {
+        let case = &goldens[format.name()];
+        let hex = case["bytes"].as_str().unwrap().as_bytes();
+        let digit = |c: u8| (c as char).to_digit(16).unwrap() as u8;
+        let bytes: Vec<u8> = hex.chunks_exact(2).map(|c| digit(c[0]) << 4 | digit(c[1])).collect();
+        let want: Vec<f32> = case["values"].as_array().unwrap().iter().map(|v| v.as_f64().unwrap() as f32).collect();
+        let (kind, dims) = (case["type"].as_u64().unwrap() as u32, [format.block_len() as u64, 2]);
+        let model = tiny_metadata("llama").tensor("blk.0.ffn_up.weight", &dims, kind, bytes);
+        let model = checkpoint(&model).unwrap();
+        let name = "model.layers.0.mlp.up_proj.weight";
+        assert_eq!(model.entry(name).unwrap().storage, Storage::Block(format));
+        assert_eq!(model.to_f32(name).unwrap(), want, "{}", format.name());
+    }
 }
 
 #[test]
@@ -218,9 +239,10 @@ fn wrong_tensors_are_named() {
         open(&tiny_metadata("llama").tensor("blk.0.ffn_up.weight", dims, ggml_type, vec![0; bytes]))
     };
     let name = "tensor `blk.0.ffn_up.weight`";
-    assert_says(one(&[32, 1], 12, 18), &[name, "Q4_K", "F32, F16, BF16, Q8_0, Q4_0 and Q4_1"]);
+    assert_says(one(&[32, 1], 11, 18), &[name, "Q3_K", "F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q4_K, Q5_K and Q6_K"]);
     assert_says(one(&[32, 1], 77, 18), &[name, "number 77"]);
     assert_says(one(&[33, 32], Q4_1, 20 * 33), &[name, "33", "q4_1 blocks"]);
+    assert_says(one(&[384, 2], 12, 144 * 3), &[name, "384", "q4_k blocks"]);
     assert_says(one(&[0, 4], F32, 0), &[name, "zero"]);
     assert_says(one(&[], F32, 4), &[name, "0 dimensions"]);
     assert_says(one(&[1; 5], F32, 4), &[name, "5 dimensions"]);

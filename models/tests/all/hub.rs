@@ -178,6 +178,17 @@ fn shards_come_from_the_hub() {
 }
 
 #[test]
+fn pickled_weights_are_taken_where_there_is_nothing_else() {
+    let mut files = golden_files(&["config.json"]);
+    files.insert("pytorch_model.bin", std::fs::read(golden("pytorch_model.bin")).unwrap());
+    let (cache, server) = (folder(), serve("kiln/tiny", files));
+    let mut options = options(&server.endpoint, cache.path());
+    assert_eq!(ModelFiles::resolve_with("kiln/tiny", &options).unwrap().checkpoint.len(), 5);
+    options.local_files_only = true;
+    assert_eq!(ModelFiles::resolve_with("kiln/tiny", &options).unwrap().checkpoint.len(), 5);
+}
+
+#[test]
 fn a_pushed_model_comes_back() {
     for chunk in [None, Some(100_000)] {
         let server = serve("kiln/tiny", BTreeMap::new());

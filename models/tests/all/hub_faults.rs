@@ -165,13 +165,9 @@ fn what_the_hub_lacks_is_named() {
         resolve(&options(&server.endpoint, cache.path()))
     };
     assert_says(at(&["model.safetensors"], "README.md"), &["`kiln/tiny`", "it holds no config.json"]);
-    let neither = "it holds neither model.safetensors nor model.safetensors.index.json";
+    let neither = "it holds none of model.safetensors, model.safetensors.index.json, pytorch_model.bin";
     assert_says(at(&["config.json"], "README.md"), &[neither, "no model as transformers saves one"]);
     assert_says(at(&["config.json"], "m.Q8_0.gguf"), &[neither, "but m.Q8_0.gguf: download that"]);
-    assert_says(
-        at(&["config.json"], "pytorch_model-00001-of-00002.bin"),
-        &[neither, "pytorch_model-00001-of-00002.bin, pickled weights", "save_pretrained"],
-    );
     let server = tiny();
     let absent = ModelFiles::resolve_with("kiln/absent", &options(&server.endpoint, cache.path()));
     assert_says(absent, &["`kiln/absent`", "no such repository", &server.endpoint]);

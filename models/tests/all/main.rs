@@ -13,6 +13,7 @@ mod gguf_families;
 mod gguf_metadata;
 mod hub;
 mod hub_faults;
+mod pytorch;
 mod rope;
 mod safetensors;
 mod sentence;

@@ -149,6 +149,23 @@ entry @f(%0: f32[s, 64] input "x", %1: q4_1[24, 64] param "a", %2: q8_0[7, 64] p
 }
 
 #[test]
+fn large_blocks_are_packed_and_gathered() {
+    check(
+        r#"sym s in 1..=64
+entry @f(%0: f32[s, 256] input "x", %1: q4_k[24, 256] param "a", %2: q6_k[7, 256] param "b", %3: q5_k[5, 256] param "c", %9: i64[s] input "ids") {
+  %4: f32[24, 256] = dequantize %1 {to = f32}
+  %5: f32[7, 256] = dequantize %2 {to = f32}
+  %6: f32[5, 256] = dequantize %3 {to = f32}
+  %7: f32[36, 256] = concat %4, %5, %6 {axis = 0}
+  %8: f32[s, 36] = dot_general %0, %7 {lhs_batch = [], rhs_batch = [], lhs_contract = [1], rhs_contract = [1]}
+  %10: f32[s, 256] = take %5, %9 {axis = 0}
+  return "y" %8, "z" %10
+}"#,
+        &[("s", 3)],
+    );
+}
+
+#[test]
 fn rows_reduce_along_any_axis() {
     check(
         r#"entry @f(%0: f32[3, 5, 4] input "x", %1: bf16[3, 5] input "h", %2: i64[4, 3] input "i") {

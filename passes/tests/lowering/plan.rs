@@ -28,9 +28,11 @@ pub fn random_args(f: &Function, sizes: &[(&str, i64)], seed: u64) -> Vec<Tensor
                     (0..n / b.block_len() * b.block_bytes()).map(|_| (next() * 256.0) as u8).collect();
                 // Scales and minima must be tame halves.
                 for block in bytes.chunks_mut(b.block_bytes()) {
-                    block[..2].copy_from_slice(&half::f16::from_f64(next() * 0.1).to_le_bytes());
-                    if b == kiln_core::BlockFormat::Q4_1 {
-                        block[2..4].copy_from_slice(&half::f16::from_f64(next() - 0.5).to_le_bytes());
+                    let mut put =
+                        |at: usize, value| block[at..at + 2].copy_from_slice(&half::f16::from_f64(value).to_le_bytes());
+                    put(b.scale_offset(), next() * 0.1);
+                    if let Some(at) = b.minimum_offset() {
+                        put(at, next() - 0.5);
                     }
                 }
                 Tensor::from_bytes(a.ty.storage, shape, bytes).expect("a tensor")

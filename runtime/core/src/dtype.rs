@@ -1,5 +1,6 @@
-//! Element types and block-quantised storage formats.
+//! Element types and how tensors are stored.
 
+use crate::BlockFormat;
 use serde::{Deserialize, Serialize};
 use std::{fmt, str::FromStr};
 
@@ -70,75 +71,6 @@ impl FromStr for DType {
     type Err = String;
     fn from_str(s: &str) -> Result<Self, String> {
         DType::ALL.into_iter().find(|d| d.name() == s).ok_or_else(|| format!("unknown dtype `{s}`"))
-    }
-}
-
-/// A block-quantised storage format, laid out as GGUF lays it out: a row is a sequence of blocks, and a block holds its
-/// scale (and minimum) as little-endian f16 before its packed values.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum BlockFormat {
-    /// f16 scale `d`, then 32 i8 values: `x = d * q`.
-    Q8_0,
-    /// f16 scale `d`, then 16 bytes: value i is the low nibble of byte i, value i + 16 its high nibble; `x = d * (q - 8)`.
-    Q4_0,
-    /// f16 scale `d`, f16 minimum `m`, then nibbles as in `Q4_0`: `x = d * q + m`.
-    Q4_1,
-}
-
-impl BlockFormat {
-    /// Every block format.
-    pub const ALL: [BlockFormat; 3] = [BlockFormat::Q8_0, BlockFormat::Q4_0, BlockFormat::Q4_1];
-
-    /// Values in one block.
-    pub const fn block_len(self) -> usize {
-        32
-    }
-
-    /// Bytes of one block.
-    pub const fn block_bytes(self) -> usize {
-        match self {
-            BlockFormat::Q8_0 => 34,
-            BlockFormat::Q4_0 => 18,
-            BlockFormat::Q4_1 => 20,
-        }
-    }
-
-    /// The name in the text format: `q8_0`, …
-    pub const fn name(self) -> &'static str {
-        match self {
-            BlockFormat::Q8_0 => "q8_0",
-            BlockFormat::Q4_0 => "q4_0",
-            BlockFormat::Q4_1 => "q4_1",
-        }
-    }
-
-    /// Dequantises one block of [`block_bytes`](Self::block_bytes) bytes into [`block_len`](Self::block_len) values.
-    ///
-    /// Both slices must have exactly those lengths; a shorter one panics.
-    pub fn dequantize_block(self, block: &[u8], out: &mut [f32]) {
-        let f16_at = |i: usize| half::f16::from_le_bytes([block[i], block[i + 1]]).to_f32();
-        let d = f16_at(0);
-        match self {
-            BlockFormat::Q8_0 => {
-                for (x, q) in out[..32].iter_mut().zip(&block[2..34]) {
-                    *x = d * f32::from(*q as i8);
-                }
-            }
-            BlockFormat::Q4_0 => {
-                for (i, q) in block[2..18].iter().enumerate() {
-                    out[i] = d * (f32::from(q & 15) - 8.0);
-                    out[i + 16] = d * (f32::from(q >> 4) - 8.0);
-                }
-            }
-            BlockFormat::Q4_1 => {
-                let m = f16_at(2);
-                for (i, q) in block[4..20].iter().enumerate() {
-                    out[i] = d * f32::from(q & 15) + m;
-                    out[i + 16] = d * f32::from(q >> 4) + m;
-                }
-            }
-        }
     }
 }
 
@@ -217,16 +149,5 @@ mod tests {
     fn blocks_are_never_cut() {
         assert_eq!(Storage::Block(BlockFormat::Q4_1).bytes(64), Some(40));
         assert_eq!(Storage::Block(BlockFormat::Q4_1).bytes(33), None);
-    }
-
-    #[test]
-    fn nibbles_unpack_low_half_first() {
-        let mut block = [0u8; 20];
-        block[..2].copy_from_slice(&half::f16::from_f32(0.5).to_le_bytes());
-        block[2..4].copy_from_slice(&half::f16::from_f32(-1.0).to_le_bytes());
-        block[4] = 0x31;
-        let mut out = [0.0; 32];
-        BlockFormat::Q4_1.dequantize_block(&block, &mut out);
-        assert_eq!((out[0], out[16], out[1]), (-0.5, 0.5, -1.0));
     }
 }

@@ -5,6 +5,7 @@
 //! ([`Plan`]), and what machine it was made for ([`TargetSpec`]). Everything is plain data that serialises; nothing here
 //! computes on tensors, and this crate depends on no other crate of the workspace.
 
+mod block;
 mod dim;
 mod dtype;
 mod kernel;
@@ -14,8 +15,9 @@ mod plan;
 pub mod reference;
 mod target;
 
+pub use block::BlockFormat;
 pub use dim::{Dim, DimBounds, DimError, Symbols};
-pub use dtype::{BlockFormat, DType, Storage};
+pub use dtype::{DType, Storage};
 pub use kernel::{
     Access, AttentionSpec, Coord, DotSpec, ElementOp, Inst, KernelSpec, MapSpec, MatMulSpec, PackSpec, Phase, Program,
     RowSpec, Size, ValueId, Write,

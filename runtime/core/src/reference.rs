@@ -83,8 +83,8 @@ fn get(storage: Storage, buffer: &[u8], index: i64) -> Scalar {
 }
 
 fn block_value(format: BlockFormat, buffer: &[u8], index: usize) -> f32 {
-    let mut values = [0.0; 32];
-    let (block, within) = (index / 32, index % 32);
+    let mut values = [0.0; BlockFormat::MAX_BLOCK_LEN];
+    let (block, within) = (index / format.block_len(), index % format.block_len());
     format.dequantize_block(&buffer[block * format.block_bytes()..][..format.block_bytes()], &mut values);
     values[within]
 }

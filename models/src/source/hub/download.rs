@@ -54,7 +54,10 @@ impl Download<'_> {
         let blob = self.cache.blob_path(&metadata.etag);
         make_parent(&blob)?;
         let lock = self.lock(&metadata.etag)?;
-        // Another process may have had the lock, and the file.
+        // Another process may have had the lock, and made the link: its readers may be at it.
+        if link.exists() {
+            return Ok(link);
+        }
         if !blob.metadata().is_ok_and(|blob| blob.len() == metadata.size) {
             self.fetch(&metadata, &blob)?;
         }

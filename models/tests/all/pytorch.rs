@@ -1,0 +1,53 @@
+//! Pickled checkpoints: tests/goldens/pytorch.py says what is in the one that is read here.
+
+use crate::support::{assert_says, folder, golden};
+use kiln_models::weights::Checkpoint;
+use std::path::Path;
+
+fn expect_tensors(model: &Checkpoint) {
+    let values = |name: &str| (model.entry(name).unwrap().shape.clone(), model.to_f32(name).unwrap());
+    assert_eq!(values("rows.weight"), (vec![2, 3], vec![0.0, 1.0, 2.0, 3.0, 4.0, 5.0]));
+    assert_eq!(values("columns.weight"), (vec![3, 2], vec![0.0, 3.0, 1.0, 4.0, 2.0, 5.0]), "a transposed view");
+    assert_eq!(values("tail"), (vec![2], vec![4.0, 5.0]), "a view from the middle");
+    assert_eq!(values("norm.weight"), (vec![2], vec![1.0, -2.5]));
+    assert_eq!(model.entry("norm.weight").unwrap().storage.to_string(), "bf16");
+    assert_eq!(model.bytes("ids").unwrap()[..], [(-1i64).to_le_bytes(), (1i64 << 40).to_le_bytes()].concat());
+}
+
+fn copy_to(folder: &Path, name: &str) {
+    std::fs::copy(golden("pytorch_model.bin"), folder.join(name)).unwrap();
+}
+
+#[test]
+fn one_file_and_shards_are_read() {
+    expect_tensors(&Checkpoint::open(golden("pytorch_model.bin")).unwrap());
+    let single = folder();
+    copy_to(single.path(), "pytorch_model.bin");
+    expect_tensors(&Checkpoint::open(single.path()).unwrap());
+    let sharded = folder();
+    copy_to(sharded.path(), "part.bin");
+    let index = r#"{"weight_map": {"rows.weight": "part.bin", "ids": "part.bin"}}"#;
+    std::fs::write(sharded.path().join("pytorch_model.bin.index.json"), index).unwrap();
+    expect_tensors(&Checkpoint::open(sharded.path()).unwrap());
+}
+
+#[test]
+fn safetensors_come_first() {
+    let both = folder();
+    copy_to(both.path(), "pytorch_model.bin");
+    std::fs::copy(golden("llama").join("model.safetensors"), both.path().join("model.safetensors")).unwrap();
+    assert_eq!(Checkpoint::open(both.path()).unwrap().len(), 21);
+}
+
+#[test]
+fn what_is_no_checkpoint_is_named() {
+    let folder = folder();
+    let path = folder.path().join("pytorch_model.bin");
+    let whole = std::fs::read(golden("pytorch_model.bin")).unwrap();
+    // Not executed: the reader knows the few names that tensors are made with, and no others.
+    let exploit = b"cos\nsystem\n(S'true'\ntR.";
+    for bytes in [&b""[..], b"hello", &whole[..600], exploit] {
+        std::fs::write(&path, bytes).unwrap();
+        assert_says(Checkpoint::open(&path), &["pytorch_model.bin is not a PyTorch checkpoint that can be read"]);
+    }
+}
