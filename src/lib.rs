@@ -33,6 +33,7 @@ pub use kiln_codegen::maybe_run_worker;
 pub use kiln_core::TargetSpec;
 pub use kiln_models::source::{DEFAULT_MODEL, ModelFiles, fetch_default_model};
 pub use kiln_runtime::generate::{GenerationConfig, Output};
+pub use kiln_runtime::text::Chat;
 pub use kiln_runtime::{LoadOptions, Model, Session, SessionOptions, TensorView};
 
 pub use kiln_codegen as codegen;

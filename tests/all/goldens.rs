@@ -44,7 +44,8 @@ impl Golden {
     }
 
     fn generate(&self, prompts: &[Prompt], config: &GenerationConfig) -> Vec<Vec<u32>> {
-        let options = CacheOptions { rows: prompts.len(), context: Some(128) };
+        let rows = prompts.len() * config.rows_per_prompt();
+        let options = CacheOptions { rows, context: Some(128) };
         let mut session = CausalSession::new(&self.model, &options).expect("a session");
         let out =
             generate(&mut session, Request::new(prompts, config), |_| ControlFlow::Continue(())).expect("generates");
@@ -84,9 +85,14 @@ fn check(name: &str) {
     assert_eq!(greedy, g.expected("greedy"), "{name}: greedy");
     let penalised = GenerationConfig { repetition_penalty: Some(1.3), no_repeat_ngram_size: Some(2), ..config(&g) };
     assert_eq!(g.generate(&g.prompts(), &penalised), g.expected("penalised"), "{name}: penalised");
+    let beams = GenerationConfig { num_beams: Some(4), max_new_tokens: Some(12), ..config(&g) };
+    assert_eq!(g.generate(&g.prompts(), &beams), g.expected("beam4"), "{name}: beams");
     for (i, prompt) in g.prompts().iter().enumerate() {
-        let alone = Prompt::new(prompt.tokens().to_vec());
-        assert_eq!(g.generate(&[alone], &config(&g)), [greedy[i].clone()], "{name}: row {i} alone");
+        let alone = [Prompt::new(prompt.tokens().to_vec())];
+        assert_eq!(g.generate(&alone, &config(&g)), [greedy[i].clone()], "{name}: row {i} alone");
+        assert_eq!(g.generate(&alone, &beams), [g.expected("beam4")[i].clone()], "{name}: beams of row {i} alone");
+        let four = g.generate(&alone, &GenerationConfig { num_return_sequences: Some(4), ..beams.clone() });
+        assert_eq!((four.len(), &four[0]), (4, &g.expected("beam4")[i]), "{name}: all beams of row {i}");
     }
 }
 
