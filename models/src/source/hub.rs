@@ -160,7 +160,12 @@ impl<'a> Hub<'a> {
     fn complete(&self, revision: &str, files: &BTreeSet<String>) -> Result<PathBuf> {
         let snapshot = self.cache.repo(self.repo(revision)).pointer_path(revision);
         self.download(&snapshot, revision, "config.json")?;
-        for name in OPTIONAL.into_iter().filter(|name| files.contains(*name)) {
+        let is_template = |name: &str| {
+            let file = name.strip_prefix(super::MORE_TEMPLATES).and_then(|rest| rest.strip_prefix('/'));
+            file.is_some_and(|file| file.ends_with(".jinja") && !file.contains('/'))
+        };
+        let templates = files.iter().map(String::as_str).filter(|name| is_template(name));
+        for name in OPTIONAL.into_iter().filter(|name| files.contains(*name)).chain(templates) {
             self.download(&snapshot, revision, name)?;
         }
         if files.contains(SINGLE) {

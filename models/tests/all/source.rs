@@ -4,6 +4,7 @@ use crate::support::gguf_writer::tiny_model;
 use crate::support::hub_server::{COMMIT, serve};
 use crate::support::{assert_says, folder, golden, safetensors_bytes};
 use kiln_models::source::{HubOptions, ModelFiles};
+use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -50,6 +51,21 @@ fn chat_templates_are_found_where_transformers_looks() {
         std::fs::write(folder.path().join(file), text).unwrap();
         assert_eq!(template().as_deref(), Some(want));
     }
+    // Named ones in files of their own join those of the config.
+    let more = folder.path().join("additional_chat_templates");
+    std::fs::create_dir(&more).unwrap();
+    for (file, text) in [("tools.jinja", "T2"), ("rag.jinja", "R"), ("notes.txt", "N")] {
+        std::fs::write(more.join(file), text).unwrap();
+    }
+    let named = |config: Option<Value>| config.unwrap()["chat_template"].clone();
+    let both = json!([
+        {"name": "default", "template": "D"}, {"name": "rag", "template": "R"}, {"name": "tools", "template": "T2"}
+    ]);
+    assert_eq!(named(ModelFiles::open_folder(folder.path()).unwrap().tokenizer_config), both);
+    assert_eq!(template().as_deref(), Some("own file"));
+    std::fs::remove_file(folder.path().join("tokenizer_config.json")).unwrap();
+    let alone = json!([{"name": "rag", "template": "R"}, {"name": "tools", "template": "T2"}]);
+    assert_eq!(named(ModelFiles::open_folder(folder.path()).unwrap().tokenizer_config), alone);
 }
 
 #[test]
@@ -77,6 +93,8 @@ fn a_model_comes_from_the_hub_once() {
     let cache = folder();
     let mut files = golden_files(&["config.json", "generation_config.json", "model.safetensors"]);
     files.insert("tokenizer.json", b"{}".to_vec());
+    files.insert("additional_chat_templates/rag.jinja", b"R".to_vec());
+    files.insert("additional_chat_templates/old/rag.jinja", b"not needed".to_vec());
     files.insert("README.md", b"not needed".to_vec());
     let server = serve("kiln/tiny", files);
     let mut options = options(&server.endpoint, cache.path());
@@ -84,7 +102,9 @@ fn a_model_comes_from_the_hub_once() {
     assert_eq!((first.id.as_str(), first.revision.as_deref()), ("kiln/tiny", Some(COMMIT)));
     assert_eq!(first.checkpoint.len(), 21);
     assert_eq!(first.tokenizer_json.as_deref(), Some(&b"{}"[..]));
+    assert_eq!(first.tokenizer_config.unwrap()["chat_template"][0]["name"], "rag");
     let asked = server.asked.lock().unwrap().len();
+    assert!(!server.asked.lock().unwrap().iter().any(|path| path.contains("old")));
     assert!(!server.asked.lock().unwrap().iter().any(|path| path.contains("README")));
 
     ModelFiles::resolve_with("kiln/tiny", &options).unwrap();
