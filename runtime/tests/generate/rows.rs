@@ -347,7 +347,7 @@ fn criteria_of_the_callers_own_end_rows() {
         fn is_met(&mut self, history: History<'_>) -> bool {
             let newest = *history.ids.last().unwrap();
             self.0.lock().unwrap().push(newest);
-            history.new_ids().len() == 3 || newest % 10 == 0
+            history.new_ids().len() == 3 || newest.is_multiple_of(10)
         }
     }
     let seen = Arc::new(std::sync::Mutex::new(vec![]));
