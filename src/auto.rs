@@ -3,7 +3,7 @@
 use crate::{CompileOptions, Result, cached_artifact};
 use kiln_models::source::ModelFiles;
 use kiln_runtime::generate::{GenerationConfig, Output, Prompt, Request, generate};
-use kiln_runtime::text::Tokenizer;
+use kiln_runtime::text::{Chat, Tokenizer};
 use kiln_runtime::{CausalSession, LoadOptions, Model, cli};
 use std::{ops::ControlFlow, path::Path, sync::Arc};
 
@@ -57,13 +57,41 @@ impl AutoModelForCausalLM {
         &self.model
     }
 
-    /// Continues a text, giving each piece of the continuation to `on_text` as it comes.
+    /// The prompt that a chat is, by the model's chat template; with `add_generation_prompt`, as far as to where its answer begins.
+    ///
+    /// # Errors
+    /// A model without a chat template, or a chat that its template refuses.
+    pub fn apply_chat_template(&self, chat: &Chat, add_generation_prompt: bool) -> Result<String> {
+        let templates = cli::chat_templates(&self.model)?.ok_or(cli::CliError::NoChatTemplate)?;
+        Ok(templates.apply(chat, add_generation_prompt)?)
+    }
+
+    /// Continues a text, giving each piece of the continuation to `on_text` as it comes; with beams, when all of it is there.
     ///
     /// # Errors
     /// A model without a tokenizer, a prompt longer than the context, options that make no sense.
-    pub fn generate(&self, prompt: &str, config: &GenerationConfig, mut on_text: impl FnMut(&str)) -> Result<Output> {
+    pub fn generate(&self, prompt: &str, config: &GenerationConfig, on_text: impl FnMut(&str)) -> Result<Output> {
+        self.continue_text(prompt, true, config, on_text)
+    }
+
+    /// Answers in a chat, giving each piece of the answer to `on_text` as it comes.
+    ///
+    /// # Errors
+    /// As [`generate`](Self::generate) and [`apply_chat_template`](Self::apply_chat_template).
+    pub fn chat(&self, chat: &Chat, config: &GenerationConfig, on_text: impl FnMut(&str)) -> Result<Output> {
+        // The template writes the special tokens.
+        self.continue_text(&self.apply_chat_template(chat, true)?, false, config, on_text)
+    }
+
+    fn continue_text(
+        &self,
+        prompt: &str,
+        add_special_tokens: bool,
+        config: &GenerationConfig,
+        mut on_text: impl FnMut(&str),
+    ) -> Result<Output> {
         let tokenizer = self.tokenizer.as_ref().ok_or(cli::CliError::NoTokenizer)?;
-        let prompts = [Prompt::new(tokenizer.encode(prompt, true)?)];
+        let prompts = [Prompt::new(tokenizer.encode(prompt, add_special_tokens)?)];
         let mut session = CausalSession::for_prompts(&self.model, prompts.len(), config)?;
         let request = Request { detokenizer: Some(tokenizer), ..Request::new(&prompts, config) };
         Ok(generate(&mut session, request, |event| {

@@ -35,6 +35,7 @@ pub use kiln_models::source::{
     DEFAULT_MODEL, HubOptions, ModelFiles, PushOptions, Pushed, fetch_default_model, push_to_hub,
 };
 pub use kiln_runtime::generate::{GenerationConfig, Output};
+pub use kiln_runtime::text::Chat;
 pub use kiln_runtime::{LoadOptions, Model, Session, SessionOptions, TensorView};
 
 pub use kiln_codegen as codegen;

@@ -14,7 +14,8 @@ use crate::gguf::{self, Gguf};
 use crate::weights::Checkpoint;
 use crate::{Error, Result};
 use indicatif::{ProgressBar, ProgressStyle};
-use serde_json::Value;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::path::{Component, Path};
 
 /// Everything a model consists of.
@@ -30,7 +31,7 @@ pub struct ModelFiles {
     pub generation_config: Option<Value>,
     /// `tokenizer.json`, as bytes: whoever uses it parses it.
     pub tokenizer_json: Option<Vec<u8>>,
-    /// `tokenizer_config.json`.
+    /// `tokenizer_config.json`, with the chat templates of the folder `additional_chat_templates` among its named ones.
     pub tokenizer_config: Option<Value>,
     /// The chat template: `chat_template.jinja`, or the default one in `tokenizer_config.json`.
     pub chat_template: Option<String>,
@@ -81,7 +82,8 @@ impl ModelFiles {
             expected: "config.json",
             advice: "give the folder that transformers' save_pretrained wrote, or the path of a .gguf file".to_string(),
         })?;
-        let tokenizer_config = read_json(&folder.join("tokenizer_config.json"))?;
+        let mut tokenizer_config = read_json(&folder.join("tokenizer_config.json"))?;
+        add_named_templates(folder, &mut tokenizer_config)?;
         Ok(ModelFiles {
             id: name_of(folder),
             revision: None,
@@ -183,6 +185,41 @@ fn sentence_transformer(folder: &Path) -> Result<Option<Value>> {
         }
     }
     Ok(Some(modules))
+}
+
+/// Where transformers saves chat templates besides the default one, each as `NAME.jinja`.
+const MORE_TEMPLATES: &str = "additional_chat_templates";
+
+/// Puts the folder's named templates into the tokenizer's config, where a list of them has its place.
+fn add_named_templates(folder: &Path, tokenizer_config: &mut Option<Value>) -> Result<()> {
+    let more = folder.join(MORE_TEMPLATES);
+    let files = match std::fs::read_dir(&more) {
+        Ok(files) => files,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(e) => return Err(Error::io("read", &more)(e)),
+    };
+    let mut named = BTreeMap::new();
+    for file in files {
+        let path = file.map_err(Error::io("read", &more))?.path();
+        if let (Some(name), Some("jinja")) =
+            (path.file_stem().and_then(|s| s.to_str()), path.extension().and_then(|e| e.to_str()))
+        {
+            named.insert(name.to_string(), std::fs::read_to_string(&path).map_err(Error::io("read", &path))?);
+        }
+    }
+    let config = tokenizer_config.get_or_insert_with(|| json!({}));
+    let in_config = match config.get("chat_template") {
+        Some(Value::String(template)) => vec![json!({ "name": "default", "template": template })],
+        Some(Value::Array(templates)) => templates.clone(),
+        _ => vec![],
+    };
+    let is_replaced = |t: &Value| t.get("name").and_then(Value::as_str).is_some_and(|name| named.contains_key(name));
+    let mut all: Vec<Value> = in_config.into_iter().filter(|t| !is_replaced(t)).collect();
+    all.extend(named.iter().map(|(name, template)| json!({ "name": name, "template": template })));
+    if let (Some(fields), false) = (config.as_object_mut(), all.is_empty()) {
+        fields.insert("chat_template".to_string(), all.into());
+    }
+    Ok(())
 }
 
 /// transformers looks in this order: a file of its own, then the tokenizer's config, where it is one template or a list of named

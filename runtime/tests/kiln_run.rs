@@ -27,6 +27,9 @@ fn wrong_usage_is_code_2() {
         (&["x.kiln", "--prompt", "a", "--input-ids", "1"], "cannot be used with"),
         (&["x.kiln", "--prompt", "a", "--temperature", "warm"], "--temperature"),
         (&["x.kiln", "--prompt", "a", "--beams"], "--beams"),
+        (&["x.kiln", "--prompt", "a", "--early-stopping", "soon"], "true, false or never"),
+        (&["x.kiln", "--chat"], "--prompt"),
+        (&["x.kiln", "--prompt", "a", "--tools", "f.json"], "--chat"),
     ] {
         let output = kiln_run(args);
         let message = String::from_utf8_lossy(&output.stderr);

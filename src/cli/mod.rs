@@ -7,7 +7,7 @@ mod verify;
 use clap::{Args, Parser, Subcommand};
 use kiln::{CompileOptions, CompileReport, Error, Model, ModelFiles, Result, TargetSpec, cached_artifact};
 use kiln_core::DType;
-use kiln_runtime::cli::GenerateArgs;
+use kiln_runtime::cli::{ConfigArgs, GenerateArgs};
 use std::{
     path::{Path, PathBuf},
     sync::Arc,
@@ -187,7 +187,7 @@ fn demo(prompt: &str, max_new_tokens: usize, threads: Option<usize>) -> Result<(
     let (path, compile_seconds) = artifact_of(&files, &options)?;
     let args = GenerateArgs {
         prompt: vec![prompt.to_string()],
-        max_new_tokens: Some(max_new_tokens),
+        options: ConfigArgs { max_new_tokens: Some(max_new_tokens), ..ConfigArgs::default() },
         threads,
         ..GenerateArgs::default()
     };

@@ -129,6 +129,17 @@ fn the_verbs_work() {
     assert_eq!(generated["finish_reason"], "length");
     assert_eq!(generated["timings"]["compile_seconds"], 0.0);
 
+    let beams = ["--num-beams", "3", "--num-return-sequences", "2"];
+    let both = bench.json(&[&["generate", &one][..], &ids, &beams].concat());
+    let scores = [0, 1].map(|row| both["rows"][row]["score"].as_f64().expect("a score"));
+    assert!(scores[0] >= scores[1] && both["rows"][0]["token_ids"] != both["rows"][1]["token_ids"], "{both}");
+    let saved = bench.arg("saved.json");
+    std::fs::write(&saved, r#"{"num_beams": 3, "num_return_sequences": 2}"#).expect("writes");
+    let from_file = bench.json(&[&["generate", &one][..], &ids, &["--generation-config", &saved]].concat());
+    assert_eq!(from_file["rows"], both["rows"]);
+    let forced = bench.json(&[&["generate", &one][..], &ids, &["--forced-eos-token-id", "7"]].concat());
+    assert_eq!(forced["token_ids"].as_array().and_then(|ids| ids.last()), Some(&json!(7)));
+
     let from_folder = |bench: &Bench| bench.json(&[&["generate", &llama()][..], &ids].concat());
     let first = from_folder(&bench);
     assert!(first["timings"]["compile_seconds"].as_f64().expect("a number") > 0.0);
@@ -171,6 +182,12 @@ fn wrong_usage_is_code_2() {
         (&["generate", "m"], "--prompt"),
         (&["generate", "m", "--input-ids", "1,x"], "`x` is not a token id"),
         (&["generate", "m", "--prompt", "a", "--input-ids", "1"], "cannot be used with"),
+        (&["generate", "m", "--prompt", "a", "--early-stopping", "soon"], "true, false or never"),
+        (&["generate", "m", "--prompt", "a", "--exponential-decay-length-penalty", "3"], "START,FACTOR"),
+        (&["generate", "m", "--prompt", "a", "--system", "b"], "--chat"),
+        (&["generate", "m", "--chat"], "--prompt"),
+        (&["generate", "m", "--chat", "--input-ids", "1"], "cannot be used with"),
+        (&["generate", "m", "--chat", "--prompt", "a", "--messages", "f"], "cannot be used with"),
         (&["run", "m", "-o", &out], "--inputs"),
         (&["inspect"], "<ARTIFACT>"),
     ] {
@@ -380,6 +397,12 @@ fn bad_requests_are_refused() {
     generate("1,4294967295", &[], &["4294967295"]);
     generate("1", &["--temperature=-1", "--do-sample"], &["temperature"]);
     generate("1", &["--max-new-tokens", "0"], &["max_new_tokens"]);
+    generate("1", &["--num-beams", "65"], &["1 prompts with 65 rows", "at most 64"]);
+    generate("1", &["--num-beams", "3", "--num-return-sequences", "4"], &["num_return_sequences", "4, with 3 beams"]);
+    generate("1", &["--bad-words-ids", "5,384"], &["bad_words_ids", "384"]);
+    generate("1", &["--generation-config", "nowhere.json"], &["cannot read nowhere.json"]);
+    std::fs::write(bench.path("g.json"), r#"{"guidance_scale": 2.0}"#).expect("writes");
+    generate("1", &["--generation-config", &bench.arg("g.json")], &["guidance_scale", "not supported"]);
     bench.fails(&["generate", &artifact, "--prompt", "text"], &["no", "--input-ids"]);
     bench.fails(&["compile", &artifact, "-o", &bench.arg("out/m.kiln")], &["compiled already"]);
     bench.fails(&["verify", &artifact], &["not an artifact"]);

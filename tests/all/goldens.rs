@@ -104,8 +104,11 @@ fn check(name: &str) {
     let beams = GenerationConfig { num_beams: Some(4), max_new_tokens: Some(12), ..config(&g) };
     assert_eq!(g.generate(&g.prompts(), &beams), g.expected("beam4"), "{name}: beams");
     for (i, prompt) in g.prompts().iter().enumerate() {
-        let alone = Prompt::new(prompt.tokens().to_vec());
-        assert_eq!(g.generate(&[alone], &config(&g)), [greedy[i].clone()], "{name}: row {i} alone");
+        let alone = [Prompt::new(prompt.tokens().to_vec())];
+        assert_eq!(g.generate(&alone, &config(&g)), [greedy[i].clone()], "{name}: row {i} alone");
+        assert_eq!(g.generate(&alone, &beams), [g.expected("beam4")[i].clone()], "{name}: beams of row {i} alone");
+        let four = g.generate(&alone, &GenerationConfig { num_return_sequences: Some(4), ..beams.clone() });
+        assert_eq!((four.len(), &four[0]), (4, &g.expected("beam4")[i]), "{name}: all beams of row {i}");
     }
 }
 
@@ -134,6 +137,7 @@ goldens! { check:
 }
 
 goldens! { outputs:
+    bart = "bart",
     bert_classify = "bert-classify",
     bert_mlm = "bert-mlm",
     bert_token = "bert-token",
@@ -142,6 +146,7 @@ goldens! { outputs:
     modernbert_mlm = "modernbert-mlm",
     roberta_classify = "roberta-classify",
     roberta_qa = "roberta-qa",
+    t5 = "t5",
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use crate::{golden, options};
 use kiln::ir::interp::{Tensor, relative_error};
 use kiln::runtime::generate::{GenerationConfig, Prompt, Request, generate};
+use kiln::runtime::text::Chat;
 use kiln::runtime::{CacheOptions, CausalSession, cli};
 use kiln::{LoadOptions, Model, ModelFiles, Session, SessionOptions, compile, fetch_default_model, verify};
 use serde_json::Value;
@@ -14,9 +15,15 @@ fn ids(v: &Value) -> Vec<u32> {
 
 /// New ids of a batch of prompts, greedily; no end token, as the goldens were made where they say so.
 fn continue_greedily(model: &Arc<Model>, prompts: &[Prompt], new: usize) -> Vec<Vec<u32>> {
+    search(model, prompts, new, 1)
+}
+
+/// New ids of a batch of prompts, by so many beams.
+fn search(model: &Arc<Model>, prompts: &[Prompt], new: usize, num_beams: usize) -> Vec<Vec<u32>> {
     let own = cli::generation_config(model).expect("a generation config");
-    let config = GenerationConfig { max_new_tokens: Some(new), do_sample: Some(false), ..own };
-    let cache = CacheOptions { rows: prompts.len(), context: Some(256) };
+    let config =
+        GenerationConfig { max_new_tokens: Some(new), do_sample: Some(false), num_beams: Some(num_beams), ..own };
+    let cache = CacheOptions { rows: prompts.len() * num_beams, context: Some(256) };
     let mut session = CausalSession::new(model, &cache).expect("a session");
     let out = generate(&mut session, Request::new(prompts, &config), |_| ControlFlow::Continue(())).expect("generates");
     out.rows.into_iter().map(|r| r.token_ids).collect()
@@ -76,6 +83,28 @@ fn smollm2_writes_what_transformers_writes() {
         let got = continue_greedily(&model, &[Prompt::new(prompt)], 48).remove(0);
         assert_ids(name, &got, &ids(&case["new_ids"]), case);
     }
+    let cake = Prompt::new(ids(&expected["cases"][0]["input_ids"]));
+    assert_eq!(search(&model, &[cake], 16, 4), [ids(&expected["cake_beam4_16"])], "beams");
+
+    // A chat, through the library and by the command.
+    let chat = &expected["chat"];
+    let question = chat["messages"][0]["content"].as_str().expect("a message");
+    let templates = cli::chat_templates(&model).expect("parses").expect("there");
+    let prompt = templates.apply(&Chat::from_json(chat["messages"].to_string().as_bytes()).expect("messages"), true);
+    assert_eq!(prompt.as_deref().ok(), chat["rendered"].as_str());
+    let prompt = tokenizer.encode(&prompt.expect("renders"), false).expect("encodes");
+    assert_eq!(prompt, ids(&chat["input_ids"]), "chat: prompt");
+    assert_eq!(continue_greedily(&model, &[Prompt::new(prompt)], 48), [ids(&chat["new_ids"])], "chat");
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_kiln"));
+    command.arg("generate").arg(&path).args(["--chat", "--prompt", question, "--max-new-tokens", "48", "--json"]);
+    let output = command.output().expect("kiln runs");
+    let answer: Value = serde_json::from_slice(&output.stdout).expect("one JSON object");
+    assert_eq!(answer["token_ids"], chat["new_ids"]);
+    assert_eq!(
+        Some(answer["text"].as_str().expect("a text")),
+        chat["new_text"].as_str().map(|t| t.trim_end_matches("<|im_end|>"))
+    );
+
     for case in expected["tokenizer_cases"].as_array().expect("cases") {
         let text = case["text"].as_str().expect("a text");
         assert_eq!(tokenizer.encode(text, true).expect("encodes"), ids(&case["ids"]), "{text:?}");

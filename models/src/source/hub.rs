@@ -157,7 +157,12 @@ impl<'a> Hub<'a> {
             return Err(unusable(why_unusable(files)));
         };
         self.download(&snapshot, commit, "config.json")?;
-        for name in OPTIONAL.into_iter().filter(|name| files.contains(*name)) {
+        let is_template = |name: &&str| {
+            let file = name.strip_prefix(super::MORE_TEMPLATES).and_then(|rest| rest.strip_prefix('/'));
+            file.is_some_and(|file| file.ends_with(".jinja") && !file.contains('/'))
+        };
+        let templates = files.iter().map(String::as_str).filter(is_template);
+        for name in OPTIONAL.into_iter().filter(|name| files.contains(*name)).chain(templates) {
             self.download(&snapshot, commit, name)?;
         }
         let of_module = |name: &&String| match name.split_once('/') {

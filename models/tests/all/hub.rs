@@ -77,7 +77,8 @@ fn a_model_comes_from_the_hub_once() {
     let cache = folder();
     let mut files = golden_files(&["config.json", "generation_config.json", "model.safetensors"]);
     files.insert("tokenizer.json", b"{}".to_vec());
-    for unneeded in ["README.md", "pytorch_model.bin", "onnx/model.onnx"] {
+    files.insert("additional_chat_templates/rag.jinja", b"R".to_vec());
+    for unneeded in ["README.md", "pytorch_model.bin", "onnx/model.onnx", "additional_chat_templates/old/rag.jinja"] {
         files.insert(unneeded, b"not needed".to_vec());
     }
     let server = serve("kiln/tiny", files);
@@ -86,12 +87,12 @@ fn a_model_comes_from_the_hub_once() {
     assert_eq!((first.id.as_str(), first.revision.as_deref()), ("kiln/tiny", Some(COMMIT)));
     assert_eq!(first.checkpoint.len(), 21);
     assert_eq!(first.tokenizer_json.as_deref(), Some(&b"{}"[..]));
-    assert_sound(cache.path());
+    assert_eq!(first.tokenizer_config.unwrap()["chat_template"][0]["name"], "rag");
     let refs = cache.path().join("models--kiln--tiny/refs/main");
     assert_eq!(std::fs::read_to_string(refs).unwrap(), COMMIT);
     let asked = paths(&server.asked());
-    assert_eq!(asked.len(), 1 + 4 * 2 + 1, "a listing, four files, one of them redirected: {asked:#?}");
-    for unneeded in ["README", ".bin", "onnx"] {
+    assert_eq!(asked.len(), 1 + 5 * 2 + 1, "a listing, five files, one of them redirected: {asked:#?}");
+    for unneeded in ["README", ".bin", "onnx", "old"] {
         assert!(!asked.iter().any(|path| path.contains(unneeded)), "{asked:#?}");
     }
 

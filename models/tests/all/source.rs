@@ -3,6 +3,7 @@
 use crate::support::gguf_writer::tiny_model;
 use crate::support::{assert_says, folder, golden};
 use kiln_models::source::ModelFiles;
+use serde_json::{Value, json};
 
 #[test]
 fn a_folder_is_opened() {
@@ -43,6 +44,21 @@ fn chat_templates_are_found_where_transformers_looks() {
         std::fs::write(folder.path().join(file), text).unwrap();
         assert_eq!(template().as_deref(), Some(want));
     }
+    // Named ones in files of their own join those of the config.
+    let more = folder.path().join("additional_chat_templates");
+    std::fs::create_dir(&more).unwrap();
+    for (file, text) in [("tools.jinja", "T2"), ("rag.jinja", "R"), ("notes.txt", "N")] {
+        std::fs::write(more.join(file), text).unwrap();
+    }
+    let named = |config: Option<Value>| config.unwrap()["chat_template"].clone();
+    let both = json!([
+        {"name": "default", "template": "D"}, {"name": "rag", "template": "R"}, {"name": "tools", "template": "T2"}
+    ]);
+    assert_eq!(named(ModelFiles::open_folder(folder.path()).unwrap().tokenizer_config), both);
+    assert_eq!(template().as_deref(), Some("own file"));
+    std::fs::remove_file(folder.path().join("tokenizer_config.json")).unwrap();
+    let alone = json!([{"name": "rag", "template": "R"}, {"name": "tools", "template": "T2"}]);
+    assert_eq!(named(ModelFiles::open_folder(folder.path()).unwrap().tokenizer_config), alone);
 }
 
 #[test]

@@ -1,14 +1,16 @@
-//! Text: a model's tokenizer, and text that streams out token by token.
+//! Text: a model's tokenizer, text that streams out token by token, and chat templates.
 //!
 //! In come the bytes of a `tokenizer.json` and texts or token ids; out go token ids or texts. Special tokens written in a text
 //! (`<|im_start|>`) are recognised, as in transformers. The module knows nothing of models; it implements
 //! [`Detokenizer`](crate::generate::Detokenizer) for the generation loop.
 
+pub mod chat;
 mod stream;
 mod tokenizer;
 
 #[cfg(test)]
 mod fixtures;
 
+pub use chat::{Chat, ChatTemplates};
 pub use stream::StreamDecoder;
 pub use tokenizer::{PaddedBatch, TextError, Tokenizer};

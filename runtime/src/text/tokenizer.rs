@@ -18,6 +18,27 @@ pub enum TextError {
         /// The tokenizer's report.
         reason: String,
     },
+    /// Messages, tools or templates that are none.
+    #[error("{0}")]
+    Chat(String),
+    /// A template that the model has not.
+    #[error("the model has no chat template `{name}`; it has {known}")]
+    UnknownTemplate {
+        /// The name asked for.
+        name: String,
+        /// The names there are.
+        known: String,
+    },
+    /// A template that does not parse, or refuses the chat.
+    #[error("chat template `{name}`{line}: {reason}")]
+    Template {
+        /// The template's name.
+        name: String,
+        /// `, line 3`, where that is known.
+        line: String,
+        /// What is wrong.
+        reason: String,
+    },
     /// Ids that the tokenizer cannot join.
     #[error("the tokenizer cannot decode {tokens} tokens: {reason}")]
     Decode {

@@ -49,6 +49,30 @@ fn states_and_slots_carry_from_call_to_call() {
 }
 
 #[test]
+fn rows_of_states_are_copied_as_far_as_they_are_used() {
+    let mut s = session(&model());
+    let tokens = [("input_ids", ids(&[1, 4], &[1, 2, 3, 4])), ("slots", ids(&[1], &[2]))];
+    s.call("step", &tokens).unwrap();
+    s.copy_state_rows("past_key_values.", 2, 0, 3).unwrap();
+    let cache: &[f32] = bytemuck::cast_slice(s.state("past_key_values.0.key").unwrap());
+    assert_eq!(
+        (&cache[..5], &cache[16..20], &cache[32..36]),
+        (&[1.0, 2.0, 3.0, 0.0, 0.0][..], &[0.0; 4][..], &[1.0, 2.0, 3.0, 4.0][..])
+    );
+    // A copy goes on as the row it was made of.
+    let next = [("input_ids", ids(&[1, 1], &[10])), ("slots", ids(&[1], &[0])), ("starts", ids(&[1], &[3]))];
+    assert_eq!(
+        s.call("step", &next).unwrap().get("logits").unwrap().as_slice::<f32>(),
+        Some(&logits(&[1, 2, 3, 10])[..])
+    );
+    for (from, to, len) in [(3, 0, 1), (0, 3, 1), (0, 1, 17)] {
+        let message = s.copy_state_rows("past_key_values.", from, to, len).unwrap_err().to_string();
+        assert!(message.contains("`past_key_values.0.key`") && message.contains("rows below 3"), "{message}");
+    }
+    s.copy_state_rows("other", 9, 9, 99).unwrap();
+}
+
+#[test]
 fn defaults_fill_what_is_not_passed() {
     let mut s = session(&model());
     let x = [1f32, 2.0, 3.0, 4.0, 5.0, 6.0];

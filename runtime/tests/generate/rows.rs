@@ -1,156 +1,13 @@
-//! The generation loop on toy models: what a row says must not depend on its neighbours, on padding, on chunks, or on how it is read.
+//! Greedy search and sampling.
 
+use crate::toy::{Letters, Toy, config, counting, failure, hashed, ids, run};
 use kiln_runtime::generate::{
-    CausalLm, ConfigError, Detokenizer, FinishReason, GenerateError, Generation, GenerationConfig, History,
-    LogitsProcessor, Output, Prompt, Request, StepError, TextStream, TextStreamError, TokenEvent, generate,
+    CausalLm, ConfigError, FinishReason, GenerateError, Generation, GenerationConfig, History, LogitsProcessor, Prompt,
+    Request, StepError, StoppingCriterion, TokenEvent, generate,
 };
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-
-/// A model whose logits are a function of all tokens that a row has seen, and that checks how it is called.
-struct Toy {
-    vocab: usize,
-    context: usize,
-    rows: usize,
-    chunk: usize,
-    slots: Vec<Vec<i64>>,
-    logits: Vec<f32>,
-    /// Rows and columns of every call.
-    calls: Vec<(usize, usize)>,
-    /// Slots of every copy, from and to.
-    copies: Vec<(usize, usize)>,
-    rule: fn(&[i64], &mut [f32]),
-}
-
-/// Logits that look random and depend on the whole history.
-fn hashed(history: &[i64], logits: &mut [f32]) {
-    let mut state =
-        history.iter().fold(7u64, |h, &t| (h ^ t as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(23));
-    for logit in logits {
-        state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
-        *logit = (state >> 40) as f32 / (1 << 24) as f32 * 8.0 - 4.0;
-    }
-}
-
-/// Always the token after the last one; the last token of the vocabulary is followed by token 0.
-fn counting(history: &[i64], logits: &mut [f32]) {
-    let next = (*history.last().unwrap() as usize + 1) % logits.len();
-    logits.fill(0.0);
-    logits[next] = 9.0;
-}
-
-impl Toy {
-    fn new(rule: fn(&[i64], &mut [f32])) -> Self {
-        Toy {
-            vocab: 32,
-            context: 64,
-            rows: 4,
-            chunk: 64,
-            slots: vec![Vec::new(); 4],
-            logits: Vec::new(),
-            calls: Vec::new(),
-            copies: Vec::new(),
-            rule,
-        }
-    }
-}
-
-impl CausalLm for Toy {
-    fn vocab_size(&self) -> usize {
-        self.vocab
-    }
-    fn max_context(&self) -> usize {
-        self.context
-    }
-    fn max_rows(&self) -> usize {
-        self.rows
-    }
-    fn max_chunk(&self) -> usize {
-        self.chunk
-    }
-
-    fn step(&mut self, tokens: &[i64], seq: usize, slots: &[i64], starts: &[i64]) -> Result<&mut [f32], StepError> {
-        assert!(seq >= 1 && seq <= self.chunk && !slots.is_empty() && slots.len() <= self.rows);
-        assert_eq!((tokens.len(), starts.len()), (slots.len() * seq, slots.len()));
-        self.calls.push((slots.len(), seq));
-        self.logits.clear();
-        for (row, (&slot, &start)) in slots.iter().zip(starts).enumerate() {
-            assert!(!slots[..row].contains(&slot), "a slot is named once");
-            let cache = &mut self.slots[slot as usize];
-            if start <= 0 {
-                cache.clear();
-            }
-            assert_eq!(cache.len() as i64, start.max(0), "a row goes on where its slot ends");
-            assert!(start + seq as i64 > 0, "the last token is no padding");
-            cache.extend(&tokens[row * seq..][..seq][(-start).max(0) as usize..]);
-            assert!(cache.len() <= self.context, "the slot overflows");
-            let mut logits = vec![0.0; self.vocab];
-            (self.rule)(cache, &mut logits);
-            self.logits.extend(logits);
-        }
-        Ok(&mut self.logits)
-    }
-
-    fn copy_slot(&mut self, from: usize, to: usize, len: usize) -> Result<(), StepError> {
-        assert_ne!(from, to, "there is nothing to copy");
-        assert_eq!(self.slots[from].len(), len, "all of the slot is copied");
-        self.copies.push((from, to));
-        self.slots[to] = self.slots[from].clone();
-        Ok(())
-    }
-}
-
-/// Letters for tokens; 26 and above are special.
-struct Letters;
-
-impl Detokenizer for Letters {
-    fn text_stream(&self, skip_special_tokens: bool) -> Box<dyn TextStream + '_> {
-        Box::new(LetterStream { skip: skip_special_tokens, held: String::new() })
-    }
-}
-
-/// Holds every letter back until the next one, as a real one does with half a character.
-struct LetterStream {
-    skip: bool,
-    held: String,
-}
-
-impl TextStream for LetterStream {
-    fn push(&mut self, id: u32, text: &mut String) -> Result<(), TextStreamError> {
-        text.push_str(&self.held);
-        self.held = match id {
-            0..26 => char::from(b'a' + id as u8).to_string(),
-            _ if self.skip => String::new(),
-            31 => return Err("token 31 is no letter".into()),
-            _ => format!("<{id}>"),
-        };
-        if self.held != "q" {
-            text.push_str(&std::mem::take(&mut self.held));
-        }
-        Ok(())
-    }
-    fn finish(&mut self, text: &mut String) -> Result<(), TextStreamError> {
-        text.push_str(&std::mem::take(&mut self.held));
-        Ok(())
-    }
-}
-
-fn config(json: &str) -> GenerationConfig {
-    GenerationConfig::from_json(json.as_bytes()).unwrap()
-}
-
-fn run(model: &mut Toy, prompts: &[Prompt], config: &GenerationConfig) -> Output {
-    generate(model, Request::new(prompts, config), |_| ControlFlow::Continue(())).unwrap()
-}
-
-fn ids(output: &Output) -> Vec<Vec<u32>> {
-    output.rows.iter().map(|r| r.token_ids.clone()).collect()
-}
-
-fn failure(model: &mut Toy, prompts: &[Prompt], config: &GenerationConfig) -> GenerateError {
-    generate(model, Request::new(prompts, config), |_| ControlFlow::Continue(())).unwrap_err()
-}
 
 /// Prompts of 1, 7, 3 and 12 tokens.
 fn ragged() -> Vec<Prompt> {
@@ -480,6 +337,79 @@ fn processors_of_the_callers_own_take_part() {
     let request = Request { processors: vec![Box::new(Only(6))], ..Request::new(&prompts, &options) };
     let output = generate(&mut Toy::new(hashed), request, |_| ControlFlow::Continue(())).unwrap();
     assert_eq!(ids(&output), [[6, 6, 6]]);
+}
+
+#[test]
+fn criteria_of_the_callers_own_end_rows() {
+    /// Three new tokens, or a token that is a multiple of ten; and every token is seen.
+    struct Criterion(Arc<std::sync::Mutex<Vec<u32>>>);
+    impl StoppingCriterion for Criterion {
+        fn is_met(&mut self, history: History<'_>) -> bool {
+            let newest = *history.ids.last().unwrap();
+            self.0.lock().unwrap().push(newest);
+            history.new_ids().len() == 3 || newest.is_multiple_of(10)
+        }
+    }
+    let seen = Arc::new(std::sync::Mutex::new(vec![]));
+    let options = config(r#"{"max_new_tokens": 9, "eos_token_id": 4}"#);
+    let prompts = [Prompt::new([1]), Prompt::new([12]), Prompt::new([18, 19])];
+    let criteria: Vec<Box<dyn StoppingCriterion>> = vec![Box::new(Criterion(seen.clone()))];
+    let request = Request { stopping_criteria: criteria, ..Request::new(&prompts, &options) };
+    let output = generate(&mut Toy::new(counting), request, |_| ControlFlow::Continue(())).unwrap();
+    assert_eq!(ids(&output), [vec![2, 3, 4], vec![13, 14, 15], vec![20]]);
+    let reasons: Vec<_> = output.rows.iter().map(|r| r.finish_reason.to_string()).collect();
+    assert_eq!(reasons, ["eos_token", "stopping_criterion", "stopping_criterion"]);
+    assert_eq!(*seen.lock().unwrap(), [2, 13, 20, 3, 14, 4, 15]);
+}
+
+#[test]
+fn time_limits_end_all_rows() {
+    let prompts = [Prompt::new([1]), Prompt::new([2])];
+    let output = run(&mut Toy::new(counting), &prompts, &config(r#"{"max_new_tokens": 9, "max_time": 0}"#));
+    assert_eq!(ids(&output), [[2], [3]]);
+    assert!(output.rows.iter().all(|r| r.finish_reason == FinishReason::MaxTime));
+    let output = run(&mut Toy::new(counting), &prompts, &config(r#"{"max_new_tokens": 9, "max_time": 1000}"#));
+    assert!(output.rows.iter().all(|r| r.finish_reason == FinishReason::Length));
+}
+
+#[test]
+fn least_lengths_and_forced_tokens() {
+    let prompt = [Prompt::new([2, 3])];
+    let says = |json: &str| ids(&run(&mut Toy::new(counting), &prompt, &config(json))).remove(0);
+    // 5 ends; forbidden, it gives way to the first of the others, and the count begins anew.
+    assert_eq!(says(r#"{"max_new_tokens": 6, "eos_token_id": 5}"#), [4, 5]);
+    assert_eq!(says(r#"{"max_new_tokens": 6, "eos_token_id": 5, "min_new_tokens": 1}"#), [4, 5]);
+    assert_eq!(says(r#"{"max_new_tokens": 6, "eos_token_id": 5, "min_new_tokens": 2}"#), [4, 0, 1, 2, 3, 4]);
+    assert_eq!(says(r#"{"max_new_tokens": 6, "eos_token_id": 5, "min_length": 3}"#), [4, 5]);
+    assert_eq!(says(r#"{"max_new_tokens": 6, "eos_token_id": 5, "min_length": 4}"#), [4, 0, 1, 2, 3, 4]);
+    assert_eq!(says(r#"{"max_new_tokens": 4, "forced_eos_token_id": 30}"#), [4, 5, 6, 30]);
+    assert_eq!(says(r#"{"max_length": 5, "forced_eos_token_id": [30, 31]}"#), [4, 5, 30]);
+    assert_eq!(says(r#"{"max_new_tokens": 3, "begin_suppress_tokens": [4, 0]}"#), [1, 2, 3]);
+    assert_eq!(says(r#"{"max_new_tokens": 4, "bad_words_ids": [[5, 6], [0]]}"#), [4, 5, 1, 2]);
+    let one = [Prompt::new([2])];
+    let forced = config(r#"{"max_new_tokens": 3, "forced_bos_token_id": 9}"#);
+    assert_eq!(ids(&run(&mut Toy::new(counting), &one, &forced)), [[9, 10, 11]]);
+}
+
+#[test]
+fn several_sequences_of_a_prompt_share_its_prefill() {
+    let prompts = [Prompt::new([3, 4, 5]), Prompt::new([7])];
+    let options = |n: usize| {
+        config(&format!(r#"{{"do_sample": true, "seed": 5, "max_new_tokens": 9, "num_return_sequences": {n}}}"#))
+    };
+    let mut model = Toy::new(hashed);
+    let output = run(&mut model, &prompts, &options(2));
+    assert_eq!(model.calls[..2], [(2, 3), (4, 1)], "a prompt runs once");
+    assert_eq!(model.copies, [(0, 1), (2, 3)]);
+    assert_eq!(output.rows.len(), 4);
+    assert!(output.rows[0] != output.rows[1] && output.rows[2] != output.rows[3]);
+    // A row is what a prompt of its own would give with that stream of random numbers.
+    for (row, prompt) in [(1, 0), (2, 1)] {
+        let alone = [Prompt { stream: Some(row as u64), ..prompts[prompt].clone() }];
+        assert_eq!(run(&mut Toy::new(hashed), &alone, &options(1)).rows[0], output.rows[row]);
+    }
+    let message = failure(&mut Toy::new(hashed), &prompts, &options(3)).to_string();
+    assert!(message.contains("2 prompts with 3 rows each") && message.contains("at most 4"), "{message}");
 }
 
 #[test]

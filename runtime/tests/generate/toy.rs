@@ -1,0 +1,151 @@
+//! Toy models and a toy tokenizer.
+
+use kiln_runtime::generate::{
+    CausalLm, Detokenizer, GenerateError, GenerationConfig, Output, Prompt, Request, StepError, TextStream,
+    TextStreamError, generate,
+};
+use std::ops::ControlFlow;
+
+/// A model whose logits are a function of all tokens that a row has seen, and that checks how it is called.
+pub struct Toy {
+    pub vocab: usize,
+    pub context: usize,
+    pub rows: usize,
+    pub chunk: usize,
+    pub slots: Vec<Vec<i64>>,
+    pub logits: Vec<f32>,
+    /// Rows and columns of every call.
+    pub calls: Vec<(usize, usize)>,
+    /// Slots of every copy, from and to.
+    pub copies: Vec<(usize, usize)>,
+    pub rule: fn(&[i64], &mut [f32]),
+}
+
+/// Logits that look random and depend on the whole history.
+pub fn hashed(history: &[i64], logits: &mut [f32]) {
+    let mut state =
+        history.iter().fold(7u64, |h, &t| (h ^ t as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(23));
+    for logit in logits {
+        state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        *logit = (state >> 40) as f32 / (1 << 24) as f32 * 8.0 - 4.0;
+    }
+}
+
+/// Always the token after the last one; the last token of the vocabulary is followed by token 0.
+pub fn counting(history: &[i64], logits: &mut [f32]) {
+    let next = (*history.last().unwrap() as usize + 1) % logits.len();
+    logits.fill(0.0);
+    logits[next] = 9.0;
+}
+
+impl Toy {
+    pub fn new(rule: fn(&[i64], &mut [f32])) -> Self {
+        Toy {
+            vocab: 32,
+            context: 64,
+            rows: 4,
+            chunk: 64,
+            slots: vec![Vec::new(); 4],
+            logits: Vec::new(),
+            calls: Vec::new(),
+            copies: Vec::new(),
+            rule,
+        }
+    }
+}
+
+impl CausalLm for Toy {
+    fn vocab_size(&self) -> usize {
+        self.vocab
+    }
+    fn max_context(&self) -> usize {
+        self.context
+    }
+    fn max_rows(&self) -> usize {
+        self.rows
+    }
+    fn max_chunk(&self) -> usize {
+        self.chunk
+    }
+
+    fn step(&mut self, tokens: &[i64], seq: usize, slots: &[i64], starts: &[i64]) -> Result<&mut [f32], StepError> {
+        assert!(seq >= 1 && seq <= self.chunk && !slots.is_empty() && slots.len() <= self.rows);
+        assert_eq!((tokens.len(), starts.len()), (slots.len() * seq, slots.len()));
+        self.calls.push((slots.len(), seq));
+        self.logits.clear();
+        for (row, (&slot, &start)) in slots.iter().zip(starts).enumerate() {
+            assert!(!slots[..row].contains(&slot), "a slot is named once");
+            let cache = &mut self.slots[slot as usize];
+            if start <= 0 {
+                cache.clear();
+            }
+            assert_eq!(cache.len() as i64, start.max(0), "a row goes on where its slot ends");
+            assert!(start + seq as i64 > 0, "the last token is no padding");
+            cache.extend(&tokens[row * seq..][..seq][(-start).max(0) as usize..]);
+            assert!(cache.len() <= self.context, "the slot overflows");
+            let mut logits = vec![0.0; self.vocab];
+            (self.rule)(cache, &mut logits);
+            self.logits.extend(logits);
+        }
+        Ok(&mut self.logits)
+    }
+
+    fn copy_slot(&mut self, from: usize, to: usize, len: usize) -> Result<(), StepError> {
+        assert_ne!(from, to, "there is nothing to copy");
+        assert_eq!(self.slots[from].len(), len, "all of the slot is copied");
+        self.copies.push((from, to));
+        self.slots[to] = self.slots[from].clone();
+        Ok(())
+    }
+}
+
+/// Letters for tokens; 26 and above are special.
+pub struct Letters;
+
+impl Detokenizer for Letters {
+    fn text_stream(&self, skip_special_tokens: bool) -> Box<dyn TextStream + '_> {
+        Box::new(LetterStream { skip: skip_special_tokens, held: String::new() })
+    }
+}
+
+/// Holds every letter back until the next one, as a real one does with half a character.
+struct LetterStream {
+    skip: bool,
+    held: String,
+}
+
+impl TextStream for LetterStream {
+    fn push(&mut self, id: u32, text: &mut String) -> Result<(), TextStreamError> {
+        text.push_str(&self.held);
+        self.held = match id {
+            0..26 => char::from(b'a' + id as u8).to_string(),
+            _ if self.skip => String::new(),
+            31 => return Err("token 31 is no letter".into()),
+            _ => format!("<{id}>"),
+        };
+        if self.held != "q" {
+            text.push_str(&std::mem::take(&mut self.held));
+        }
+        Ok(())
+    }
+    fn finish(&mut self, text: &mut String) -> Result<(), TextStreamError> {
+        text.push_str(&std::mem::take(&mut self.held));
+        Ok(())
+    }
+}
+
+pub fn config(json: &str) -> GenerationConfig {
+    GenerationConfig::from_json(json.as_bytes()).unwrap()
+}
+
+pub fn run(model: &mut Toy, prompts: &[Prompt], config: &GenerationConfig) -> Output {
+    generate(model, Request::new(prompts, config), |_| ControlFlow::Continue(())).unwrap()
+}
+
+pub fn ids(output: &Output) -> Vec<Vec<u32>> {
+    output.rows.iter().map(|r| r.token_ids.clone()).collect()
+}
+
+pub fn failure(model: &mut Toy, prompts: &[Prompt], config: &GenerationConfig) -> GenerateError {
+    generate(model, Request::new(prompts, config), |_| ControlFlow::Continue(())).unwrap_err()
+}
