@@ -44,7 +44,7 @@ enum Verb {
         #[command(flatten)]
         options: CompileArgs,
         #[command(flatten)]
-        generate: GenerateArgs,
+        generate: Box<GenerateArgs>,
     },
     /// Run an entry of a model on tensors.
     Run(run::RunArgs),
