@@ -7,7 +7,7 @@ use kiln_runtime::text::{Chat, Tokenizer};
 use kiln_runtime::{CausalSession, LoadOptions, Model, cli};
 use std::{ops::ControlFlow, path::Path, sync::Arc};
 
-/// A causal language model, compiled and loaded, with its tokenizer.
+/// A causal language model, or an encoder-decoder, compiled and loaded, with its tokenizer.
 pub struct AutoModelForCausalLM {
     model: Arc<Model>,
     tokenizer: Option<Tokenizer>,
@@ -66,7 +66,7 @@ impl AutoModelForCausalLM {
         Ok(templates.apply(chat, add_generation_prompt)?)
     }
 
-    /// Continues a text, giving each piece of the continuation to `on_text` as it comes; with beams, when all of it is there.
+    /// Continues a text, or with an encoder-decoder makes one of it, giving each piece of the new text to `on_text` as it comes; with beams, when all of it is there.
     ///
     /// # Errors
     /// A model without a tokenizer, a prompt longer than the context, options that make no sense.
@@ -92,7 +92,7 @@ impl AutoModelForCausalLM {
     ) -> Result<Output> {
         let tokenizer = self.tokenizer.as_ref().ok_or(cli::CliError::NoTokenizer)?;
         let prompts = [Prompt::new(tokenizer.encode(prompt, add_special_tokens)?)];
-        let mut session = CausalSession::for_prompts(&self.model, prompts.len(), config)?;
+        let mut session = CausalSession::for_prompts(&self.model, &prompts, config)?;
         let request = Request { detokenizer: Some(tokenizer), ..Request::new(&prompts, config) };
         Ok(generate(&mut session, request, |event| {
             on_text(&event.text);

@@ -6,7 +6,7 @@ use kiln_core::{DType, Plan, TargetSpec};
 use kiln_models::auto::{TraceOptions, Traced, trace as trace_model};
 use kiln_models::source::ModelFiles;
 use kiln_passes::Compiled;
-use kiln_runtime::causal_lm::STEP;
+use kiln_runtime::causal_lm::{ENCODE, STEP};
 use kiln_runtime::generate::GenerationConfig;
 use kiln_runtime::text::Tokenizer;
 use kiln_runtime::{ArtifactWriter, LoadOptions, Manifest, MemoryReport, Model, ModelInfo, Section};
@@ -124,7 +124,7 @@ fn one_sequence(plan: &Plan) -> Result<MemoryReport> {
     let symbols = first_dims.chain(rows).filter_map(|d| d?.as_symbol());
     let sizes: Vec<(&str, i64)> = symbols.map(|s| (&**s, 1)).collect();
     let generates = plan.signature(STEP).is_some();
-    Ok(MemoryReport::of_signatures(plan, &sizes, |name| !generates || name == STEP)?)
+    Ok(MemoryReport::of_signatures(plan, &sizes, |name| !generates || [STEP, ENCODE].contains(&name))?)
 }
 
 /// Compiles a model and writes the artifact; it appears only when it is whole.

@@ -1,19 +1,27 @@
-//! A language model for generation: the signature `step` of an artifact behind [`CausalLm`].
+//! A language model for generation: the signatures `step` and, of an encoder-decoder, `encode` of an artifact behind [`CausalLm`].
 //!
 //! `step` takes `input_ids` i64 `[b, s]`, `slots` i64 `[b]` and `starts` i64 `[b]`, gives `logits` f32 `[b, vocab]`, and keeps its
 //! cache in states `past_key_values.*` of shape `[rows, context, heads, dim]`.
+//!
+//! `encode` takes `input_ids` and `attention_mask`, i64 `[b, source]`, and `slots` i64 `[b]`, and leaves what `step` reads of the source in
+//! states `cross_*` of shape `[rows, src, ..]`.
 
 use crate::executor::{Model, Session, SessionOptions};
-use crate::generate::{CausalLm, GenerationConfig, StepError};
+use crate::generate::{CausalLm, Encoder, GenerationConfig, Prompt, StepError};
 use crate::tensor::TensorView;
-use crate::{Error, Result};
-use kiln_core::{DType, Dim, Plan, Storage};
+use crate::{Error, Result, Section};
+use kiln_core::{DType, Dim, Plan, Signature, Storage};
+use serde::Deserialize;
 use std::sync::Arc;
 
 /// The signature that takes a step.
 pub const STEP: &str = "step";
+/// The signature that takes the sources of an encoder-decoder.
+pub const ENCODE: &str = "encode";
 /// States whose names begin so are the cache.
 pub const CACHE: &str = "past_key_values.";
+/// States whose names begin so are what `encode` leaves.
+pub const SOURCE: &str = "cross_";
 
 /// How large the cache is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,11 +30,13 @@ pub struct CacheOptions {
     pub rows: usize,
     /// Tokens of each; by default as many as the artifact was compiled for.
     pub context: Option<usize>,
+    /// Tokens that an encoder-decoder's encoder takes for each; by default as many as the artifact was compiled for.
+    pub source: Option<usize>,
 }
 
 impl Default for CacheOptions {
     fn default() -> Self {
-        CacheOptions { rows: 1, context: None }
+        CacheOptions { rows: 1, context: None, source: None }
     }
 }
 
@@ -37,25 +47,26 @@ pub struct CausalSession {
     max_context: usize,
     max_rows: usize,
     max_chunk: usize,
+    encoder: Option<Encoder>,
+}
+
+/// What generation asks of a `config.json`.
+#[derive(Deserialize)]
+struct ModelConfig {
+    decoder_start_token_id: Option<u32>,
 }
 
 impl CausalSession {
     /// A session with an empty cache.
     ///
     /// # Errors
-    /// When the artifact has no signature `step` of the form above, or was not compiled for a cache of that size.
+    /// When the artifact has no signatures of the form above, or was not compiled for a cache of that size.
     pub fn new(model: &Arc<Model>, options: &CacheOptions) -> Result<Self> {
         let plan = model.plan();
         let signature = plan.signature(STEP).ok_or_else(|| Error::UnknownSignature {
             name: STEP.into(),
             known: plan.signatures.iter().map(|s| s.name.as_str()).collect::<Vec<_>>().join(", "),
         })?;
-        let wrong = |what: &str, expected: &str, found: String| Error::Plan {
-            what: format!("signature `{STEP}`, {what}"),
-            expected: expected.into(),
-            found,
-        };
-        let dims = |d: &[Dim]| format!("[{}]", d.iter().map(Dim::to_string).collect::<Vec<_>>().join(", "));
         let logits = signature.outputs.iter().find(|o| o.name == "logits");
         let vocab_size = match logits.map(|o| (o.storage, o.shape.as_slice())) {
             Some((Storage::Dense(DType::F32), [_, vocab])) => vocab.as_const().and_then(|n| usize::try_from(n).ok()),
@@ -73,6 +84,10 @@ impl CausalSession {
         let Some([rows, context, ..]) = cache.map(|s| s.shape.as_slice()) else {
             return Err(wrong("cache", "states `past_key_values.…` [rows, context, …]", "none".into()));
         };
+        let source = match plan.signature(ENCODE) {
+            Some(encode) => Some(source_dims(plan, encode)?),
+            None => None,
+        };
         let mut sizes = vec![];
         let mut fix = |dim: &Dim, size: Option<usize>| {
             if let (Some(symbol), Some(size)) = (dim.as_symbol(), size) {
@@ -81,32 +96,52 @@ impl CausalSession {
         };
         fix(rows, Some(options.rows));
         fix(context, options.context);
+        if let Some((_, kept)) = source {
+            fix(kept, options.source);
+        }
         let session = Session::new(model, &SessionOptions { sizes })?;
         let fixed = |dim: &Dim| {
             let value = dim.eval(&|s| session.fixed_size(s)).map_err(|e| wrong("cache", "a size", e.to_string()))?;
             usize::try_from(value).map_err(|_| wrong("cache", "a size", value.to_string()))
         };
         let (max_rows, max_context) = (fixed(rows)?, fixed(context)?);
+        let encoder = match source {
+            Some((taken, kept)) => Some(Encoder {
+                max_source: fixed(kept)?.min(largest(plan, taken)),
+                decoder_start_token_id: decoder_start(model)?,
+            }),
+            None => None,
+        };
         Ok(CausalSession {
             vocab_size,
             max_context,
             max_rows: max_rows.min(largest(plan, batch)),
             max_chunk: largest(plan, chunk),
+            encoder,
             session,
         })
     }
 
-    /// A session with the cache rows that so many prompts take under `config`, but no more than the artifact was compiled for: where
-    /// they take more, the generation says so.
+    /// A session with the cache that `prompts` take under `config`, but no larger than the artifact was compiled for: where they take
+    /// more, the generation says so.
     ///
     /// # Errors
     /// As [`new`](Self::new).
-    pub fn for_prompts(model: &Arc<Model>, prompts: usize, config: &GenerationConfig) -> Result<Self> {
+    pub fn for_prompts(model: &Arc<Model>, prompts: &[Prompt], config: &GenerationConfig) -> Result<Self> {
         let plan = model.plan();
-        let rows = plan.states.iter().find(|s| s.name.starts_with(CACHE)).and_then(|s| s.shape.first());
-        let most = rows.map_or(1, |dim| largest(plan, dim));
-        let needed = prompts.saturating_mul(config.rows_per_prompt());
-        Self::new(model, &CacheOptions { rows: needed.clamp(1, most), context: None })
+        let most = |states: &str, axis: usize| {
+            let dim = plan.states.iter().find(|s| s.name.starts_with(states)).and_then(|s| s.shape.get(axis));
+            dim.map_or(1, |dim| largest(plan, dim))
+        };
+        let rows = prompts.len().saturating_mul(config.rows_per_prompt());
+        // The decoder looks at all of it, so no more than is needed.
+        let source = prompts.iter().map(|prompt| prompt.tokens().len()).max().unwrap_or(0);
+        let options = CacheOptions {
+            rows: rows.clamp(1, most(CACHE, 0)),
+            context: None,
+            source: Some(source.clamp(1, most(SOURCE, 1))),
+        };
+        Self::new(model, &options)
     }
 
     /// The session, to call other signatures, profile or cancel.
@@ -114,9 +149,9 @@ impl CausalSession {
         &mut self.session
     }
 
-    fn check(&self, tokens: &[i64], seq: usize, slots: &[i64], starts: &[i64]) -> Result<()> {
+    fn check(&self, signature: &str, tokens: &[i64], slots: &[i64]) -> Result<()> {
         let wrong = |input: &str, expected: String, found: String| {
-            Err(Error::Input { signature: STEP.into(), input: input.into(), expected, found })
+            Err(Error::Input { signature: signature.into(), input: input.into(), expected, found })
         };
         if let Some(id) = tokens.iter().find(|id| !(0..self.vocab_size as i64).contains(*id)) {
             return wrong("input_ids", format!("token ids below {}", self.vocab_size), id.to_string());
@@ -124,13 +159,55 @@ impl CausalSession {
         if let Some(slot) = slots.iter().find(|s| !(0..self.max_rows as i64).contains(*s)) {
             return wrong("slots", format!("slots below {}", self.max_rows), slot.to_string());
         }
+        Ok(())
+    }
+
+    fn check_starts(&self, seq: usize, starts: &[i64]) -> Result<()> {
         let room = self.max_context as i64 - seq as i64;
         if let Some(start) = starts.iter().find(|s| **s > room) {
-            let found = format!("{seq} tokens from {start}");
-            return wrong("starts", format!("positions below the context of {}", self.max_context), found);
+            return Err(Error::Input {
+                signature: STEP.into(),
+                input: "starts".into(),
+                expected: format!("positions below the context of {}", self.max_context),
+                found: format!("{seq} tokens from {start}"),
+            });
         }
         Ok(())
     }
+}
+
+/// How many tokens of a source `encode` takes, and how many the states keep.
+fn source_dims<'p>(plan: &'p Plan, encode: &'p Signature) -> Result<(&'p Dim, &'p Dim)> {
+    let ids = encode.inputs.iter().find(|i| i.name == "input_ids");
+    let states = plan.states.iter().find(|s| s.name.starts_with(SOURCE));
+    match (ids.map(|i| i.shape.as_slice()), states.map(|s| s.shape.as_slice())) {
+        (Some([_, taken]), Some([_, kept, ..])) => Ok((taken, kept)),
+        (ids, states) => Err(Error::Plan {
+            what: format!("signature `{ENCODE}`"),
+            expected: "input `input_ids` [b, source] and states `cross_…` [rows, src, …]".into(),
+            found: format!("{} and {}", ids.map_or("none".into(), dims), states.map_or("none".into(), dims)),
+        }),
+    }
+}
+
+/// `decoder_start_token_id` of the artifact's `config.json`.
+fn decoder_start(model: &Model) -> Result<Option<u32>> {
+    let artifact = model.artifact();
+    let Some(json) = artifact.section(Section::Config) else { return Ok(None) };
+    let config: ModelConfig = serde_json::from_slice(json).map_err(|e| Error::Malformed {
+        file: artifact.name().into(),
+        section: Section::Config.name(),
+        reason: e.to_string(),
+    })?;
+    Ok(config.decoder_start_token_id)
+}
+
+fn wrong(what: &str, expected: &str, found: String) -> Error {
+    Error::Plan { what: format!("signature `{STEP}`, {what}"), expected: expected.into(), found }
+}
+
+fn dims(shape: &[Dim]) -> String {
+    format!("[{}]", shape.iter().map(Dim::to_string).collect::<Vec<_>>().join(", "))
 }
 
 /// The largest value of a dim, 1 if it has none.
@@ -156,7 +233,8 @@ impl CausalLm for CausalSession {
     }
 
     fn step(&mut self, tokens: &[i64], seq: usize, slots: &[i64], starts: &[i64]) -> Result<&mut [f32], StepError> {
-        self.check(tokens, seq, slots, starts)?;
+        self.check(STEP, tokens, slots)?;
+        self.check_starts(seq, starts)?;
         let shape = [slots.len(), seq];
         let rows = &shape[..1];
         let inputs = [
@@ -171,5 +249,35 @@ impl CausalLm for CausalSession {
 
     fn copy_slot(&mut self, from: usize, to: usize, len: usize) -> Result<(), StepError> {
         Ok(self.session.copy_state_rows(CACHE, from, to, len)?)
+    }
+
+    fn encoder(&self) -> Option<Encoder> {
+        self.encoder
+    }
+
+    fn encode(&mut self, tokens: &[i64], mask: &[i64], seq: usize, slots: &[i64]) -> Result<(), StepError> {
+        self.check(ENCODE, tokens, slots)?;
+        let max_source = self.encoder.map_or(0, |encoder| encoder.max_source);
+        if seq > max_source {
+            return Err(Box::new(Error::Input {
+                signature: ENCODE.into(),
+                input: "input_ids".into(),
+                expected: format!("at most {max_source} tokens"),
+                found: seq.to_string(),
+            }));
+        }
+        let shape = [slots.len(), seq];
+        let inputs = [
+            ("input_ids", TensorView::new(&shape, tokens)),
+            ("attention_mask", TensorView::new(&shape, mask)),
+            ("slots", TensorView::new(&shape[..1], slots)),
+        ];
+        self.session.call(ENCODE, &inputs)?;
+        Ok(())
+    }
+
+    fn copy_source(&mut self, from: usize, to: usize) -> Result<(), StepError> {
+        let max_source = self.encoder.map_or(0, |encoder| encoder.max_source);
+        Ok(self.session.copy_state_rows(SOURCE, from, to, max_source)?)
     }
 }

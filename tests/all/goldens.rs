@@ -1,4 +1,4 @@
-//! Golden checkpoints through the whole road: logits, greedy and penalised ids, padding, threads.
+//! Golden checkpoints through the whole road: logits, greedy and penalised ids, beams, padding, threads.
 
 use crate::{golden, options};
 use kiln::ir::{ArgKind, DType};
@@ -60,9 +60,18 @@ impl Golden {
         rows.map(|(i, (ids, mask))| Prompt::masked(i, ids.clone(), mask).expect("padded on the left")).collect()
     }
 
+    /// The sources of an encoder-decoder, which are padded on the right.
+    fn sources(&self) -> Vec<Prompt> {
+        let source = |(ids, mask): (&Vec<u32>, &Vec<i64>)| {
+            let tokens = ids.iter().zip(mask).filter(|(_, mask)| **mask == 1);
+            Prompt::new(tokens.map(|(id, _)| *id).collect::<Vec<_>>())
+        };
+        self.ids.iter().zip(&self.mask).map(source).collect()
+    }
+
     fn generate(&self, prompts: &[Prompt], config: &GenerationConfig) -> Vec<Vec<u32>> {
         let rows = prompts.len() * config.rows_per_prompt();
-        let options = CacheOptions { rows, context: Some(128) };
+        let options = CacheOptions { rows, context: Some(128), source: None };
         let mut session = CausalSession::new(&self.model, &options).expect("a session");
         let out =
             generate(&mut session, Request::new(prompts, config), |_| ControlFlow::Continue(())).expect("generates");
@@ -71,11 +80,16 @@ impl Golden {
 
     /// New tokens of each row, after the prompt's columns, up to and with the end token (rows are padded after it).
     fn expected(&self, key: &str) -> Vec<Vec<u32>> {
+        self.expected_after(self.ids[0].len(), key)
+    }
+
+    /// As [`expected`](Self::expected), after that many columns.
+    fn expected_after(&self, columns: usize, key: &str) -> Vec<Vec<u32>> {
         let rows = self.json[key].as_array().expect(key);
         let ends = config(self).eos_token_id.map(|ids| ids.as_slice().to_vec()).unwrap_or_default();
         let row = |r: &Value| {
             let all: Vec<u32> = r.as_array().expect("ids").iter().map(|v| v.as_u64().expect("an id") as u32).collect();
-            let new = &all[self.ids[0].len()..];
+            let new = &all[columns..];
             let end = new.iter().position(|id| ends.contains(id)).map_or(new.len(), |i| i + 1);
             new[..end].to_vec()
         };
@@ -112,6 +126,27 @@ fn check(name: &str) {
     }
 }
 
+/// Outputs, and what an encoder-decoder makes of its sources: together and alone, with room for them alone and with more.
+fn check_encoder_decoder(name: &str) {
+    outputs(name);
+    let g = open(name);
+    let (greedy, sources) = (config(&g), g.sources());
+    let beams = GenerationConfig { num_beams: Some(4), max_new_tokens: Some(12), ..greedy.clone() };
+    for (key, config) in [("greedy", greedy), ("beam4", beams)] {
+        // The decoder's start token stands before the new ones.
+        let expected = g.expected_after(1, key);
+        assert_eq!(g.generate(&sources, &config), expected, "{name}: {key}");
+        for (i, source) in sources.iter().enumerate() {
+            let alone = std::slice::from_ref(source);
+            assert_eq!(g.generate(alone, &config), expected[i..=i], "{name}: {key}, row {i} alone");
+            let mut session = CausalSession::for_prompts(&g.model, alone, &config).expect("a session");
+            let out = generate(&mut session, Request::new(alone, &config), |_| ControlFlow::Continue(()));
+            let out = out.expect("generates");
+            assert_eq!(out.rows[0].token_ids, expected[i], "{name}: {key}, row {i}, no larger than it must be");
+        }
+    }
+}
+
 macro_rules! goldens {
     ($check:ident: $($test:ident = $name:literal),+ $(,)?) => {
         $(#[test]
@@ -136,8 +171,12 @@ goldens! { check:
     smollm3 = "smollm3",
 }
 
-goldens! { outputs:
+goldens! { check_encoder_decoder:
     bart = "bart",
+    t5 = "t5",
+}
+
+goldens! { outputs:
     bert_classify = "bert-classify",
     bert_mlm = "bert-mlm",
     bert_token = "bert-token",
@@ -146,7 +185,6 @@ goldens! { outputs:
     modernbert_mlm = "modernbert-mlm",
     roberta_classify = "roberta-classify",
     roberta_qa = "roberta-qa",
-    t5 = "t5",
 }
 
 #[test]

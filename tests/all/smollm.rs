@@ -23,7 +23,7 @@ fn search(model: &Arc<Model>, prompts: &[Prompt], new: usize, num_beams: usize) 
     let own = cli::generation_config(model).expect("a generation config");
     let config =
         GenerationConfig { max_new_tokens: Some(new), do_sample: Some(false), num_beams: Some(num_beams), ..own };
-    let cache = CacheOptions { rows: prompts.len() * num_beams, context: Some(256) };
+    let cache = CacheOptions { rows: prompts.len() * num_beams, context: Some(256), ..CacheOptions::default() };
     let mut session = CausalSession::new(model, &cache).expect("a session");
     let out = generate(&mut session, Request::new(prompts, &config), |_| ControlFlow::Continue(())).expect("generates");
     out.rows.into_iter().map(|r| r.token_ids).collect()

@@ -83,7 +83,7 @@ impl KilnModel {
     ) -> Result<Output> {
         let prompts = [prompt];
         let config = GenerationConfig { max_new_tokens: Some(max_new_tokens), ..self.config.clone() };
-        let mut session = CausalSession::for_prompts(&self.model, prompts.len(), &config)?;
+        let mut session = CausalSession::for_prompts(&self.model, &prompts, &config)?;
         let detokenizer = self.tokenizer.as_ref().map(|t| t as _);
         Ok(generate(&mut session, Request { detokenizer, ..Request::new(&prompts, &config) }, on_token)?)
     }

@@ -9,10 +9,10 @@ use std::path::{Path, PathBuf};
 /// What to generate, and how. Options that are not given come from the model's `generation_config.json`.
 #[derive(clap::Args, Clone, Debug, Default)]
 pub struct GenerateArgs {
-    /// The text to continue, or with --chat the user's message; give it several times for a batch.
+    /// The text to continue, or for an encoder-decoder's encoder, or with --chat the user's message; give it several times for a batch.
     #[arg(long, required_unless_present_any = ["input_ids", "messages"], conflicts_with_all = ["input_ids", "messages"])]
     pub prompt: Vec<String>,
-    /// Token ids to continue, `1,2,3`; give it several times for a batch.
+    /// Token ids of such a text, `1,2,3`; give it several times for a batch.
     #[arg(long, value_parser = parse_ids)]
     pub input_ids: Vec<TokenIds>,
     /// Options of how the prompt becomes a chat.
@@ -127,6 +127,9 @@ pub struct ConfigArgs {
     /// Token ids that are not the first new one, `5,6`.
     #[arg(long, value_delimiter = ',')]
     pub begin_suppress_tokens: Vec<u32>,
+    /// The token id that an encoder-decoder's decoder begins with.
+    #[arg(long)]
+    pub decoder_start_token_id: Option<u32>,
     /// The token id that follows a prompt of one token.
     #[arg(long)]
     pub forced_bos_token_id: Option<u32>,
@@ -262,6 +265,7 @@ impl ConfigArgs {
             bad_words_ids: list(&self.bad_words_ids, |ids| ids.0.clone()),
             suppress_tokens: list(&self.suppress_tokens, |id| i64::from(*id)),
             begin_suppress_tokens: list(&self.begin_suppress_tokens, |id| i64::from(*id)),
+            decoder_start_token_id: self.decoder_start_token_id,
             forced_bos_token_id: self.forced_bos_token_id,
             forced_eos_token_id: list(&self.forced_eos_token_id, |id| *id).map(OneOrMany::Many),
             exponential_decay_length_penalty: self.exponential_decay_length_penalty,

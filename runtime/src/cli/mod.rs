@@ -101,7 +101,7 @@ pub fn generate(
     let config = generation_config(model)?.overridden_by(&args.options.config().map_err(CliError::Given)?);
     let tokenizer = tokenizer(model)?;
     let prompts = args.prompts(model, tokenizer.as_ref())?;
-    let mut session = CausalSession::for_prompts(model, prompts.len(), &config)?;
+    let mut session = CausalSession::for_prompts(model, &prompts, &config)?;
     let mut request = Request::new(&prompts, &config);
     request.detokenizer = tokenizer.as_ref().map(|t| t as _);
     let stream = !args.json && prompts.len() == 1 && config.num_return_sequences() == 1;

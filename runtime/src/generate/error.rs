@@ -82,6 +82,11 @@ pub enum GenerateError {
         /// Tokens of the row.
         expected: usize,
     },
+    /// An encoder-decoder whose decoder has nothing to begin with.
+    #[error(
+        "the model is an encoder-decoder, and neither its generation config nor its `config.json` says what its decoder begins with: set `decoder_start_token_id`"
+    )]
+    NoDecoderStart,
     /// Stop strings cannot be seen without text.
     #[error("`stop_strings` are set, but there is no tokenizer to decode with: give one, or stop by `eos_token_id`")]
     StopStringsWithoutText,

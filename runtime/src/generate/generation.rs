@@ -8,16 +8,16 @@ use super::rows::Rows;
 use super::sample::fresh_seed;
 use super::stepper::Stepper;
 use super::stop::{Endings, StoppingCriterion};
-use super::{CausalLm, Detokenizer, GenerationConfig, Prompt};
+use super::{CausalLm, Detokenizer, Encoder, GenerationConfig, Prompt};
 use std::collections::VecDeque;
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 /// What to generate, and how.
 pub struct Request<'a> {
-    /// `num_return_sequences` rows of the output each.
+    /// `num_return_sequences` rows of the output each. An encoder-decoder's encoder takes them, without their padding.
     pub prompts: &'a [Prompt],
     /// The options.
     pub config: &'a GenerationConfig,
@@ -67,6 +67,8 @@ pub fn generate(
 /// token belongs to shows only at the end: then the tokens come row by row. It may be left at any time.
 pub struct Generation<'a> {
     stepper: Stepper<'a>,
+    /// What an encoder-decoder's encoder takes, each with the slots of its rows. None for a decoder alone.
+    sources: Option<Vec<(Range<usize>, &'a [u32])>>,
     search: Search<'a>,
     prefilled: bool,
     /// Finished, cancelled or failed.
@@ -112,19 +114,27 @@ impl<'a> Generation<'a> {
             return Err(GenerateError::StopStringsWithoutText);
         }
         let seed = config.do_sample().then(|| config.seed.unwrap_or_else(fresh_seed));
-        let (vocab_size, max_context) = (model.vocab_size(), model.max_context());
+        let (vocab_size, max_context, encoder) = (model.vocab_size(), model.max_context(), model.encoder());
+        let decoder_start = encoder.map(|encoder| decoder_start(&encoder, config)).transpose()?;
         let mut starts = Vec::with_capacity(prompts.len());
         for (index, prompt) in prompts.iter().enumerate() {
-            prompt.check(index, vocab_size, max_context)?;
+            prompt.check(index, vocab_size, encoder.map_or(max_context, |encoder| encoder.max_source))?;
+            let (ids, padding) = match decoder_start {
+                Some(id) => (vec![id], 0),
+                None => (prompt.ids.clone(), prompt.padding),
+            };
             // The last new token need not enter the cache.
-            let room = max_context - prompt.tokens().len() + 1;
+            let room = max_context + 1 - (ids.len() - padding);
             starts.push(Start {
-                ids: prompt.ids.clone(),
-                padding: prompt.padding,
-                limit: config.new_tokens(prompt.ids.len())?.min(room),
+                limit: config.new_tokens(ids.len())?.min(room),
+                ids,
+                padding,
                 stream: prompt.stream.unwrap_or(index as u64),
             });
         }
+        let each = config.rows_per_prompt();
+        let source = |(index, prompt): (usize, &'a Prompt)| (index * each..(index + 1) * each, prompt.tokens());
+        let sources = encoder.map(|_| prompts.iter().enumerate().map(source).collect());
         let options = Options {
             config,
             seed,
@@ -141,6 +151,7 @@ impl<'a> Generation<'a> {
         let prompt_tokens = prompts.iter().map(|p| p.tokens().len()).sum();
         Ok(Generation {
             stepper: Stepper::new(model, request.cancel),
+            sources,
             search,
             prefilled: false,
             over: false,
@@ -163,6 +174,11 @@ impl<'a> Generation<'a> {
     fn advance(&mut self) -> Result<bool, GenerateError> {
         let started = Instant::now();
         let (stepper, events) = (&mut self.stepper, &mut self.events);
+        if let Some(sources) = self.sources.take()
+            && !stepper.encode(&sources)?
+        {
+            return Ok(false);
+        }
         let goes_on = match &mut self.search {
             Search::Rows(rows) => rows.advance(stepper, events)?,
             Search::Beams(beams) => beams.advance(stepper, events)?,
@@ -179,6 +195,12 @@ impl<'a> Generation<'a> {
             Search::Beams(beams) => beams.is_done(),
         }
     }
+}
+
+/// The token that an encoder-decoder's rows begin with.
+fn decoder_start(encoder: &Encoder, config: &GenerationConfig) -> Result<u32, GenerateError> {
+    let own = config.decoder_start_token_id.or(encoder.decoder_start_token_id);
+    own.or(config.bos_token_id).ok_or(GenerateError::NoDecoderStart)
 }
 
 fn check_rows(prompts: usize, each: usize, max_rows: usize) -> Result<(), GenerateError> {

@@ -9,6 +9,8 @@
 //!                                   +---- step of the rows that run <--+
 //! ```
 //!
+//! The prompts of an encoder-decoder go to its encoder, once, and a row begins with `decoder_start_token_id` instead.
+//!
 //! Rows that end leave the batch, so that the cost falls with them. With beams, a prompt has several rows: a token is one of the best
 //! continuations of them all, and which slot of the cache a row has changes from step to step; only rows that go on in more than one
 //! way are copied. Nothing here knows about tokenizers: text comes in through
@@ -37,7 +39,16 @@ pub use processors::{History, LogitsProcessor};
 pub use prompt::Prompt;
 pub use stop::StoppingCriterion;
 
-/// One causal language model with its state. A row of the state (its cache) is called a slot.
+/// The encoder of an encoder-decoder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Encoder {
+    /// Most tokens of a source.
+    pub max_source: usize,
+    /// What the decoder begins with, as the model's own config says; the generation config's goes over it.
+    pub decoder_start_token_id: Option<u32>,
+}
+
+/// One language model that continues token by token, with its state. A row of the state (its cache) is called a slot.
 pub trait CausalLm {
     /// Number of logits per row; token ids are below it.
     fn vocab_size(&self) -> usize;
@@ -61,7 +72,25 @@ pub trait CausalLm {
 
     /// Copies the first `len` tokens that slot `from` holds to slot `to`, which then holds these.
     fn copy_slot(&mut self, from: usize, to: usize, len: usize) -> Result<(), StepError>;
+
+    /// The encoder of an encoder-decoder: prompts are its sources, and steps run the decoder. By default there is none.
+    fn encoder(&self) -> Option<Encoder> {
+        None
+    }
+
+    /// Runs the encoder on `tokens`, `[rows, seq]` row by row; `mask`, of that shape, is 1 for a token and 0 for padding, on the right.
+    /// The steps of `slots[r]` then read row `r`'s source, until the slot gets another one.
+    fn encode(&mut self, _tokens: &[i64], _mask: &[i64], _seq: usize, _slots: &[i64]) -> Result<(), StepError> {
+        Err(NO_ENCODER.into())
+    }
+
+    /// Gives slot `to` the source of slot `from`; the tokens of their steps stay as they are.
+    fn copy_source(&mut self, _from: usize, _to: usize) -> Result<(), StepError> {
+        Err(NO_ENCODER.into())
+    }
 }
+
+const NO_ENCODER: &str = "the model has no encoder";
 
 /// Makes text out of tokens.
 pub trait Detokenizer {

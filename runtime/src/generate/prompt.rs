@@ -1,4 +1,4 @@
-//! What a row begins with.
+//! What a row begins with, or an encoder takes.
 
 use super::GenerateError;
 
@@ -8,7 +8,7 @@ pub struct Prompt {
     /// Token ids, left padding included.
     pub ids: Vec<u32>,
     /// How many of the first ids are padding. As in transformers they count towards `max_length` and n-grams, and nothing else sees
-    /// them. Rows of different length need no padding of the caller's.
+    /// them; an encoder does not take them. Rows of different length need no padding of the caller's.
     pub padding: usize,
     /// The row's stream of random numbers; its index in the batch where none is given.
     pub stream: Option<u64>,

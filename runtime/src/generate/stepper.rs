@@ -1,7 +1,8 @@
-//! Calls of the model: prompts in chunks, then one token per row, and copies of slots.
+//! Calls of the model: sources, prompts in chunks, then one token per row, and copies of slots.
 
 use super::error::GenerateError;
 use super::{CausalLm, StepError};
+use std::iter::repeat_n;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -31,6 +32,30 @@ impl<'a> Stepper<'a> {
 
     pub fn vocab_size(&self) -> usize {
         self.model.vocab_size()
+    }
+
+    /// Runs the encoder on sources, each of which serves a range of slots; false where it was cancelled.
+    pub fn encode(&mut self, sources: &[(Range<usize>, &[u32])]) -> Result<bool, GenerateError> {
+        if self.is_cancelled() {
+            return Ok(false);
+        }
+        let seq = sources.iter().map(|(_, ids)| ids.len()).max().unwrap_or(0);
+        let mut mask = Vec::with_capacity(sources.len() * seq);
+        self.clear();
+        for (slots, ids) in sources {
+            let padding = seq - ids.len();
+            self.tokens.extend(ids.iter().map(|&id| i64::from(id)).chain(repeat_n(0, padding)));
+            mask.extend(repeat_n(1, ids.len()).chain(repeat_n(0, padding)));
+            self.slots.push(slots.start as i64);
+        }
+        let encoded = self.model.encode(&self.tokens, &mask, seq, &self.slots);
+        encoded.map_err(|source| self.failed(source))?;
+        for (slots, _) in sources {
+            for slot in slots.clone().skip(1) {
+                self.model.copy_source(slots.start, slot).map_err(|source| self.failed(source))?;
+            }
+        }
+        Ok(true)
     }
 
     /// Runs prompts, each into its slot, at most `max_chunk` columns at a time; gives the logits that follow, a row for each prompt, or

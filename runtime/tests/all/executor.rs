@@ -2,7 +2,7 @@
 
 use crate::toy;
 use kiln_core::{Buffer, Dim, Plan};
-use kiln_runtime::generate::CausalLm;
+use kiln_runtime::generate::{CausalLm, GenerationConfig, Prompt};
 use kiln_runtime::{
     CacheOptions, CausalSession, Error, LoadOptions, MemoryReport, Model, Session, SessionOptions, TensorView, Workers,
 };
@@ -251,7 +251,8 @@ fn memory_is_stated_at_the_bounds_or_at_given_sizes() {
 #[test]
 fn a_language_model_takes_steps() {
     let m = model();
-    let mut lm = CausalSession::new(&m, &CacheOptions { rows: 2, context: Some(12) }).unwrap();
+    let mut lm = CausalSession::new(&m, &CacheOptions { rows: 2, context: Some(12), source: None }).unwrap();
+    assert!(lm.encoder().is_none() && lm.encode(&[1], &[1], 1, &[0]).is_err());
     assert_eq!((lm.vocab_size(), lm.max_context(), lm.max_rows(), lm.max_chunk()), (5, 12, 2, 8));
     assert_eq!(lm.step(&[0, 1, 2, 3], 2, &[1, 0], &[-1, 0]).unwrap(), [logits(&[1]), logits(&[2, 3])].concat());
     assert_eq!(lm.step(&[4], 1, &[1], &[1]).unwrap(), logits(&[1, 4]));
@@ -264,12 +265,60 @@ fn a_language_model_takes_steps() {
         let message = lm.step(&tokens, 1, &slots, &starts).err().map(|e| e.to_string()).unwrap_or_default();
         assert!(message.contains(part), "{message:?} should say {part:?}");
     }
-    assert!(CausalSession::new(&m, &CacheOptions { rows: 9, context: None }).is_err());
+    assert!(CausalSession::new(&m, &CacheOptions { rows: 9, ..CacheOptions::default() }).is_err());
     let mut plan = toy::plan();
     plan.signatures.remove(0);
     let encoder = toy::load(plan, &LoadOptions::default()).unwrap();
     let refused = CausalSession::new(&encoder, &CacheOptions::default()).err().map(|e| e.to_string());
     assert_eq!(refused.as_deref(), Some("no signature `step`: this artifact has forward"));
+}
+
+#[test]
+fn an_encoder_decoder_keeps_sources() {
+    let m = toy::load(toy::encoder_decoder(), &LoadOptions::default()).unwrap();
+    let encoder = |source| {
+        let lm = CausalSession::new(&m, &CacheOptions { rows: 3, context: None, source }).unwrap();
+        lm.encoder().map(|e| (e.max_source, e.decoder_start_token_id))
+    };
+    assert_eq!((encoder(Some(4)), encoder(None)), (Some((4, Some(3))), Some((5, Some(3)))));
+    let prompts = [Prompt::new([1, 2, 3]), Prompt::new([4])];
+    let mut lm = CausalSession::for_prompts(&m, &prompts, &GenerationConfig::default()).unwrap();
+    assert_eq!((lm.max_rows(), lm.encoder().unwrap().max_source), (2, 3));
+    let too_long = vec![Prompt::new([1; 9]); 3];
+    let beams = GenerationConfig { num_beams: Some(2), ..GenerationConfig::default() };
+    let most = CausalSession::for_prompts(&m, &too_long, &beams).unwrap();
+    assert_eq!((most.max_rows(), most.encoder().unwrap().max_source), (3, 5), "what it was compiled for");
+
+    lm.encode(&[1, 2, 3, 4, 0, 0], &[1, 1, 1, 1, 0, 0], 3, &[1, 0]).unwrap();
+    let state = |lm: &mut CausalSession, name: &str| -> Vec<f32> {
+        bytemuck::cast_slice(lm.session().state(name).unwrap()).to_vec()
+    };
+    assert_eq!(state(&mut lm, "cross_key_values.0.key"), [4.0, 0.0, 0.0, 1.0, 2.0, 3.0]);
+    assert_eq!(state(&mut lm, "cross_attention_mask"), [1.0, 0.0, 0.0, 1.0, 1.0, 1.0]);
+    lm.step(&[2], 1, &[1], &[0]).unwrap();
+    let cache = state(&mut lm, "past_key_values.0.key");
+    lm.copy_source(1, 0).unwrap();
+    assert_eq!(state(&mut lm, "cross_key_values.0.key"), [1.0, 2.0, 3.0, 1.0, 2.0, 3.0]);
+    assert_eq!(state(&mut lm, "cross_attention_mask"), [1.0; 6]);
+    assert_eq!(state(&mut lm, "past_key_values.0.key"), cache, "tokens stay");
+
+    for (tokens, slot, part) in [
+        (&[1, 5][..], 0, "signature `encode`, input `input_ids`: expected token ids below 5, found 5"),
+        (&[1], 2, "slots below 2, found 2"),
+        (&[1; 4], 0, "at most 3 tokens, found 4"),
+    ] {
+        let mask = vec![1; tokens.len()];
+        let message = lm.encode(tokens, &mask, tokens.len(), &[slot]).unwrap_err().to_string();
+        assert!(message.contains(part), "{message:?} should say {part:?}");
+    }
+    let mut plan = toy::encoder_decoder();
+    plan.states.truncate(1);
+    plan.signatures[2].variants.clear();
+    let stateless = toy::load(plan, &LoadOptions::default()).unwrap();
+    let refused = CausalSession::new(&stateless, &CacheOptions::default()).err().map(|e| e.to_string());
+    assert!(
+        refused.is_some_and(|e| e.contains("signature `encode`: expected input `input_ids` [b, source] and states"))
+    );
 }
 
 /// Counts the allocations of each thread.

@@ -132,6 +132,35 @@ pub fn plan() -> Plan {
     }
 }
 
+/// The same with an `encode` that stores sources and their masks in their slots; `step` does not read them.
+pub fn encoder_decoder() -> Plan {
+    use Buffer::{Input, State};
+    let mut plan = plan();
+    plan.symbols.extend([("source", 5), ("src", 6)].map(|(s, max)| (s.into(), DimBounds { min: 1, max })));
+    plan.states.extend(["cross_key_values.0.key", "cross_attention_mask"].map(|name| StateSpec {
+        name: name.into(),
+        storage: dense(DType::F32),
+        shape: dims(["rows", "src"]),
+    }));
+    let store = |label, input, state| {
+        step(1, label, "b", dims(["b", "source", "src"]), &[Input(input), Input(2), Input(3), State(state)])
+    };
+    let schedule =
+        Schedule { steps: vec![store("store source", 0, 1), store("store mask", 1, 2)], ..Schedule::default() };
+    plan.signatures.push(Signature {
+        name: "encode".into(),
+        inputs: vec![
+            input("input_ids", DType::I64, dims(["b", "source"]), None),
+            input("attention_mask", DType::I64, dims(["b", "source"]), Some(DefaultFill::Ones)),
+            input("slots", DType::I64, dims(["b"]), None),
+            input("starts", DType::I64, dims(["b"]), Some(DefaultFill::Zeros)),
+        ],
+        outputs: vec![],
+        variants: vec![Variant { guards: vec![], schedule }],
+    });
+    plan
+}
+
 pub fn manifest() -> Manifest {
     Manifest {
         kiln: "0.1.0".into(),
@@ -159,6 +188,7 @@ pub fn artifact_of(mut plan: Plan, manifest: &Manifest, image: &[u8]) -> Vec<u8>
     }
     w.plan(&plan).unwrap();
     w.section(Section::Tokenizer, b"{}").unwrap();
+    w.section(Section::Config, br#"{"model_type": "toy", "decoder_start_token_id": 3}"#).unwrap();
     w.finish().unwrap()
 }
 

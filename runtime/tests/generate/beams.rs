@@ -13,7 +13,7 @@ const UNWANTED: f32 = -1e9;
 
 /// What transformers' `_beam_search` does for one prompt, with whole sequences where it has tensors and no cache. Gives the new tokens
 /// of all beams, the best one first.
-fn plainly(prompt: &[u32], vocab: usize, config: &GenerationConfig) -> Vec<(Vec<u32>, f32)> {
+pub fn plainly(prompt: &[u32], vocab: usize, config: &GenerationConfig) -> Vec<(Vec<u32>, f32)> {
     let (beams, eos) = (config.num_beams(), config.eos_token_ids());
     let limit = config.max_new_tokens.unwrap();
     let penalty = config.length_penalty.unwrap_or(1.0);
@@ -71,7 +71,7 @@ fn prompts() -> Vec<Prompt> {
 }
 
 fn toy() -> Toy {
-    Toy { rows: 12, slots: vec![Vec::new(); 12], ..Toy::new(hashed) }
+    Toy { rows: 12, slots: vec![Vec::new(); 12], sources: vec![Vec::new(); 12], ..Toy::new(hashed) }
 }
 
 #[test]

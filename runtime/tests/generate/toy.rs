@@ -1,12 +1,12 @@
 //! Toy models and a toy tokenizer.
 
 use kiln_runtime::generate::{
-    CausalLm, Detokenizer, GenerateError, GenerationConfig, Output, Prompt, Request, StepError, TextStream,
+    CausalLm, Detokenizer, Encoder, GenerateError, GenerationConfig, Output, Prompt, Request, StepError, TextStream,
     TextStreamError, generate,
 };
 use std::ops::ControlFlow;
 
-/// A model whose logits are a function of all tokens that a row has seen, and that checks how it is called.
+/// A model whose logits are a function of all tokens that a row has seen, those of its source first, and that checks how it is called.
 pub struct Toy {
     pub vocab: usize,
     pub context: usize,
@@ -14,6 +14,11 @@ pub struct Toy {
     pub chunk: usize,
     pub slots: Vec<Vec<i64>>,
     pub logits: Vec<f32>,
+    pub encoder: Option<Encoder>,
+    /// The source of each slot.
+    pub sources: Vec<Vec<i64>>,
+    /// Rows and columns of every call of the encoder.
+    pub encodes: Vec<(usize, usize)>,
     /// Rows and columns of every call.
     pub calls: Vec<(usize, usize)>,
     /// Slots of every copy, from and to.
@@ -47,9 +52,23 @@ impl Toy {
             chunk: 64,
             slots: vec![Vec::new(); 4],
             logits: Vec::new(),
+            encoder: None,
+            sources: vec![Vec::new(); 4],
+            encodes: Vec::new(),
             calls: Vec::new(),
             copies: Vec::new(),
             rule,
+        }
+    }
+
+    /// Twelve slots of an encoder-decoder that takes sources of 9 tokens and begins with token 2.
+    pub fn encoder_decoder(rule: fn(&[i64], &mut [f32])) -> Self {
+        Toy {
+            rows: 12,
+            slots: vec![Vec::new(); 12],
+            sources: vec![Vec::new(); 12],
+            encoder: Some(Encoder { max_source: 9, decoder_start_token_id: Some(2) }),
+            ..Toy::new(rule)
         }
     }
 }
@@ -84,7 +103,9 @@ impl CausalLm for Toy {
             cache.extend(&tokens[row * seq..][..seq][(-start).max(0) as usize..]);
             assert!(cache.len() <= self.context, "the slot overflows");
             let mut logits = vec![0.0; self.vocab];
-            (self.rule)(cache, &mut logits);
+            let source = &self.sources[slot as usize];
+            assert_eq!(source.is_empty(), self.encoder.is_none(), "the encoder has run");
+            (self.rule)(&[source.as_slice(), cache].concat(), &mut logits);
             self.logits.extend(logits);
         }
         Ok(&mut self.logits)
@@ -95,6 +116,27 @@ impl CausalLm for Toy {
         assert_eq!(self.slots[from].len(), len, "all of the slot is copied");
         self.copies.push((from, to));
         self.slots[to] = self.slots[from].clone();
+        Ok(())
+    }
+
+    fn encoder(&self) -> Option<Encoder> {
+        self.encoder
+    }
+
+    fn encode(&mut self, tokens: &[i64], mask: &[i64], seq: usize, slots: &[i64]) -> Result<(), StepError> {
+        assert_eq!((tokens.len(), mask.len()), (slots.len() * seq, slots.len() * seq));
+        self.encodes.push((slots.len(), seq));
+        for ((tokens, mask), &slot) in tokens.chunks(seq).zip(mask.chunks(seq)).zip(slots) {
+            let len = mask.iter().take_while(|&&m| m == 1).count();
+            assert!(len > 0 && mask[len..].iter().all(|&m| m == 0), "padding stands on the right: {mask:?}");
+            self.sources[slot as usize] = tokens[..len].to_vec();
+        }
+        Ok(())
+    }
+
+    fn copy_source(&mut self, from: usize, to: usize) -> Result<(), StepError> {
+        assert_ne!(from, to, "there is nothing to copy");
+        self.sources[to] = self.sources[from].clone();
         Ok(())
     }
 }

@@ -19,7 +19,7 @@ struct Kiln {
 
 impl Kiln {
     fn new(model: &Arc<Model>) -> Result<Self, Error> {
-        Ok(Kiln { session: CausalSession::new(model, &CacheOptions { rows: 1, context: None })?, position: 0 })
+        Ok(Kiln { session: CausalSession::new(model, &CacheOptions::default())?, position: 0 })
     }
 }
 

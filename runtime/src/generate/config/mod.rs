@@ -183,6 +183,8 @@ generation_config! {
     pad_token_id: i64,
     /// The token a text begins with.
     bos_token_id: u32,
+    /// Encoder-decoders: the token that the decoder begins with. Default: that of the model's `config.json`, else `bos_token_id`.
+    decoder_start_token_id: u32,
     /// The seed of sampling. Default: drawn anew for every call. Not a field of transformers.
     seed: u64,
 }

@@ -123,7 +123,7 @@ fn every_field_survives_the_file() {
         "eta_cutoff": 0.02, "repetition_penalty": 1.1, "no_repeat_ngram_size": 3, "bad_words_ids": [[1, 2]],
         "sequence_bias": [[[4, 5], -2.5]], "suppress_tokens": [3, -1], "begin_suppress_tokens": [6], "forced_bos_token_id": 7,
         "forced_eos_token_id": [8], "exponential_decay_length_penalty": [5, 1.25], "remove_invalid_values": true,
-        "renormalize_logits": true, "eos_token_id": 2, "pad_token_id": 0, "bos_token_id": 1, "seed": 5,
+        "renormalize_logits": true, "eos_token_id": 2, "pad_token_id": 0, "bos_token_id": 1, "decoder_start_token_id": 2, "seed": 5,
         "cache_implementation": "static", "transformers_version": "5.23.0"
     }"#;
     let config = parse(json);
@@ -160,6 +160,7 @@ fn files_that_cannot_be_read_or_written_are_named() {
 fn tokens_that_the_model_has_not_are_refused() {
     for json in [
         r#"{"forced_bos_token_id": 10}"#,
+        r#"{"decoder_start_token_id": 10}"#,
         r#"{"forced_eos_token_id": [1, 10]}"#,
         r#"{"bad_words_ids": [[1], [2, 10]]}"#,
         r#"{"sequence_bias": [[[10], 1.0]]}"#,

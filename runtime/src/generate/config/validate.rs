@@ -140,6 +140,7 @@ impl GenerationConfig {
             }
             None => Ok(()),
         };
+        check("decoder_start_token_id", self.decoder_start_token_id.as_slice())?;
         check("forced_bos_token_id", self.forced_bos_token_id.as_slice())?;
         check("forced_eos_token_id", self.forced_eos_token_id.as_ref().map_or(&[], OneOrMany::as_slice))?;
         self.bad_words_ids.iter().flatten().try_for_each(|ids| check("bad_words_ids", ids))?;
