@@ -1,6 +1,6 @@
 //! The compile cache: the same road, with the artifact kept under the user's cache folder.
 
-use crate::compile::{check_texts, compile_traced, sha256, trace};
+use crate::compile::{auto_class, check_texts, compile_traced, sha256, trace};
 use crate::{CompileOptions, CompileReport, Error, Result};
 use kiln_models::source::ModelFiles;
 use std::path::PathBuf;
@@ -25,6 +25,7 @@ pub fn cached_artifact(files: &ModelFiles, options: &CompileOptions) -> Result<(
     let traced = trace(files, options)?;
     let trace_seconds = start.elapsed().as_secs_f64();
     let mut key = format!("{} {:?} {}\n", env!("CARGO_PKG_VERSION"), options.target, options.rewrite);
+    key += auto_class(files, options);
     key += build_id();
     key += &traced.module.to_string();
     for part in [&files.generation_config, &files.tokenizer_config].into_iter().flatten() {

@@ -3,7 +3,8 @@
 use crate::Result;
 use kiln_codegen::EmitMode;
 use kiln_core::{DType, Plan, TargetSpec};
-use kiln_models::auto::{TraceOptions, Traced, trace as trace_model};
+use kiln_models::Task;
+use kiln_models::auto::{TraceOptions, Traced, task_of, trace as trace_model};
 use kiln_models::source::ModelFiles;
 use kiln_passes::Compiled;
 use kiln_runtime::causal_lm::{ENCODE, STEP};
@@ -26,6 +27,8 @@ pub struct CompileOptions {
     pub target: TargetSpec,
     /// The type that the model computes in.
     pub dtype: DType,
+    /// What the model is for; `None` for what the first class in its config's `architectures` is for.
+    pub task: Option<Task>,
     /// The longest sequence; `None` for what the config says.
     pub max_seq: Option<usize>,
     /// Rewrite with the e-graph.
@@ -39,6 +42,7 @@ impl Default for CompileOptions {
         CompileOptions {
             target: TargetSpec::x86_64_v3(),
             dtype: DType::F32,
+            task: None,
             max_seq: None,
             rewrite: true,
             emit: EmitMode::default(),
@@ -87,7 +91,7 @@ pub fn trace(files: &ModelFiles, options: &CompileOptions) -> Result<Traced> {
         max_seq: options.max_seq,
         sentence_transformer: files.sentence_transformer.clone(),
     };
-    Ok(trace_model(None, &files.config, &files.checkpoint, &trace)?)
+    Ok(trace_model(options.task, &files.config, &files.checkpoint, &trace)?)
 }
 
 /// Compiles a traced module to machine code.
@@ -166,12 +170,18 @@ pub(crate) fn check_texts(files: &ModelFiles) -> Result<()> {
     Ok(())
 }
 
+/// The Auto class for the task that a model is compiled for.
+pub(crate) fn auto_class(files: &ModelFiles, options: &CompileOptions) -> &'static str {
+    options.task.or_else(|| task_of(&files.config).ok()).map_or("", Task::auto_class)
+}
+
 fn write(files: &ModelFiles, compiled: Compiled, code: &[u8], out: &Path, options: &CompileOptions) -> Result<()> {
     let mut w = ArtifactWriter::create(out)?;
     let model = ModelInfo {
         id: files.id.clone(),
         revision: files.revision.clone(),
         architecture: files.config["model_type"].as_str().unwrap_or_default().into(),
+        auto_class: auto_class(files, options).into(),
         config_sha256: sha256(files.config.to_string().as_bytes()),
     };
     let config = files.config.to_string();

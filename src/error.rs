@@ -53,6 +53,20 @@ pub enum Error {
         /// What was expected and what was found.
         reason: String,
     },
+    /// A model without a tokenizer, where texts go in or out.
+    #[error("`{model}` has no tokenizer.json: give a model with one, or token ids to its Auto class")]
+    NoTokenizer {
+        /// The model.
+        model: String,
+    },
+    /// A pipeline's input that does not fit.
+    #[error("{pipeline}: {reason}")]
+    Pipeline {
+        /// The pipeline's name.
+        pipeline: &'static str,
+        /// What was expected and what was found.
+        reason: String,
+    },
     /// Options that make no sense.
     #[error("{0}")]
     Option(String),

@@ -23,9 +23,14 @@ mod auto;
 mod cache;
 pub mod compile;
 mod error;
+pub mod pipeline;
 pub mod verify;
 
-pub use auto::AutoModelForCausalLM;
+pub use auto::{
+    AutoConfig, AutoModel, AutoModelForCausalLM, AutoModelForMaskedLM, AutoModelForQuestionAnswering,
+    AutoModelForSequenceClassification, AutoModelForTokenClassification, AutoTokenizer, ModelOutput, Pretrained,
+    PretrainedOptions,
+};
 pub use cache::cached_artifact;
 pub use compile::{CompileOptions, CompileReport, compile};
 pub use error::{Error, Result};
@@ -37,6 +42,7 @@ pub use kiln_models::source::{
 pub use kiln_runtime::generate::{GenerationConfig, Output};
 pub use kiln_runtime::text::Chat;
 pub use kiln_runtime::{LoadOptions, Model, Session, SessionOptions, TensorView};
+pub use pipeline::{Pipeline, PipelineOptions, pipeline};
 
 pub use kiln_codegen as codegen;
 pub use kiln_frontend as frontend;

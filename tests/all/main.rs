@@ -4,6 +4,7 @@ mod cli;
 mod embed;
 mod goldens;
 mod ops;
+mod pipelines;
 mod smollm;
 mod structure;
 

@@ -41,6 +41,9 @@ pub struct ModelInfo {
     /// `model_type` of its config.
     #[serde(default)]
     pub architecture: String,
+    /// The Auto class that loads it: `AutoModelForCausalLM`. Empty where that is not known.
+    #[serde(default)]
+    pub auto_class: String,
     /// Hash of its config.
     #[serde(default)]
     pub config_sha256: String,

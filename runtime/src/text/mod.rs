@@ -5,6 +5,7 @@
 //! [`Detokenizer`](crate::generate::Detokenizer) for the generation loop.
 
 pub mod chat;
+mod encoding;
 mod stream;
 mod tokenizer;
 
@@ -12,5 +13,6 @@ mod tokenizer;
 mod fixtures;
 
 pub use chat::{Chat, ChatTemplates};
+pub use encoding::{Encoding, Truncate};
 pub use stream::StreamDecoder;
 pub use tokenizer::{PaddedBatch, TextError, Tokenizer};

@@ -18,6 +18,19 @@ pub enum TextError {
         /// The tokenizer's report.
         reason: String,
     },
+    /// A length that leaves no room for text.
+    #[error(
+        "cannot cut texts to {max_length} token(s): {added} are special ones and {stride} are repeated from piece to piece; \
+         expected a length above their sum"
+    )]
+    Truncation {
+        /// The length asked for.
+        max_length: usize,
+        /// Tokens that pieces share.
+        stride: usize,
+        /// Special tokens around a text.
+        added: usize,
+    },
     /// Messages, tools or templates that are none.
     #[error("{0}")]
     Chat(String),
@@ -52,7 +65,7 @@ pub enum TextError {
 /// Splits text into tokens and joins them again.
 #[derive(Debug, Clone)]
 pub struct Tokenizer {
-    inner: tokenizers::Tokenizer,
+    pub(super) inner: tokenizers::Tokenizer,
     /// Ids of the special tokens, ascending.
     special: Vec<u32>,
 }

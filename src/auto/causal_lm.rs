@@ -1,7 +1,8 @@
-//! Models by name, as transformers has them.
+//! Causal language models, which generate.
 
-use crate::{CompileOptions, Result, cached_artifact};
-use kiln_models::source::ModelFiles;
+use super::PretrainedOptions;
+use crate::Result;
+use kiln_models::Task;
 use kiln_runtime::generate::{GenerationConfig, Output, Prompt, Request, generate};
 use kiln_runtime::text::{Chat, Tokenizer};
 use kiln_runtime::{CausalSession, LoadOptions, Model, cli};
@@ -20,13 +21,15 @@ impl AutoModelForCausalLM {
     /// # Errors
     /// Whatever is wrong with the model's files.
     pub fn from_pretrained(model: &str) -> Result<Self> {
-        let path = Path::new(model);
-        if path.extension().is_some_and(|e| e == "kiln") {
-            return Self::from_artifact(path, &LoadOptions::default());
-        }
-        let files = ModelFiles::resolve(model)?;
-        let (path, _) = cached_artifact(&files, &CompileOptions::default())?;
-        Self::from_artifact(&path, &LoadOptions::default())
+        Self::from_pretrained_with(model, &PretrainedOptions::default())
+    }
+
+    /// As [`from_pretrained`](Self::from_pretrained), with options.
+    ///
+    /// # Errors
+    /// The same, and options that make no sense.
+    pub fn from_pretrained_with(model: &str, options: &PretrainedOptions) -> Result<Self> {
+        Self::from_model(options.open(model, Task::CausalLm)?)
     }
 
     /// Loads an artifact. It holds machine code: load only artifacts you trust.
@@ -34,7 +37,10 @@ impl AutoModelForCausalLM {
     /// # Errors
     /// When the artifact is damaged or was built for another machine.
     pub fn from_artifact(path: &Path, options: &LoadOptions) -> Result<Self> {
-        let model = Model::open(path, options)?;
+        Self::from_model(Model::open(path, options)?)
+    }
+
+    fn from_model(model: Arc<Model>) -> Result<Self> {
         Ok(AutoModelForCausalLM {
             tokenizer: cli::tokenizer(&model)?,
             generation_config: cli::generation_config(&model)?,

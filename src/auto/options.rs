@@ -1,0 +1,91 @@
+//! [`PretrainedOptions`], and the way from a name to a loaded artifact.
+
+use crate::{CompileOptions, Error, HubOptions, LoadOptions, Model, ModelFiles, Result, cached_artifact};
+use kiln_codegen::EmitMode;
+use kiln_core::DType;
+use kiln_models::Task;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// How to load a model by name. What is not given comes from the environment ([`HubOptions::from_env`]) or from the model.
+#[derive(Clone, Debug)]
+pub struct PretrainedOptions {
+    /// The type that the model computes in.
+    pub dtype: DType,
+    /// The branch, tag or commit on the hub.
+    pub revision: Option<String>,
+    /// The folder of the hub's cache.
+    pub cache_dir: Option<PathBuf>,
+    /// Whether to use the hub's cache only.
+    pub local_files_only: bool,
+    /// The token for private and gated models.
+    pub token: Option<String>,
+    /// The longest sequence, in tokens.
+    pub max_seq: Option<usize>,
+    /// Threads that compute; by default as many as the machine has.
+    pub threads: Option<usize>,
+    /// Where kernels are compiled: child processes by default.
+    pub emit: EmitMode,
+}
+
+impl Default for PretrainedOptions {
+    fn default() -> Self {
+        PretrainedOptions {
+            dtype: DType::F32,
+            revision: None,
+            cache_dir: None,
+            local_files_only: false,
+            token: None,
+            max_seq: None,
+            threads: None,
+            emit: EmitMode::default(),
+        }
+    }
+}
+
+impl PretrainedOptions {
+    fn hub(&self) -> HubOptions {
+        let environment = HubOptions::from_env();
+        HubOptions {
+            revision: self.revision.clone().or(environment.revision),
+            cache_dir: self.cache_dir.clone().unwrap_or(environment.cache_dir),
+            local_files_only: self.local_files_only || environment.local_files_only,
+            token: self.token.clone().or(environment.token),
+            ..environment
+        }
+    }
+
+    /// The files of MODEL.
+    pub(super) fn files(&self, model: &str) -> Result<ModelFiles> {
+        Ok(ModelFiles::resolve_with(model, &self.hub())?)
+    }
+
+    /// MODEL, loaded for a task.
+    pub(super) fn open(&self, model: &str, task: Task) -> Result<Arc<Model>> {
+        let load = LoadOptions { threads: self.threads, ..LoadOptions::default() };
+        if is_artifact(model) {
+            let opened = Model::open(model, &load)?;
+            let (found, expected) = (&opened.artifact().manifest().model.auto_class, task.auto_class());
+            if !found.is_empty() && found != expected {
+                return Err(Error::Option(format!(
+                    "`{model}` was compiled for {found}, expected {expected} ({task}): compile the model for that task"
+                )));
+            }
+            return Ok(opened);
+        }
+        let options = CompileOptions {
+            dtype: self.dtype,
+            task: Some(task),
+            max_seq: self.max_seq,
+            emit: self.emit.clone(),
+            ..CompileOptions::default()
+        };
+        let (path, _) = cached_artifact(&self.files(model)?, &options)?;
+        Ok(Model::open(&path, &load)?)
+    }
+}
+
+/// Whether MODEL is compiled already.
+pub(super) fn is_artifact(model: &str) -> bool {
+    Path::new(model).extension().is_some_and(|e| e == "kiln")
+}

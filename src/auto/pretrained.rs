@@ -1,0 +1,186 @@
+//! What the Auto classes share: a loaded model with its config and tokenizer, and one pass of it over token ids.
+
+use super::PretrainedOptions;
+use super::config::section_json;
+use crate::{Error, Model, Result, Session, SessionOptions, TensorView};
+use kiln_core::Storage;
+use kiln_ir::interp::Tensor;
+use kiln_models::Task;
+use kiln_runtime::text::Tokenizer;
+use kiln_runtime::{Section, cli};
+use serde_json::Value;
+use std::sync::{Arc, Mutex, PoisonError};
+
+const FORWARD: &str = "forward";
+
+/// A model for one task, compiled and loaded.
+pub struct Pretrained {
+    name: String,
+    task: Task,
+    model: Arc<Model>,
+    session: Mutex<Session>,
+    config: Value,
+    tokenizer_config: Value,
+    tokenizer: Option<Tokenizer>,
+    id2label: Vec<String>,
+}
+
+impl std::fmt::Debug for Pretrained {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Pretrained").field("name", &self.name).field("task", &self.task).finish_non_exhaustive()
+    }
+}
+
+/// The tensors that a pass gives, by the names of transformers' output fields.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ModelOutput {
+    fields: Vec<(String, Tensor)>,
+}
+
+impl ModelOutput {
+    /// The tensor of a field: `logits`.
+    ///
+    /// # Errors
+    /// [`Error::Option`] with the fields that there are.
+    pub fn get(&self, field: &str) -> Result<&Tensor> {
+        self.fields.iter().find(|(name, _)| name == field).map(|(_, tensor)| tensor).ok_or_else(|| {
+            let known = self.fields.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(", ");
+            Error::Option(format!("the model gives no `{field}`: expected one of {known}"))
+        })
+    }
+
+    /// All fields, in the model's order.
+    pub fn fields(&self) -> &[(String, Tensor)] {
+        &self.fields
+    }
+}
+
+impl Pretrained {
+    /// Loads MODEL for a task.
+    ///
+    /// # Errors
+    /// As the Auto classes' `from_pretrained_with`.
+    pub fn load(name: &str, task: Task, options: &PretrainedOptions) -> Result<Self> {
+        let model = options.open(name, task)?;
+        let config = section_json(model.artifact(), Section::Config, "config.json")?;
+        Ok(Pretrained {
+            name: name.to_string(),
+            task,
+            session: Mutex::new(Session::new(&model, &SessionOptions::default())?),
+            tokenizer_config: section_json(model.artifact(), Section::TokenizerConfig, "tokenizer_config.json")?,
+            tokenizer: cli::tokenizer(&model)?,
+            id2label: id2label(&config)?,
+            config,
+            model,
+        })
+    }
+
+    /// One pass over tensors, by the names of forward's arguments: `input_ids` i64 `[batch, seq]`, `attention_mask` of the same shape
+    /// (ones if left out), and what else the model takes. Calls take turns.
+    ///
+    /// # Errors
+    /// An input that the model has not or that has another type or shape, or one that is missing.
+    pub fn forward(&self, inputs: &[(&str, TensorView<'_>)]) -> Result<ModelOutput> {
+        // A call that panicked leaves nothing that the next one reads.
+        let mut session = self.session.lock().unwrap_or_else(PoisonError::into_inner);
+        let outputs = session.call(FORWARD, inputs)?;
+        let copied = outputs.iter().map(|(name, t)| {
+            let tensor = Tensor::from_bytes(Storage::Dense(t.dtype), t.shape.to_vec(), t.bytes.to_vec())?;
+            Ok((name.to_string(), tensor))
+        });
+        Ok(ModelOutput { fields: copied.collect::<Result<_>>()? })
+    }
+
+    /// Whether forward takes an input of that name.
+    pub fn takes(&self, input: &str) -> bool {
+        self.model.plan().signature(FORWARD).is_some_and(|s| s.inputs.iter().any(|i| i.name == input))
+    }
+
+    /// The most rows and the most tokens per row that a pass takes.
+    pub fn largest_batch(&self) -> (usize, usize) {
+        let plan = self.model.plan();
+        let ids = plan.signature(FORWARD).and_then(|s| s.inputs.iter().find(|i| i.name == "input_ids"));
+        let largest = |axis: usize| {
+            let dim = ids.and_then(|i| i.shape.get(axis));
+            let bound = dim.and_then(|d| d.as_const().or_else(|| Some(plan.symbols.get(d.as_symbol()?)?.max)));
+            bound.and_then(|n| usize::try_from(n).ok()).unwrap_or(1)
+        };
+        (largest(0), largest(1))
+    }
+
+    /// The name that it was loaded by.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The task that it was loaded for.
+    pub fn task(&self) -> Task {
+        self.task
+    }
+
+    /// The loaded program, for sessions of your own.
+    pub fn model(&self) -> &Arc<Model> {
+        &self.model
+    }
+
+    /// The model's `config.json`.
+    pub fn config(&self) -> &Value {
+        &self.config
+    }
+
+    /// The model's `tokenizer_config.json`; `null` if it has none.
+    pub fn tokenizer_config(&self) -> &Value {
+        &self.tokenizer_config
+    }
+
+    /// The tokenizer, if the model has one.
+    pub fn tokenizer(&self) -> Option<&Tokenizer> {
+        self.tokenizer.as_ref()
+    }
+
+    /// The names of the labels, by number.
+    pub fn id2label(&self) -> &[String] {
+        &self.id2label
+    }
+
+    /// Number of labels.
+    pub fn num_labels(&self) -> usize {
+        self.id2label.len()
+    }
+}
+
+/// `id2label` of a config; without one, `LABEL_0` and so on, `num_labels` of them or two, as transformers has it.
+fn id2label(config: &Value) -> Result<Vec<String>> {
+    let Some(labels) = config.get("id2label").and_then(Value::as_object) else {
+        let count = config.get("num_labels").and_then(Value::as_u64).unwrap_or(2);
+        return Ok((0..count).map(|i| format!("LABEL_{i}")).collect());
+    };
+    let label = |i: usize| labels.get(&i.to_string()).and_then(Value::as_str).map(str::to_string);
+    (0..labels.len())
+        .map(|i| {
+            label(i).ok_or_else(|| {
+                let found = labels.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
+                Error::Option(format!(
+                    "config.json, `id2label`: expected a text for each number from 0 to {}, found keys {found}",
+                    labels.len() - 1
+                ))
+            })
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn labels_come_from_the_config() {
+        let labels = |config: Value| id2label(&config).map_err(|e| e.to_string());
+        assert_eq!(labels(json!({"id2label": {"1": "yes", "0": "no"}})).unwrap(), ["no", "yes"]);
+        assert_eq!(labels(json!({"num_labels": 1})).unwrap(), ["LABEL_0"]);
+        assert_eq!(labels(json!({})).unwrap(), ["LABEL_0", "LABEL_1"]);
+        let error = labels(json!({"id2label": {"0": "no", "2": "yes"}})).unwrap_err();
+        assert!(error.contains("from 0 to 1, found keys 0, 2"), "{error}");
+    }
+}
