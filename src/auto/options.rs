@@ -1,6 +1,6 @@
 //! [`PretrainedOptions`], and the way from a name to a loaded artifact.
 
-use crate::{CompileOptions, Error, HubOptions, LoadOptions, Model, ModelFiles, Result, cached_artifact};
+use crate::{CompileOptions, Error, HubOptions, LoadOptions, Model, ModelFiles, Result, TargetSpec, cached_artifact};
 use kiln_codegen::EmitMode;
 use kiln_core::DType;
 use kiln_models::Task;
@@ -10,6 +10,8 @@ use std::sync::Arc;
 /// How to load a model by name. What is not given comes from the environment ([`HubOptions::from_env`]) or from the model.
 #[derive(Clone, Debug)]
 pub struct PretrainedOptions {
+    /// The machine to compile for.
+    pub target: TargetSpec,
     /// The type that the model computes in.
     pub dtype: DType,
     /// The branch, tag or commit on the hub.
@@ -31,6 +33,7 @@ pub struct PretrainedOptions {
 impl Default for PretrainedOptions {
     fn default() -> Self {
         PretrainedOptions {
+            target: TargetSpec::x86_64_v3(),
             dtype: DType::F32,
             revision: None,
             cache_dir: None,
@@ -74,6 +77,7 @@ impl PretrainedOptions {
             return Ok(opened);
         }
         let options = CompileOptions {
+            target: self.target.clone(),
             dtype: self.dtype,
             task: Some(task),
             max_seq: self.max_seq,

@@ -1,6 +1,7 @@
 //! The verbs of the command.
 
 mod inspect;
+mod pipeline;
 mod run;
 mod verify;
 
@@ -46,6 +47,8 @@ enum Verb {
         #[command(flatten)]
         generate: Box<GenerateArgs>,
     },
+    /// Run a pipeline on texts: classify, fill in, extract.
+    Pipeline(pipeline::PipelineArgs),
     /// Run an entry of a model on tensors.
     Run(run::RunArgs),
     /// Show what an artifact holds.
@@ -140,6 +143,7 @@ pub fn run(cli: Cli) -> Result<()> {
             kiln_runtime::cli::generate(&model, &generate, load_seconds, Some(compile_seconds))?;
             Ok(())
         }
+        Verb::Pipeline(args) => pipeline::run(&args),
         Verb::Run(args) => run::run(&args),
         Verb::Inspect(args) => inspect::run(&args),
         Verb::Verify(args) => verify::run(&args),

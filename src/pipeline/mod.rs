@@ -19,14 +19,18 @@ mod fill_mask;
 mod options;
 mod scores;
 mod text_classification;
+mod text_generation;
 mod text_model;
 mod token_classification;
+mod zero_shot_classification;
 
 pub use feature_extraction::FeatureExtractionPipeline;
 pub use fill_mask::{FillMaskPipeline, FilledMask};
 pub use options::{AggregationStrategy, FunctionToApply, PipelineOptions};
 pub use text_classification::{Classification, TextClassificationPipeline, TextPair};
+pub use text_generation::{Generated, GenerationInput, TextGenerationPipeline};
 pub use token_classification::{Entity, TokenClassificationPipeline};
+pub use zero_shot_classification::{ZeroShotClassification, ZeroShotClassificationPipeline};
 
 use crate::{Error, PretrainedOptions, Result};
 use serde::Serialize;
@@ -44,14 +48,20 @@ pub enum Pipeline {
     FillMask(FillMaskPipeline),
     /// `feature-extraction`.
     FeatureExtraction(FeatureExtractionPipeline),
+    /// `zero-shot-classification`.
+    ZeroShotClassification(ZeroShotClassificationPipeline),
+    /// `text-generation`.
+    TextGeneration(TextGenerationPipeline),
 }
 
 /// The names of the pipelines, each with its aliases after it.
-const NAMES: [&[&str]; 4] = [
+const NAMES: [&[&str]; 6] = [
     &["text-classification", "sentiment-analysis"],
     &["token-classification", "ner"],
     &["fill-mask"],
     &["feature-extraction"],
+    &["zero-shot-classification"],
+    &["text-generation"],
 ];
 
 /// The pipeline of a name, with MODEL (a hub id, a folder, a `.gguf` file or a `.kiln` artifact).
@@ -80,6 +90,12 @@ impl Pipeline {
             Some("feature-extraction") => {
                 Pipeline::FeatureExtraction(FeatureExtractionPipeline::from_pretrained(model, options)?)
             }
+            Some("zero-shot-classification") => {
+                Pipeline::ZeroShotClassification(ZeroShotClassificationPipeline::from_pretrained(model, options)?)
+            }
+            Some("text-generation") => {
+                Pipeline::TextGeneration(TextGenerationPipeline::from_pretrained(model, options)?)
+            }
             _ => {
                 let known = NAMES.concat().join(", ");
                 return Err(Error::Option(format!("there is no pipeline `{task}`: expected one of {known}")));
@@ -94,6 +110,8 @@ impl Pipeline {
             Pipeline::TokenClassification(_) => "token-classification",
             Pipeline::FillMask(_) => "fill-mask",
             Pipeline::FeatureExtraction(_) => "feature-extraction",
+            Pipeline::ZeroShotClassification(_) => "zero-shot-classification",
+            Pipeline::TextGeneration(_) => "text-generation",
         }
     }
 
@@ -132,6 +150,14 @@ impl Pipeline {
                 // transformers' tensors have a batch of one in front.
                 let results = p.run(&texts)?.into_iter().map(|states| [states]).collect();
                 Ok(one_or_all(results, single))
+            }
+            Pipeline::ZeroShotClassification(p) => {
+                let (texts, single) = self.inputs(input, "", "a text")?;
+                Ok(one_or_all(p.run(&texts, options)?, single))
+            }
+            Pipeline::TextGeneration(p) => {
+                let (inputs, single) = text_generation::inputs(input)?;
+                Ok(one_or_all(p.run(&inputs, options)?, single))
             }
         }
     }

@@ -35,7 +35,7 @@ pub enum AggregationStrategy {
 /// Options of a call; each pipeline reads those that it has, and what is left out has transformers' default.
 #[derive(Clone, Debug, Default)]
 pub struct PipelineOptions {
-    /// text-classification, fill-mask, question-answering: how many results; 1, 5 and 1 by default.
+    /// text-classification, fill-mask: how many results; 1 and 5 by default.
     pub top_k: Option<usize>,
     /// text-classification: what to make of the scores; by default what fits the config's `problem_type` and number of labels.
     pub function_to_apply: Option<FunctionToApply>,
@@ -45,17 +45,13 @@ pub struct PipelineOptions {
     pub ignore_labels: Option<Vec<String>>,
     /// fill-mask: the only tokens to choose from.
     pub targets: Option<Vec<String>>,
-    /// question-answering: the most words of an answer; 15 by default.
-    pub max_answer_len: Option<usize>,
-    /// question-answering: whether there may be no answer.
-    pub handle_impossible_answer: bool,
     /// zero-shot-classification: the labels to choose from.
     pub candidate_labels: Vec<String>,
     /// zero-shot-classification: the sentence about a label, with `{}` in its place; `This example is {}.` by default.
     pub hypothesis_template: Option<String>,
     /// zero-shot-classification: whether several labels may be true.
     pub multi_label: bool,
-    /// text-generation: how to generate; by default what the model's `generation_config.json` says.
+    /// text-generation: how to generate; goes over the model's `generation_config.json`.
     pub generation_config: Option<GenerationConfig>,
     /// text-generation: whether only what is new comes back, without the prompt.
     pub only_new_text: bool,

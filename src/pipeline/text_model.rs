@@ -99,7 +99,7 @@ impl TextModel {
             }
         }
         let output = self.model.forward(&inputs)?;
-        let tensors = outputs.iter().map(|name| Ok(output.get(name)?)).collect::<Result<Vec<_>>>()?;
+        let tensors = outputs.iter().map(|name| output.get(name)).collect::<Result<Vec<_>>>()?;
         let values: Vec<Vec<f32>> = tensors.iter().map(|t| t.to_f32_vec()).collect();
         for (i, encoding) in batch.iter().enumerate() {
             let part = |(tensor, values): (&&kiln_ir::interp::Tensor, &Vec<f32>)| {

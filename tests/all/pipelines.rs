@@ -266,3 +266,99 @@ fn errors_say_what_is_missing() {
     let mute = message(pipeline("text-classification", &text(&mute)));
     assert!(mute.contains("no tokenizer.json"), "{mute}");
 }
+
+#[test]
+fn zero_shot_classification() {
+    let folder = Fixture::folder("bert-classify");
+    let config = folder.path().join("config.json");
+    let named = std::fs::read_to_string(&config).expect("reads").replace(r#""2": "LABEL_2""#, r#""2": "ENTAILMENT""#);
+    std::fs::write(&config, named).expect("writes");
+    let artifact = folder.path().join("model.kiln");
+    let files = ModelFiles::open_folder(folder.path()).expect("opens");
+    compile(&files, &artifact, &options()).expect("compiles");
+    let zero_shot = pipeline("zero-shot-classification", &text(&artifact)).expect("loads");
+    let model = AutoModelForSequenceClassification::from_pretrained(&text(&artifact)).expect("loads");
+    let pair = |label: i64| logits(&model, &[0, 10, 11, 2, 14, label, 2], &[0, 0, 0, 0, 1, 1, 1], "logits");
+    let (dog, mat) = (pair(16), pair(15));
+    let among = probabilities(&[dog[2], mat[2]]);
+    let options = PipelineOptions {
+        candidate_labels: vec!["dog".into(), "mat".into()],
+        hypothesis_template: Some("on {}".into()),
+        ..PipelineOptions::default()
+    };
+    let got = zero_shot.run(&json!("the cat"), &options).expect("runs");
+    let (first, labels) = if among[0] >= among[1] { (0, ["dog", "mat"]) } else { (1, ["mat", "dog"]) };
+    assert_eq!((&got["sequence"], &got["labels"]), (&json!("the cat"), &json!(labels)));
+    near(&got["scores"][0], among[first]);
+    near(&got["scores"][1], among[1 - first]);
+    let each = zero_shot.run(&json!("the cat"), &PipelineOptions { multi_label: true, ..options.clone() });
+    let each = each.expect("runs");
+    for (label, score) in each["labels"].as_array().expect("labels").iter().zip(each["scores"].as_array().expect("s")) {
+        let l = if label == "dog" { &dog } else { &mat };
+        near(score, probabilities(&[l[0], l[2]])[1]);
+    }
+    let wrong = PipelineOptions { hypothesis_template: Some("on it".into()), ..options };
+    assert!(message(zero_shot.run(&json!("the cat"), &wrong)).contains("expected `{}` in hypothesis_template"));
+
+    let fixture = Fixture::new("bert-classify", Task::SequenceClassification);
+    let labels = message(pipeline("zero-shot-classification", &fixture.artifact));
+    assert!(labels.contains("LABEL_0, LABEL_1, LABEL_2: expected one that begins with `entail`"), "{labels}");
+}
+
+#[test]
+fn the_command_prints_json() {
+    let folder = Fixture::folder("bert-classify");
+    let kiln = |args: &[&str]| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_kiln"));
+        let cache = folder.path().join("cache");
+        let output = command.args(args).env("XDG_CACHE_HOME", cache).env("HF_HUB_OFFLINE", "1").output();
+        let output = output.expect("kiln runs");
+        let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+        (output.status.code(), String::from_utf8(output.stdout).expect("UTF-8"), errors)
+    };
+    let model = text(folder.path());
+    let (code, out, errors) = kiln(&[
+        "pipeline",
+        "text-classification",
+        "--model",
+        &model,
+        "--input",
+        "the cat",
+        "--input",
+        "a dog",
+        "--json",
+    ]);
+    assert_eq!(code, Some(0), "{errors}");
+    let results: Value = serde_json::from_str(&out).expect("one JSON value");
+    assert_eq!(results.as_array().map(Vec::len), Some(2));
+    assert!(results[0]["score"].is_number() && results[0]["label"].is_string(), "{results}");
+    let lines = folder.path().join("inputs.jsonl");
+    std::fs::write(&lines, "\"the cat\"\n{\"text\": \"a dog\"}\n").expect("writes");
+    let (code, out, errors) = kiln(&["pipeline", "text-classification", "--model", &model, "--file", &text(&lines)]);
+    assert_eq!(code, Some(0), "{errors}");
+    let each: Vec<Value> = out.lines().map(|l| serde_json::from_str(l).expect("JSON")).collect();
+    assert_eq!(json!(each), results, "the same, one on a line");
+    let (code, _, errors) = kiln(&["pipeline", "tell-fortunes", "--model", &model, "--input", "me"]);
+    assert_eq!(code, Some(1));
+    assert!(errors.contains("no pipeline `tell-fortunes`") && errors.contains("fill-mask"), "{errors}");
+    let (code, _, errors) = kiln(&["pipeline", "fill-mask", "--model", &model, "--input", "the [MASK]"]);
+    assert_eq!(code, Some(1));
+    assert!(errors.contains("no head for masked language modelling"), "{errors}");
+}
+
+#[test]
+fn text_generation() {
+    let fixture = Fixture::new("llama", Task::CausalLm);
+    let generate = fixture.pipeline("text-generation");
+    let model = kiln::AutoModelForCausalLM::from_pretrained(&fixture.artifact).expect("loads");
+    let config = kiln::GenerationConfig { max_new_tokens: Some(6), do_sample: Some(false), ..Default::default() };
+    let greedy = model.generate("the cat", &config, |_| ()).expect("generates").rows.remove(0).text.expect("a text");
+    let options = PipelineOptions { generation_config: Some(config), ..PipelineOptions::default() };
+    let whole = json!([{"generated_text": format!("the cat{greedy}")}]);
+    assert_eq!(generate.run(&json!("the cat"), &options).expect("runs"), whole);
+    let new = PipelineOptions { only_new_text: true, ..options.clone() };
+    let new = generate.run(&json!(["the cat", "the cat"]), &new).expect("runs");
+    assert_eq!(new, json!([[{"generated_text": greedy}], [{"generated_text": greedy}]]));
+    let wrong = message(generate.run(&json!([{"role": "user", "content": "Hello"}]), &options));
+    assert!(wrong.contains("chat template"), "{wrong}");
+}
