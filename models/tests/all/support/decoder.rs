@@ -1,9 +1,10 @@
 //! Golden decoders, evaluated by the interpreter.
 
 use super::golden as golden_folder;
+use super::traced::{parameter, run_entry, tensors_in};
 use kiln_frontend::DType;
 use kiln_ir::ArgKind;
-use kiln_ir::interp::{Tensor, run};
+use kiln_ir::interp::Tensor;
 use kiln_models::auto::{TraceOptions, Traced, trace};
 use kiln_models::source::ModelFiles;
 use kiln_models::weights::Checkpoint;
@@ -50,31 +51,11 @@ impl Model {
 
     /// Runs an entry: inputs by name, states too; gives the outputs and leaves the next states.
     pub fn run(&self, entry: &str, inputs: &Tensors, states: &mut Tensors) -> Tensors {
-        let f = self.traced.module.find(entry).expect(entry).1;
-        let args: Vec<Tensor> = f
-            .args
-            .iter()
-            .map(|arg| match arg.kind {
-                ArgKind::Input => inputs[&*arg.name].clone(),
-                ArgKind::State => states[&*arg.name].clone(),
-                ArgKind::Param { .. } => self.parameter(&arg.name),
-            })
-            .collect();
-        let results = run(&self.traced.module, entry, &args, &[]).expect("evaluates");
-        let mut outputs = Tensors::new();
-        for (output, tensor) in f.outputs.iter().zip(results) {
-            match output.updates {
-                Some(arg) => states.insert(f.args[arg as usize].name.to_string(), tensor),
-                None => outputs.insert(output.name.to_string(), tensor),
-            };
-        }
-        outputs
+        run_entry(&self.traced, &self.checkpoint, entry, inputs, states)
     }
 
     pub fn parameter(&self, name: &str) -> Tensor {
-        let entry = self.checkpoint.get(name).expect("a tensor");
-        let bytes = self.checkpoint.bytes(name).expect("bytes").into_owned();
-        Tensor::from_bytes(entry.storage, entry.shape.clone(), bytes).expect("fits")
+        parameter(&self.checkpoint, name)
     }
 
     pub fn forward(&self, ids: &Tensor, mask: &Tensor) -> Tensor {
@@ -126,11 +107,5 @@ pub fn rows_of(t: &Tensor) -> Vec<Vec<i64>> {
 
 /// The inputs and outputs of a golden.
 pub fn golden(name: &str) -> Tensors {
-    let bytes = std::fs::read(golden_folder(name).join("golden.safetensors")).expect(name);
-    let file = safetensors::SafeTensors::deserialize(&bytes).expect(name);
-    let tensor = |t: safetensors::tensor::TensorView| {
-        let dtype = if t.dtype() == safetensors::Dtype::I64 { DType::I64 } else { DType::F32 };
-        Tensor::from_bytes(dtype, t.shape().to_vec(), t.data().to_vec()).expect("fits")
-    };
-    file.tensors().into_iter().map(|(name, view)| (name, tensor(view))).collect()
+    tensors_in(&golden_folder(name).join("golden.safetensors"))
 }

@@ -36,34 +36,48 @@ impl Model {
     /// Runs an entry: inputs by name, of which those with a default may be left out, and states; gives the outputs and leaves the next
     /// states.
     pub fn run(&self, entry: &str, inputs: &Tensors, states: &mut Tensors) -> Tensors {
-        let f = self.traced.module.find(entry).expect(entry).1;
-        let value = |arg: &Arg| match arg.kind {
-            ArgKind::Input => inputs.get(&*arg.name).cloned().unwrap_or_else(|| {
-                let fill = arg.default.unwrap_or_else(|| panic!("{entry} needs {}", arg.name));
-                filled(fill, inputs["input_ids"].shape())
-            }),
-            ArgKind::State => states[&*arg.name].clone(),
-            ArgKind::Param { .. } => {
-                let entry = self.checkpoint.get(&arg.name).expect("a tensor");
-                let bytes = self.checkpoint.bytes(&arg.name).expect("bytes").into_owned();
-                Tensor::from_bytes(entry.storage, entry.shape.clone(), bytes).expect("fits")
-            }
-        };
-        let args: Vec<Tensor> = f.args.iter().map(value).collect();
-        let results = run(&self.traced.module, entry, &args, &[]).expect("evaluates");
-        let mut outputs = Tensors::new();
-        for (output, tensor) in f.outputs.iter().zip(results) {
-            match output.updates {
-                Some(arg) => states.insert(f.args[arg as usize].name.to_string(), tensor),
-                None => outputs.insert(output.name.to_string(), tensor),
-            };
-        }
-        outputs
+        run_entry(&self.traced, &self.checkpoint, entry, inputs, states)
     }
 
     pub fn forward(&self, inputs: &Tensors) -> Tensors {
         self.run("forward", inputs, &mut Tensors::new())
     }
+}
+
+/// Runs an entry of a traced model with a checkpoint's weights, as [`Model::run`] says.
+pub fn run_entry(
+    traced: &Traced,
+    checkpoint: &Checkpoint,
+    entry: &str,
+    inputs: &Tensors,
+    states: &mut Tensors,
+) -> Tensors {
+    let f = traced.module.find(entry).expect(entry).1;
+    let value = |arg: &Arg| match arg.kind {
+        ArgKind::Input => inputs.get(&*arg.name).cloned().unwrap_or_else(|| {
+            let fill = arg.default.unwrap_or_else(|| panic!("{entry} needs {}", arg.name));
+            filled(fill, inputs["input_ids"].shape())
+        }),
+        ArgKind::State => states[&*arg.name].clone(),
+        ArgKind::Param { .. } => parameter(checkpoint, &arg.name),
+    };
+    let args: Vec<Tensor> = f.args.iter().map(value).collect();
+    let results = run(&traced.module, entry, &args, &[]).expect("evaluates");
+    let mut outputs = Tensors::new();
+    for (output, tensor) in f.outputs.iter().zip(results) {
+        match output.updates {
+            Some(arg) => states.insert(f.args[arg as usize].name.to_string(), tensor),
+            None => outputs.insert(output.name.to_string(), tensor),
+        };
+    }
+    outputs
+}
+
+/// A tensor of a checkpoint, as it is stored.
+pub fn parameter(checkpoint: &Checkpoint, name: &str) -> Tensor {
+    let entry = checkpoint.get(name).expect("a tensor");
+    let bytes = checkpoint.bytes(name).expect("bytes").into_owned();
+    Tensor::from_bytes(entry.storage, entry.shape.clone(), bytes).expect("fits")
 }
 
 fn filled(fill: DefaultFill, shape: &[usize]) -> Tensor {
