@@ -64,7 +64,8 @@ pub fn widen(f: &Function) -> Result<Function, IrError> {
     Ok(out.f)
 }
 
-fn is_narrow(d: DType) -> bool {
+/// Whether it is a type that f32 is computed in place of.
+pub(crate) fn is_narrow(d: DType) -> bool {
     matches!(d, DType::F16 | DType::BF16)
 }
 

@@ -244,7 +244,7 @@ fn derive(graph: &Graph, term: &Term, ty: TensorType) -> TensorFact {
     };
     if fact.fixed {
         fact.narrow = match op {
-            Op::Cast(DType::F32) => operands[0].1.ty.dtype().filter(|d| matches!(d, DType::F16 | DType::BF16)),
+            Op::Cast(DType::F32) => operands[0].1.ty.dtype().filter(|d| crate::widen::is_narrow(*d)),
             Op::Concat { .. } | Op::Reshape(_) | Op::Transpose(_) | Op::Slice { .. } => {
                 operands[0].1.narrow.filter(|d| operands.iter().all(|(_, t)| t.narrow == Some(*d)))
             }

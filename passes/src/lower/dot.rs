@@ -6,7 +6,7 @@ use super::{
     lazy::{Builder, Lazy, Leaf, Source},
     rows::Rows,
 };
-use crate::PassError;
+use crate::{PassError, widen::is_narrow};
 use kiln_core::{
     BinaryOp, Buffer, DType, Dim, DotSpec, ElementOp, Inst, KernelSpec, MatMulSpec, PackSpec, ReduceOp, Size, Storage,
 };
@@ -260,15 +260,11 @@ impl Lowering<'_, '_> {
     /// The matrices that lie side by side in a static matrix; `narrow` is the type that its values were rounded to.
     fn pieces(&self, node: NodeId, transposed: bool, columns: i64, narrow: Option<DType>) -> Vec<Piece> {
         let column_axis = usize::from(transposed);
-        let narrow = self.ty(node).dtype().filter(|d| matches!(d, DType::F16 | DType::BF16)).or(narrow);
+        let narrow = self.ty(node).dtype().filter(|d| is_narrow(*d)).or(narrow);
         match &self.f.node(node).op {
             // Widening leaves the values what they are.
-            Op::Cast(DType::F32) if self.ty(self.f.node(node).operands[0]).dtype().is_some_and(DType::is_float) => {
-                let from = self.f.node(node).operands[0];
-                match self.ty(from).dtype() {
-                    Some(DType::F16 | DType::BF16) => self.pieces(from, transposed, columns, narrow),
-                    _ => vec![Piece { node, transposed, columns, narrow }],
-                }
+            Op::Cast(DType::F32) if self.ty(self.f.node(node).operands[0]).dtype().is_some_and(is_narrow) => {
+                self.pieces(self.f.node(node).operands[0], transposed, columns, narrow)
             }
             Op::Concat { axis } if *axis == column_axis => {
                 let operands = &self.f.node(node).operands;
