@@ -1,7 +1,7 @@
 //! Tests of the whole road: one binary, since each one links LLVM.
 
 mod cli;
-mod embed;
+mod examples;
 mod goldens;
 mod ops;
 mod pipelines;
