@@ -3,6 +3,7 @@
 mod cli;
 mod examples;
 mod goldens;
+mod minilm;
 mod ops;
 mod pipelines;
 mod smollm;
