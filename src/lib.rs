@@ -54,9 +54,3 @@ pub use kiln_ir as ir;
 pub use kiln_models as models;
 pub use kiln_passes as passes;
 pub use kiln_runtime as runtime;
-
-// What the documents show compiles.
-#[cfg(doctest)]
-#[doc = include_str!("../README.md")]
-#[doc = include_str!("../docs/coming-from-transformers.md")]
-struct Documents;
