@@ -94,9 +94,7 @@ impl AutoModelForCausalLM {
     /// # Errors
     /// A prompt longer than the context, options that make no sense, stop strings.
     pub fn generate_ids(&self, prompts: &[Vec<u32>], config: &GenerationConfig) -> Result<Output> {
-        let prompts: Vec<Prompt> = prompts.iter().map(|ids| Prompt::new(ids.clone())).collect();
-        let mut session = CausalSession::for_prompts(&self.model, &prompts, config)?;
-        Ok(generate(&mut session, Request::new(&prompts, config), |_| ControlFlow::Continue(()))?)
+        self.run(prompts, None, config, |_| ())
     }
 
     fn continue_text(
@@ -104,12 +102,23 @@ impl AutoModelForCausalLM {
         prompt: &str,
         add_special_tokens: bool,
         config: &GenerationConfig,
-        mut on_text: impl FnMut(&str),
+        on_text: impl FnMut(&str),
     ) -> Result<Output> {
         let tokenizer = self.tokenizer.as_ref().ok_or(cli::CliError::NoTokenizer)?;
-        let prompts = [Prompt::new(tokenizer.encode(prompt, add_special_tokens)?)];
+        self.run(&[tokenizer.encode(prompt, add_special_tokens)?], Some(tokenizer), config, on_text)
+    }
+
+    /// Continues rows of token ids; with a tokenizer, pieces of text come too.
+    fn run(
+        &self,
+        prompts: &[Vec<u32>],
+        tokenizer: Option<&Tokenizer>,
+        config: &GenerationConfig,
+        mut on_text: impl FnMut(&str),
+    ) -> Result<Output> {
+        let prompts: Vec<Prompt> = prompts.iter().cloned().map(Prompt::new).collect();
         let mut session = CausalSession::for_prompts(&self.model, &prompts, config)?;
-        let request = Request { detokenizer: Some(tokenizer), ..Request::new(&prompts, config) };
+        let request = Request { detokenizer: tokenizer.map(|t| t as _), ..Request::new(&prompts, config) };
         Ok(generate(&mut session, request, |event| {
             on_text(&event.text);
             ControlFlow::Continue(())

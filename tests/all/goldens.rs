@@ -1,6 +1,6 @@
 //! Golden checkpoints through the whole road: logits, greedy and penalised ids, beams, padding, threads.
 
-use crate::{golden, options};
+use crate::{check_outputs, golden, options};
 use kiln::ir::{ArgKind, DType};
 use kiln::runtime::generate::{GenerationConfig, Prompt, Request, generate};
 use kiln::runtime::{CacheOptions, CausalSession};
@@ -43,18 +43,6 @@ fn open_as(name: &str, dtype: DType) -> Golden {
 }
 
 impl Golden {
-    /// Its whole sequences through `forward`, against transformers'.
-    fn check_outputs(&self, name: &str, tolerance: f64) {
-        let file = golden(name).join("golden.safetensors");
-        let mut session = Session::new(&self.model, &SessionOptions::default()).expect("a session");
-        let inputs = verify::read_tensors(&file, "in.").expect("inputs");
-        let got = verify::call(&mut session, "forward", &inputs).expect("runs");
-        let want = verify::read_tensors(&file, "out.").expect("outputs");
-        for c in verify::compare(name, &got, &want, tolerance).expect("same shapes") {
-            assert!(c.holds(), "{}: error {:.2e}", c.name, c.relative_error);
-        }
-    }
-
     fn prompts(&self) -> Vec<Prompt> {
         let rows = self.ids.iter().zip(&self.mask).enumerate();
         rows.map(|(i, (ids, mask))| Prompt::masked(i, ids.clone(), mask).expect("padded on the left")).collect()
@@ -104,8 +92,8 @@ fn config(g: &Golden) -> GenerationConfig {
 
 /// Outputs in f32 and bf16.
 fn outputs(name: &str) {
-    open(name).check_outputs(name, verify::tolerance(DType::F32));
-    open_as(name, DType::BF16).check_outputs(name, verify::tolerance(DType::BF16));
+    check_outputs(&open(name).model, &golden(name), verify::tolerance(DType::F32));
+    check_outputs(&open_as(name, DType::BF16).model, &golden(name), verify::tolerance(DType::BF16));
 }
 
 fn check(name: &str) {
@@ -179,7 +167,7 @@ fn bart() {
 /// Its attention is not scaled, so that rounding the weights to bf16 alone moves the logits by 4e-2: f32 only.
 #[test]
 fn t5() {
-    open("t5").check_outputs("t5", verify::tolerance(DType::F32));
+    check_outputs(&open("t5").model, &golden("t5"), verify::tolerance(DType::F32));
     check_encoder_decoder("t5");
 }
 
@@ -238,7 +226,7 @@ fn bf16_and_f16_stay_near_f32() {
     for name in ["llama", "qwen2"] {
         for (dtype, bytes) in [(DType::BF16, 2), (DType::F16, 2), (DType::F32, 4)] {
             let g = open_as(name, dtype);
-            g.check_outputs(name, verify::tolerance(dtype));
+            check_outputs(&g.model, &golden(name), verify::tolerance(dtype));
             assert!(g.model.plan().states.iter().all(|s| s.storage.dense().is_some_and(|d| d.size() == bytes)));
             let greedy = g.generate(&g.prompts(), &config(&g));
             let alone = Prompt::new(g.prompts()[0].tokens().to_vec());
@@ -262,5 +250,5 @@ fn live_parameters_are_read_at_each_call() {
     let checkpoint = &g.files.checkpoint;
     let weight = |name: &str, out: &mut dyn Write| checkpoint.write_to(name, out).map_err(std::io::Error::other);
     let model = program.load(&options(), &LoadOptions::default(), weight).expect("loads");
-    Golden { model, ..g }.check_outputs("qwen2", 1e-4);
+    check_outputs(&model, &golden("qwen2"), 1e-4);
 }

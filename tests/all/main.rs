@@ -9,7 +9,9 @@ mod pipelines;
 mod smollm;
 mod structure;
 
-use kiln::{CompileOptions, codegen::EmitMode};
+use kiln::{CompileOptions, Model, Session, SessionOptions, codegen::EmitMode, verify};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// Options that compile kernels in the `kiln` executable, since a test has no `main` of its own.
 fn options() -> CompileOptions {
@@ -17,6 +19,18 @@ fn options() -> CompileOptions {
 }
 
 /// A folder of the goldens.
-fn golden(name: &str) -> std::path::PathBuf {
-    std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/goldens").join(name)
+fn golden(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/goldens").join(name)
+}
+
+/// The inputs of a golden's folder through `forward`, against the outputs that transformers computed.
+fn check_outputs(model: &Arc<Model>, folder: &Path, tolerance: f64) {
+    let file = folder.join("golden.safetensors");
+    let mut session = Session::new(model, &SessionOptions::default()).expect("a session");
+    let inputs = verify::read_tensors(&file, "in.").expect("inputs");
+    let got = verify::call(&mut session, "forward", &inputs).expect("runs");
+    let want = verify::read_tensors(&file, "out.").expect("outputs");
+    for c in verify::compare(&folder.display().to_string(), &got, &want, tolerance).expect("same shapes") {
+        assert!(c.holds(), "{}: error {:.2e}", c.name, c.relative_error);
+    }
 }

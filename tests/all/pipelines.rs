@@ -59,14 +59,18 @@ fn tokenizer_json() -> Value {
 }
 
 /// A golden with a tokenizer, as a folder and as an artifact.
-struct Fixture {
+pub struct Fixture {
     folder: tempfile::TempDir,
-    artifact: String,
+    pub artifact: String,
 }
 
 impl Fixture {
-    fn new(name: &str, task: Task) -> Self {
-        let folder = Self::folder(name);
+    pub fn new(name: &str, task: Task) -> Self {
+        Self::of(Self::folder(name), task)
+    }
+
+    /// Of a golden's copy that was changed.
+    pub fn of(folder: tempfile::TempDir, task: Task) -> Self {
         let files = ModelFiles::open_folder(folder.path()).expect("opens");
         let artifact = folder.path().join("model.kiln");
         compile(&files, &artifact, &CompileOptions { task: Some(task), ..options() }).expect("compiles");
@@ -74,7 +78,7 @@ impl Fixture {
     }
 
     /// A copy of the golden, with tokenizer.
-    fn folder(name: &str) -> tempfile::TempDir {
+    pub fn folder(name: &str) -> tempfile::TempDir {
         let folder = tempfile::tempdir().expect("a folder");
         for file in ["config.json", "model.safetensors"] {
             std::fs::copy(golden(name).join(file), folder.path().join(file)).expect("copies");
@@ -267,17 +271,20 @@ fn errors_say_what_is_missing() {
     assert!(mute.contains("no tokenizer.json"), "{mute}");
 }
 
-#[test]
-fn zero_shot_classification() {
+/// A classifier that says whether one text follows from another.
+pub fn entailing() -> tempfile::TempDir {
     let folder = Fixture::folder("bert-classify");
     let config = folder.path().join("config.json");
     let named = std::fs::read_to_string(&config).expect("reads").replace(r#""2": "LABEL_2""#, r#""2": "ENTAILMENT""#);
     std::fs::write(&config, named).expect("writes");
-    let artifact = folder.path().join("model.kiln");
-    let files = ModelFiles::open_folder(folder.path()).expect("opens");
-    compile(&files, &artifact, &options()).expect("compiles");
-    let zero_shot = pipeline("zero-shot-classification", &text(&artifact)).expect("loads");
-    let model = AutoModelForSequenceClassification::from_pretrained(&text(&artifact)).expect("loads");
+    folder
+}
+
+#[test]
+fn zero_shot_classification() {
+    let fixture = Fixture::of(entailing(), Task::SequenceClassification);
+    let zero_shot = fixture.pipeline("zero-shot-classification");
+    let model = AutoModelForSequenceClassification::from_pretrained(&fixture.artifact).expect("loads");
     let pair = |label: i64| logits(&model, &[0, 10, 11, 2, 14, label, 2], &[0, 0, 0, 0, 1, 1, 1], "logits");
     let (dog, mat) = (pair(16), pair(15));
     let among = probabilities(&[dog[2], mat[2]]);

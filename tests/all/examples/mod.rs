@@ -2,3 +2,4 @@
 
 mod embed;
 mod own_architecture;
+mod pipelines;
