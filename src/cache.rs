@@ -24,7 +24,7 @@ pub fn cached_artifact(files: &ModelFiles, options: &CompileOptions) -> Result<(
     let start = Instant::now();
     let traced = trace(files, options)?;
     let trace_seconds = start.elapsed().as_secs_f64();
-    let mut key = format!("{} {:?} {}\n", env!("CARGO_PKG_VERSION"), options.target, options.rewrite);
+    let mut key = format!("{} {:?}\n{}", env!("CARGO_PKG_VERSION"), options.target, options.passes.rules());
     key += auto_class(files, options);
     key += build_id();
     key += &traced.module.to_string();

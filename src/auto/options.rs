@@ -4,6 +4,7 @@ use crate::{CompileOptions, Error, HubOptions, LoadOptions, Model, ModelFiles, R
 use kiln_codegen::EmitMode;
 use kiln_core::DType;
 use kiln_models::Task;
+use kiln_passes::egraph::Numerics;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -24,6 +25,8 @@ pub struct PretrainedOptions {
     pub token: Option<String>,
     /// The longest sequence, in tokens.
     pub max_seq: Option<usize>,
+    /// What rewriting may do to the bits of results.
+    pub numerics: Numerics,
     /// Threads that compute; by default as many as the machine has.
     pub threads: Option<usize>,
     /// Where kernels are compiled: child processes by default.
@@ -40,6 +43,7 @@ impl Default for PretrainedOptions {
             local_files_only: false,
             token: None,
             max_seq: None,
+            numerics: Numerics::default(),
             threads: None,
             emit: EmitMode::default(),
         }
@@ -81,6 +85,7 @@ impl PretrainedOptions {
             dtype: self.dtype,
             task: Some(task),
             max_seq: self.max_seq,
+            passes: kiln_passes::Options { numerics: self.numerics, ..kiln_passes::Options::default() },
             emit: self.emit.clone(),
             ..CompileOptions::default()
         };

@@ -10,11 +10,13 @@
 //! ```
 
 mod inspect;
+mod opt;
 mod pipeline;
 mod run;
 mod verify;
 
 use clap::{Args, Parser, Subcommand};
+use kiln::passes::egraph::Numerics;
 use kiln::{CompileOptions, CompileReport, Error, Model, ModelFiles, Result, TargetSpec, cached_artifact};
 use kiln_core::DType;
 use kiln_runtime::cli::{ConfigArgs, GenerateArgs};
@@ -80,6 +82,8 @@ enum Verb {
     Run(run::RunArgs),
     /// Show what an artifact holds.
     Inspect(inspect::InspectArgs),
+    /// Run passes on a module in the text format, and print what they make of it.
+    Opt(opt::OptArgs),
     /// Compare compiled results with the interpreter, and with a folder of golden outputs.
     Verify(verify::VerifyArgs),
     /// Fetch the default model and let it write.
@@ -108,6 +112,19 @@ pub(crate) struct CompileArgs {
     /// The longest sequence; what the model's config says by default.
     #[arg(long)]
     max_seq: Option<usize>,
+    /// What rewriting may do to the bits of results: exact (nothing), reassociates (another order of sums and products), or fast (also other
+    /// formulas, with a stated error).
+    #[arg(long, default_value = "reassociates", value_parser = parse_numerics)]
+    numerics: Numerics,
+}
+
+fn parse_numerics(text: &str) -> std::result::Result<Numerics, String> {
+    match text {
+        "exact" => Ok(Numerics::Exact),
+        "reassociates" => Ok(Numerics::Reassociates),
+        "fast" => Ok(Numerics::Approximate),
+        _ => Err("expected exact, reassociates or fast".into()),
+    }
 }
 
 fn parse_dtype(text: &str) -> std::result::Result<DType, String> {
@@ -125,6 +142,7 @@ impl CompileArgs {
             target: self.target.clone(),
             dtype: self.dtype,
             max_seq: self.max_seq,
+            passes: kiln::passes::Options { numerics: self.numerics, ..kiln::passes::Options::default() },
             ..CompileOptions::default()
         }
     }
@@ -173,6 +191,7 @@ fn run(cli: Cli) -> Result<()> {
         Verb::Pipeline(args) => pipeline::run(&args),
         Verb::Run(args) => run::run(&args),
         Verb::Inspect(args) => inspect::run(&args),
+        Verb::Opt(args) => opt::run(&args),
         Verb::Verify(args) => verify::run(&args),
         Verb::Demo { prompt, max_new_tokens, threads } => demo(&prompt, max_new_tokens, threads),
     }
@@ -214,7 +233,12 @@ fn compile(model: &str, output: &Path, options: &CompileArgs, json: bool) -> Res
 fn demo(prompt: &str, max_new_tokens: usize, threads: Option<usize>) -> Result<()> {
     let model = kiln::fetch_default_model()?;
     let files = ModelFiles::resolve(&model)?;
-    let options = CompileArgs { target: TargetSpec::x86_64_v3(), dtype: DType::F32, max_seq: None };
+    let options = CompileArgs {
+        target: TargetSpec::x86_64_v3(),
+        dtype: DType::F32,
+        max_seq: None,
+        numerics: Numerics::default(),
+    };
     let (path, compile_seconds) = artifact_of(&files, &options)?;
     let args = GenerateArgs {
         prompt: vec![prompt.to_string()],

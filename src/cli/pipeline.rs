@@ -160,6 +160,7 @@ impl CompileArgs {
             target: self.target.clone(),
             dtype: self.dtype,
             max_seq: self.max_seq,
+            numerics: self.numerics,
             threads,
             ..PretrainedOptions::default()
         }
