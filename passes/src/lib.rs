@@ -8,6 +8,7 @@ pub mod egraph;
 mod error;
 mod lower;
 mod memory;
+pub mod metrics;
 pub mod rules;
 pub mod simplify;
 mod variants;
