@@ -32,8 +32,8 @@ pub mod verify;
 
 pub use auto::{
     AutoConfig, AutoModel, AutoModelForCausalLM, AutoModelForMaskedLM, AutoModelForQuestionAnswering,
-    AutoModelForSequenceClassification, AutoModelForTokenClassification, AutoTokenizer, ModelOutput, Pretrained,
-    PretrainedOptions,
+    AutoModelForSeq2SeqLM, AutoModelForSequenceClassification, AutoModelForTokenClassification, AutoTokenizer,
+    Generative, LoadedModel, ModelOutput, Pretrained, PretrainedOptions,
 };
 pub use cache::cached_artifact;
 pub use compile::{CompileOptions, CompileReport, compile};

@@ -76,7 +76,7 @@ enum Verb {
         #[command(flatten)]
         generate: Box<GenerateArgs>,
     },
-    /// Run a pipeline on texts: classify, fill in, extract.
+    /// Run a pipeline on texts: classify, fill in, extract, answer, summarize, translate, generate.
     Pipeline(pipeline::PipelineArgs),
     /// Run an entry of a model on tensors.
     Run(run::RunArgs),
