@@ -3,6 +3,7 @@
 
 mod auto;
 mod command;
+mod examples;
 mod tokenizers;
 
 use crate::{golden, options};
