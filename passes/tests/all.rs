@@ -1,3 +1,4 @@
 //! What the passes promise, through their public interface.
 
 mod egraph;
+mod models;
