@@ -6,6 +6,7 @@
 
 mod default_model;
 mod hub;
+mod save;
 
 pub use default_model::{DEFAULT_MODEL, fetch_default_model};
 pub use hub::{HubOptions, PushOptions, Pushed, push_to_hub};
@@ -31,7 +32,8 @@ pub struct ModelFiles {
     pub generation_config: Option<Value>,
     /// `tokenizer.json`, as bytes: whoever uses it parses it.
     pub tokenizer_json: Option<Vec<u8>>,
-    /// `tokenizer_config.json`, with the chat templates of the folder `additional_chat_templates` among its named ones.
+    /// `tokenizer_config.json`, with the chat templates of the folder `additional_chat_templates` among its named ones, and the special
+    /// tokens of `special_tokens_map.json` that it does not have.
     pub tokenizer_config: Option<Value>,
     /// The chat template: `chat_template.jinja`, or the default one in `tokenizer_config.json`.
     pub chat_template: Option<String>,
@@ -83,6 +85,7 @@ impl ModelFiles {
             advice: "give the folder that transformers' save_pretrained wrote, or the path of a .gguf file".to_string(),
         })?;
         let mut tokenizer_config = read_json(&folder.join("tokenizer_config.json"))?;
+        add_special_tokens(folder, &mut tokenizer_config)?;
         add_named_templates(folder, &mut tokenizer_config)?;
         Ok(ModelFiles {
             id: name_of(folder),
@@ -189,6 +192,18 @@ fn sentence_transformer(folder: &Path) -> Result<Option<Value>> {
 
 /// Where transformers saves chat templates besides the default one, each as `NAME.jinja`.
 const MORE_TEMPLATES: &str = "additional_chat_templates";
+
+/// Puts the special tokens of `special_tokens_map.json`, where older tokenizers name them, into the tokenizer's config, which goes before
+/// it.
+fn add_special_tokens(folder: &Path, tokenizer_config: &mut Option<Value>) -> Result<()> {
+    let Some(Value::Object(map)) = read_json(&folder.join("special_tokens_map.json"))? else { return Ok(()) };
+    if let Some(config) = tokenizer_config.get_or_insert_with(|| json!({})).as_object_mut() {
+        for (name, token) in map {
+            config.entry(name).or_insert(token);
+        }
+    }
+    Ok(())
+}
 
 /// Puts the folder's named templates into the tokenizer's config, where a list of them has its place.
 fn add_named_templates(folder: &Path, tokenizer_config: &mut Option<Value>) -> Result<()> {

@@ -1,24 +1,53 @@
-//! The verbs of the command.
+//! The `kiln` command, a file for each verb.
+//!
+//! A program that registers architectures of its own has the same command with them:
+//!
+//! ```no_run
+//! fn main() -> std::process::ExitCode {
+//!     // kiln::models::auto::register("my_model", &[kiln::models::Task::CausalLm], my_model::trace);
+//!     kiln::cli::main()
+//! }
+//! ```
 
 mod inspect;
+mod opt;
 mod pipeline;
 mod run;
 mod verify;
 
 use clap::{Args, Parser, Subcommand};
+use kiln::passes::egraph::Numerics;
 use kiln::{CompileOptions, CompileReport, Error, Model, ModelFiles, Result, TargetSpec, cached_artifact};
 use kiln_core::DType;
 use kiln_runtime::cli::{ConfigArgs, GenerateArgs};
 use std::{
     path::{Path, PathBuf},
+    process::ExitCode,
     sync::Arc,
     time::Instant,
 };
 
+/// The command: reads the program's arguments, does what they say, and gives its exit code; it is all that a `main` needs.
+pub fn main() -> ExitCode {
+    if crate::maybe_run_worker() {
+        return ExitCode::SUCCESS;
+    }
+    let filter = tracing_subscriber::EnvFilter::try_from_env("KILN_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn,cubecl=off,pliron=off"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    match run(Cli::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => {
+            eprintln!("error: {e}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
 /// Compile Hugging Face models into native artifacts, and run them.
 #[derive(Parser)]
 #[command(name = "kiln", version)]
-pub struct Cli {
+struct Cli {
     #[command(subcommand)]
     verb: Verb,
 }
@@ -47,12 +76,14 @@ enum Verb {
         #[command(flatten)]
         generate: Box<GenerateArgs>,
     },
-    /// Run a pipeline on texts: classify, fill in, extract.
+    /// Run a pipeline on texts: classify, fill in, extract, answer, summarize, translate, generate.
     Pipeline(pipeline::PipelineArgs),
     /// Run an entry of a model on tensors.
     Run(run::RunArgs),
     /// Show what an artifact holds.
     Inspect(inspect::InspectArgs),
+    /// Run passes on a module in the text format, and print what they make of it.
+    Opt(opt::OptArgs),
     /// Compare compiled results with the interpreter, and with a folder of golden outputs.
     Verify(verify::VerifyArgs),
     /// Fetch the default model and let it write.
@@ -71,7 +102,7 @@ enum Verb {
 
 /// How to compile.
 #[derive(Args, Clone, Debug)]
-pub struct CompileArgs {
+pub(crate) struct CompileArgs {
     /// The machine to compile for: `cpu`, or `cpu:NAME`.
     #[arg(long, default_value = "cpu", value_parser = TargetSpec::parse)]
     target: TargetSpec,
@@ -81,6 +112,19 @@ pub struct CompileArgs {
     /// The longest sequence; what the model's config says by default.
     #[arg(long)]
     max_seq: Option<usize>,
+    /// What rewriting may do to the bits of results: exact (nothing), reassociates (another order of sums and products), or fast (also other
+    /// formulas, with a stated error).
+    #[arg(long, default_value = "reassociates", value_parser = parse_numerics)]
+    numerics: Numerics,
+}
+
+fn parse_numerics(text: &str) -> std::result::Result<Numerics, String> {
+    match text {
+        "exact" => Ok(Numerics::Exact),
+        "reassociates" => Ok(Numerics::Reassociates),
+        "fast" => Ok(Numerics::Approximate),
+        _ => Err("expected exact, reassociates or fast".into()),
+    }
 }
 
 fn parse_dtype(text: &str) -> std::result::Result<DType, String> {
@@ -98,6 +142,7 @@ impl CompileArgs {
             target: self.target.clone(),
             dtype: self.dtype,
             max_seq: self.max_seq,
+            passes: kiln::passes::Options { numerics: self.numerics, ..kiln::passes::Options::default() },
             ..CompileOptions::default()
         }
     }
@@ -132,7 +177,7 @@ fn spinner(message: &'static str) -> indicatif::ProgressBar {
 }
 
 /// Runs a verb.
-pub fn run(cli: Cli) -> Result<()> {
+fn run(cli: Cli) -> Result<()> {
     match cli.verb {
         Verb::Compile { model, output, options, json } => compile(&model, &output, &options, json),
         Verb::Generate { model, options, generate } => {
@@ -146,6 +191,7 @@ pub fn run(cli: Cli) -> Result<()> {
         Verb::Pipeline(args) => pipeline::run(&args),
         Verb::Run(args) => run::run(&args),
         Verb::Inspect(args) => inspect::run(&args),
+        Verb::Opt(args) => opt::run(&args),
         Verb::Verify(args) => verify::run(&args),
         Verb::Demo { prompt, max_new_tokens, threads } => demo(&prompt, max_new_tokens, threads),
     }
@@ -187,7 +233,12 @@ fn compile(model: &str, output: &Path, options: &CompileArgs, json: bool) -> Res
 fn demo(prompt: &str, max_new_tokens: usize, threads: Option<usize>) -> Result<()> {
     let model = kiln::fetch_default_model()?;
     let files = ModelFiles::resolve(&model)?;
-    let options = CompileArgs { target: TargetSpec::x86_64_v3(), dtype: DType::F32, max_seq: None };
+    let options = CompileArgs {
+        target: TargetSpec::x86_64_v3(),
+        dtype: DType::F32,
+        max_seq: None,
+        numerics: Numerics::default(),
+    };
     let (path, compile_seconds) = artifact_of(&files, &options)?;
     let args = GenerateArgs {
         prompt: vec![prompt.to_string()],

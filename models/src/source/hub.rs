@@ -26,10 +26,11 @@ use std::collections::BTreeSet;
 use std::path::{Component, Path, PathBuf};
 
 /// The small files that are taken where the repository has them.
-const OPTIONAL: [&str; 6] = [
+const OPTIONAL: [&str; 7] = [
     "generation_config.json",
     "tokenizer.json",
     "tokenizer_config.json",
+    "special_tokens_map.json",
     "chat_template.jinja",
     "chat_template.json",
     MODULES,

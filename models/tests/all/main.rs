@@ -16,6 +16,7 @@ mod hub_faults;
 mod pytorch;
 mod rope;
 mod safetensors;
+mod save;
 mod sentence;
 mod seq2seq;
 mod source;

@@ -18,7 +18,7 @@ pub use shared::ConstantData;
 use crate::{PassError, variants};
 use dot::Anchor;
 use emit::{Dest, Launch};
-use kiln_core::{Buffer, DType, Dim, InputSpec, OutputSpec, Plan, Schedule, Signature, Storage, TargetSpec, Variant};
+use kiln_core::{Buffer, Dim, InputSpec, OutputSpec, Plan, Schedule, Signature, Storage, TargetSpec, Variant};
 use kiln_ir::{ArgKind, Function, Module, Node, NodeId, Op, TensorType};
 use lazy::{Lazy, Leaf, Source};
 use shared::{Shared, StaticKey, Steps};
@@ -35,22 +35,20 @@ pub struct Compiled {
     pub module: Module,
 }
 
+/// The plan of a module's entries, which have no calls, no composites without a template, and f32 in place of f16 and bf16.
 pub(crate) fn lower(module: &Module, target: &TargetSpec) -> Result<Compiled, PassError> {
     let mut shared = Shared::new(target, &module.symbols);
-    for (id, _) in module.entries() {
-        // The attention template computes in f32: wider attention is written out.
-        let wide = |n: &Node| {
-            matches!(n.op, Op::Attention(_)) && n.ty.tensor().and_then(TensorType::dtype) == Some(DType::F64)
-        };
-        let flat = kiln_ir::compose::decompose_where(&module.inline(id), wide)?;
-        let flat = crate::simplify::simplify(&crate::widen::widen(&flat)?);
+    for (_, flat) in module.entries() {
         let mut variants = vec![];
-        for range in variants::ranges(module, &flat) {
-            let f = crate::simplify::simplify(&variants::specialise(&flat, &range.fixed));
-            let schedule = Lowering::new(&mut shared, &f, &range)?.run()?;
+        for range in variants::ranges(module, flat) {
+            let f = crate::simplify::simplify(&variants::specialise(flat, &range.fixed));
+            let variant = Module { symbols: range.symbols.clone(), functions: vec![f] };
+            kiln_ir::verify(&variant)
+                .map_err(|source| PassError::Broken { pass: "lower (a variant)".into(), source })?;
+            let schedule = Lowering::new(&mut shared, &variant.functions[0], &range)?.run()?;
             variants.push(Variant { guards: range.guards, schedule });
         }
-        let signature = signature(&flat, variants);
+        let signature = signature(flat, variants);
         shared.plan.signatures.push(signature);
     }
     let constants = std::mem::take(&mut shared.constants);
