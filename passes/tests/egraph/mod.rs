@@ -1,5 +1,6 @@
 //! Rewriting.
 
+mod ablation;
 mod block;
 mod cases;
 mod laws;
