@@ -104,6 +104,16 @@ impl<'a> Fields<'a> {
         self.number(name, range)?.ok_or_else(|| self.missing(name, &expected))
     }
 
+    /// A list of so many numbers, each in a range.
+    pub(crate) fn required_numbers(&self, name: &str, count: usize, range: RangeInclusive<f64>) -> Result<Vec<f64>> {
+        let expected = format!("a list of {count} numbers from {:e} to {:e}", range.start(), range.end());
+        let numbers = self.typed(name, &expected, |v| {
+            let numbers = v.as_array()?.iter().map(|x| x.as_f64().filter(|x| range.contains(x)));
+            numbers.collect::<Option<Vec<f64>>>().filter(|all| all.len() == count)
+        })?;
+        numbers.ok_or_else(|| self.missing(name, &expected))
+    }
+
     /// A number of attention heads that divides the field `of`, whose value is `width`.
     pub fn heads(&self, name: &str, of: &str, width: usize) -> Result<usize> {
         let heads = self.required_size(name, 1 << 16)?;
