@@ -3,6 +3,7 @@
 #
 #   LLVM       cubecl compiles kernels with LLVM. Its own build downloads one where that is reachable; elsewhere Debian's LLVM 22
 #              serves, through a small stand-in for the folder that the download would fill.
+#   chromium   (only with --cuda-check) looks at the page that `kiln graph` makes; Debian's, where apt-get is at hand.
 #   ptxas      (only with --cuda-check) assembles the PTX that the tests make; from PyPI, no GPU and no CUDA needed.
 set -euo pipefail
 
@@ -61,6 +62,12 @@ if [ "${1:-}" = --cuda-check ]; then
         say "fetching ptxas and libdevice from PyPI (40 MB), to check the CUDA kernels"
         PIP_ROOT_USER_ACTION=ignore python3 -m pip install --quiet --disable-pip-version-check --no-deps --target "$cuda" nvidia-cuda-nvcc-cu12==12.8.93
         chmod +x "$cuda/nvidia/cuda_nvcc/bin/ptxas"
+    fi
+    if ! command -v chromium >/dev/null && command -v apt-get >/dev/null; then
+        say "installing chromium, with which a test looks at the page of kiln graph"
+        as_root apt-get update -qq
+        as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium >/dev/null ||
+            say "chromium cannot be had: the test that needs it is skipped"
     fi
     if ! cargo nextest --version >/dev/null 2>&1; then
         say "installing cargo-nextest, which runs the tests"

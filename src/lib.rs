@@ -20,10 +20,15 @@
 //! [`maybe_run_worker`].
 
 mod auto;
+pub mod bench;
+pub mod bisect;
 mod cache;
 pub mod compile;
+pub mod costs;
 mod error;
+pub mod graph;
 pub mod pipeline;
+pub mod target;
 pub mod verify;
 
 pub use auto::{

@@ -8,13 +8,15 @@ pub mod egraph;
 mod error;
 mod lower;
 mod memory;
+mod minimal;
 pub mod rules;
 pub mod simplify;
 mod variants;
 mod widen;
 
 pub use error::PassError;
-pub use lower::{Compiled, ConstantData};
+pub use lower::{Compiled, ConstantData, FusedGroup, FusedStep, Fusion, fusion};
+pub use minimal::minimal;
 
 use kiln_core::TargetSpec;
 use kiln_ir::Module;

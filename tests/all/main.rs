@@ -5,6 +5,7 @@ mod embed;
 mod goldens;
 mod ops;
 mod pipelines;
+mod sight;
 mod smollm;
 mod structure;
 

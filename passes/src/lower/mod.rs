@@ -9,17 +9,19 @@ mod attention;
 mod dot;
 mod elementwise;
 mod emit;
+mod fusion;
 mod lazy;
 mod rows;
 mod shared;
 
+pub use fusion::{FusedGroup, FusedStep, Fusion, fusion};
 pub use shared::ConstantData;
 
 use crate::{PassError, variants};
 use dot::Anchor;
 use emit::{Dest, Launch};
 use kiln_core::{Buffer, DType, Dim, InputSpec, OutputSpec, Plan, Schedule, Signature, Storage, TargetSpec, Variant};
-use kiln_ir::{ArgKind, Function, Module, Node, NodeId, Op, TensorType};
+use kiln_ir::{ArgKind, FuncId, Function, Module, Node, NodeId, Op, TensorType};
 use lazy::{Lazy, Leaf, Source};
 use shared::{Shared, StaticKey, Steps};
 use std::{collections::HashMap, sync::Arc};
@@ -38,12 +40,7 @@ pub struct Compiled {
 pub(crate) fn lower(module: &Module, target: &TargetSpec) -> Result<Compiled, PassError> {
     let mut shared = Shared::new(target, &module.symbols);
     for (id, _) in module.entries() {
-        // The attention template computes in f32: wider attention is written out.
-        let wide = |n: &Node| {
-            matches!(n.op, Op::Attention(_)) && n.ty.tensor().and_then(TensorType::dtype) == Some(DType::F64)
-        };
-        let flat = kiln_ir::compose::decompose_where(&module.inline(id), wide)?;
-        let flat = crate::simplify::simplify(&crate::widen::widen(&flat)?);
+        let flat = flatten(module, id)?;
         let mut variants = vec![];
         for range in variants::ranges(module, &flat) {
             let f = crate::simplify::simplify(&variants::specialise(&flat, &range.fixed));
@@ -55,6 +52,15 @@ pub(crate) fn lower(module: &Module, target: &TargetSpec) -> Result<Compiled, Pa
     }
     let constants = std::mem::take(&mut shared.constants);
     Ok(Compiled { plan: shared.into_plan()?, constants, module: module.clone() })
+}
+
+/// An entry as it is lowered: inlined, in the types that are computed in, without duplicates.
+fn flatten(module: &Module, entry: FuncId) -> Result<Function, PassError> {
+    // The attention template computes in f32: wider attention is written out.
+    let wide =
+        |n: &Node| matches!(n.op, Op::Attention(_)) && n.ty.tensor().and_then(TensorType::dtype) == Some(DType::F64);
+    let flat = kiln_ir::compose::decompose_where(&module.inline(entry), wide)?;
+    Ok(crate::simplify::simplify(&crate::widen::widen(&flat)?))
 }
 
 fn signature(f: &Function, variants: Vec<Variant>) -> Signature {
@@ -96,6 +102,10 @@ struct Lowering<'s, 't> {
     /// Slices of a matmul whose two halves meet in one epilogue: the matmul, and which half.
     halves: HashMap<NodeId, (NodeId, u32)>,
     steps: Steps,
+    /// For each step, the node whose value it stores.
+    origins: Vec<NodeId>,
+    /// The nodes being lowered or stored, the innermost last.
+    open: Vec<NodeId>,
     /// Whether the node being lowered is static: its launches go to `prepare`.
     in_prepare: bool,
     /// The output buffer that a node's value may be written to directly.
@@ -122,6 +132,8 @@ impl<'s, 't> Lowering<'s, 't> {
             statics,
             halves: HashMap::new(),
             steps: Steps::default(),
+            origins: vec![],
+            open: vec![],
             in_prepare: false,
             output_of,
             shared,
@@ -131,6 +143,12 @@ impl<'s, 't> Lowering<'s, 't> {
     }
 
     fn run(mut self) -> Result<Schedule, PassError> {
+        self.nodes()?;
+        self.steps.finish(&self.range.symbols)
+    }
+
+    /// Lowers everything that the results need.
+    fn nodes(&mut self) -> Result<(), PassError> {
         let f = self.f;
         for (id, _) in f.nodes() {
             // Static nodes are lowered when something asks for them.
@@ -150,10 +168,12 @@ impl<'s, 't> Lowering<'s, 't> {
             let written = value.as_buffer().is_some_and(|l| l.source == Source::Buffer(buffer));
             if !written {
                 let dest = Dest::contiguous(buffer, ty.storage, &ty.shape);
+                self.open.push(o.value);
                 self.launch(emit::map(&ty.shape, &[(value, dest)]), format!("output {}", o.name));
+                self.open.pop();
             }
         }
-        self.steps.finish(&self.range.symbols)
+        Ok(())
     }
 
     fn unsupported(&self, id: NodeId, reason: impl Into<String>) -> PassError {
@@ -186,7 +206,12 @@ impl<'s, 't> Lowering<'s, 't> {
 
     fn launch(&mut self, launch: Launch, label: impl Into<Arc<str>>) {
         let step = self.shared.step(launch, label.into());
-        if self.in_prepare { self.shared.prepare.steps.push(step) } else { self.steps.steps.push(step) }
+        if self.in_prepare {
+            self.shared.prepare.steps.push(step);
+        } else {
+            self.origins.extend(self.open.last());
+            self.steps.steps.push(step);
+        }
     }
 
     /// The node's value, lowering the node if that has not happened.
@@ -199,7 +224,9 @@ impl<'s, 't> Lowering<'s, 't> {
             Some(lazy) => Value::Lazy(lazy),
             None => {
                 let outer = self.enter(id);
+                self.open.push(id);
                 let value = self.lower_node(id, self.f.node(id));
+                self.open.pop();
                 self.in_prepare = outer;
                 value?
             }
@@ -310,7 +337,9 @@ impl<'s, 't> Lowering<'s, 't> {
         let ty = self.ty(id);
         let dest = self.destination(id);
         let label = self.label(id);
+        self.open.push(id);
         self.store(&value, &dest, label);
+        self.open.pop();
         self.in_prepare = outer;
         Ok(self.stored(id, Leaf::contiguous(dest.buffer, ty.storage, &ty.shape)))
     }
@@ -323,7 +352,9 @@ impl<'s, 't> Lowering<'s, 't> {
             return Ok(lazy);
         }
         let outer = self.enter(id);
+        self.open.push(id);
         let copy = self.copy(&lazy, ty.storage, self.label(id));
+        self.open.pop();
         self.in_prepare = outer;
         Ok(copy)
     }

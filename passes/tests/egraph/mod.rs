@@ -1,6 +1,7 @@
 //! Rewriting.
 
 mod block;
+mod explain;
 mod laws;
 mod numeric;
 mod oracle;
