@@ -207,6 +207,14 @@ impl Case {
         Ok(())
     }
 
+    /// One call, with the time of each step.
+    ///
+    /// # Errors
+    /// As [`Session::call`].
+    pub fn call_profiled(&self, session: &mut Session) -> Result<Vec<StepTime>> {
+        Ok(session.call_profiled(&self.signature, &self.views())?.1)
+    }
+
     fn views(&self) -> Vec<(&str, TensorView<'_>)> {
         let view = |t: &'_ Tensor| t.dtype().unwrap_or(DType::U8);
         self.inputs
@@ -292,7 +300,7 @@ pub fn profile(model: &Arc<Model>, cases: &[Case], rounds: usize, target: &Targe
         let (mut walls, mut times): (Vec<f64>, Vec<Vec<StepTime>>) = (vec![], vec![]);
         for _ in 0..rounds.max(1) {
             let start = Instant::now();
-            let (_, steps) = session.call_profiled(&case.signature, &case.views())?;
+            let steps = case.call_profiled(&mut session)?;
             walls.push(start.elapsed().as_secs_f64());
             times.push(steps);
         }

@@ -19,6 +19,7 @@
 //! Compiling happens in child processes of the running executable: the `main` of a program that compiles begins with
 //! [`maybe_run_worker`].
 
+pub mod ablation;
 mod auto;
 pub mod bench;
 pub mod bisect;

@@ -4,7 +4,7 @@ use super::{CompileArgs, artifact, blocks, module};
 use clap::Args;
 use kiln::bench::{self, BenchOptions, Profile, StepProfile, Timing};
 use kiln::costs::{BlockCosts, NOISE, Pairs, costs};
-use kiln::{Error, LoadOptions, Model, Result};
+use kiln::{Error, LoadOptions, Model, ModelFiles, Result, ablation::ablation};
 use serde_json::json;
 use std::collections::BTreeMap;
 
@@ -32,6 +32,9 @@ pub struct BenchArgs {
     /// Compile and measure several forms of each block, and hold the cost model's prediction against the clock. Needs the model itself.
     #[arg(long, conflicts_with_all = ["profile", "signature", "sizes"])]
     costs: bool,
+    /// Compile and time the model with no rules, with each table of rules left out, and with all, as a table. Needs the model itself.
+    #[arg(long, conflicts_with_all = ["profile", "signature", "sizes", "costs"])]
+    rules: bool,
     /// With --costs: the block; all of them by default.
     #[arg(long, requires = "costs")]
     block: Option<String>,
@@ -50,6 +53,9 @@ fn size(text: &str) -> std::result::Result<(String, i64), String> {
 pub fn run(args: &BenchArgs) -> Result<()> {
     if args.costs {
         return run_costs(args);
+    }
+    if args.rules {
+        return run_rules(args);
     }
     let (path, _) = artifact(&args.model, &args.options)?;
     let model = Model::open(&path, &LoadOptions { threads: args.threads, ..LoadOptions::default() })?;
@@ -131,6 +137,30 @@ fn run_costs(args: &BenchArgs) -> Result<()> {
         sum.equal,
         NOISE * 100.0
     );
+    Ok(())
+}
+
+fn run_rules(args: &BenchArgs) -> Result<()> {
+    let module = module(&args.model, &args.options)?;
+    let files = ModelFiles::resolve(&args.model)?;
+    let (options, load) = (args.options.options(), LoadOptions { threads: args.threads, ..LoadOptions::default() });
+    let rows = ablation(&files, &module, &options, &load, args.rounds as usize)?;
+    if args.json {
+        println!("{}", json!({ "target": options.target.name, "rows": rows }));
+        return Ok(());
+    }
+    let cases = rows.first().map(|r| r.cases.iter().map(|c| c.name.as_str()).collect::<Vec<_>>()).unwrap_or_default();
+    let heads: Vec<String> = cases.iter().map(|c| format!(" {c}: steps | MB | predicted ms | measured ms |")).collect();
+    println!("| {} | nodes | kernels |{}", files.id, heads.concat());
+    println!("|---|---|---|{}", "---|---|---|---|".repeat(cases.len()));
+    for row in &rows {
+        let case = |c: &kiln::ablation::Case| {
+            let (mb, predicted, measured) = (c.bytes as f64 * 1e-6, c.predicted * 1e3, c.measured * 1e3);
+            format!(" {} | {mb:.1} | {predicted:.3} | {measured:.3} |", c.steps)
+        };
+        let cells: Vec<String> = row.cases.iter().map(case).collect();
+        println!("| {} | {} | {} |{}", row.rules, row.nodes, row.kernels, cells.concat());
+    }
     Ok(())
 }
 

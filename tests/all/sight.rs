@@ -204,3 +204,40 @@ fn the_page_works_offline_in_a_browser() {
     chromium(&[&profile, &shot, "--window-size=1600,1000", &address]);
     assert!(std::fs::metadata(&image).expect("a screenshot").len() > 20_000);
 }
+
+#[test]
+fn predictions_stand_beside_measurements() {
+    let bench = Bench::new();
+    let costs = bench.json(&["bench", &llama(), "--costs", "--block", "step.layer", "--rounds", "2", "--json"]);
+    let blocks = list(&costs, "blocks");
+    // One token and a prompt.
+    assert_eq!(blocks.iter().map(|b| &b["rows"]).collect::<Vec<_>>(), [1, 512]);
+    for block in blocks {
+        let forms = list(block, "alternatives");
+        let named = |name: &str| forms.iter().any(|f| f["name"].as_str().is_some_and(|n| n.contains(name)));
+        assert!(forms.len() > 4 && named("chosen") && named("as written") && named("without merge"), "{block}");
+        assert!(forms.iter().all(|f| f["predicted"].as_f64() > Some(0.0) && f["measured"].as_f64() > Some(0.0)));
+    }
+    let [distinct, equal] = ["distinct", "equal"].map(|k| costs["pairs"][k].as_u64().expect(k));
+    let all: u64 = blocks.iter().map(|b| list(b, "alternatives").len() as u64).map(|n| n * (n - 1) / 2).sum();
+    assert_eq!(distinct + equal, all);
+    bench.fails(&["bench", &llama(), "--costs", "--block", "x"], &["`x`", "step.layer"]);
+    bench.fails(&["bench", "m.kiln", "--costs"], &["compiled already"]);
+    bench.ends(2, &["bench", &llama(), "--costs", "--profile"], &["cannot be used with"]);
+}
+
+#[test]
+fn tables_of_rules_are_left_out_one_by_one() {
+    let bench = Bench::new();
+    let rules = bench.json(&["bench", &llama(), "--rules", "--rounds", "1", "--json"]);
+    let rows = list(&rules, "rows");
+    assert_eq!(rows.len(), kiln::passes::rules::TABLES.len() + 2);
+    let row = |name: &str| rows.iter().find(|r| r["rules"] == name).unwrap_or_else(|| panic!("{name}"));
+    let decode = |name: &str, key: &str| list(row(name), "cases")[1][key].as_f64().expect("a number");
+    // With all rules there is less to do than with none, and without merging more to launch.
+    for key in ["steps", "predicted"] {
+        assert!(decode("all", key) < decode("none", key), "{key}");
+        assert!(decode("all", key) < decode("without merge", key), "{key}");
+    }
+    assert!(bench.works(&["bench", &llama(), "--rules", "--rounds", "1"]).contains("| without norm |"));
+}

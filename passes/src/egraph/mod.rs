@@ -7,6 +7,7 @@
 //!
 //! The result depends on the input, the laws, the target and the options only: limits count iterations and nodes, never time.
 
+mod alternatives;
 pub mod build;
 pub mod convert;
 pub mod cost;
@@ -18,6 +19,7 @@ pub mod rule;
 pub mod term;
 mod witness;
 
+pub use alternatives::alternatives;
 pub use build::{add as add_op, constant};
 pub use cost::Point;
 pub use explain::{Check, Trace, TraceStep, check, explain};
