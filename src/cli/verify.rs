@@ -2,7 +2,6 @@
 
 use super::{CompileArgs, artifact_of};
 use clap::Args;
-use kiln::ir::interp::Tensor;
 use kiln::{Error, LoadOptions, Model, ModelFiles, Result, Session, SessionOptions, compile, verify};
 use std::path::PathBuf;
 
@@ -34,9 +33,7 @@ pub fn run(args: &VerifyArgs) -> Result<()> {
     let (path, _) = artifact_of(&files, &args.options)?;
     let model = Model::open(&path, &LoadOptions::default())?;
     let mut session = Session::new(&model, &SessionOptions::default())?;
-    // Token ids spread over the vocabulary, the same each time.
-    let ids: Vec<i64> = (0..args.length as i64).map(|i| (i * 7919 + 13) % traced.vocab_size as i64).collect();
-    let inputs = vec![("input_ids".to_string(), Tensor::from_i64(vec![1, args.length], &ids)?)];
+    let inputs = verify::token_ids(args.length, traced.vocab_size)?;
     let got = verify::call(&mut session, "forward", &inputs)?;
     let want = verify::interpret(&traced.module, "forward", &files.checkpoint, &inputs, &[])?;
     let tolerance = verify::tolerance(args.options.options().dtype);
