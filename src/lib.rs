@@ -19,8 +19,12 @@
 //! Compiling happens in child processes of the running executable: the `main` of a program that compiles begins with
 //! [`maybe_run_worker`].
 
+// The command's modules name this crate by its name.
+extern crate self as kiln;
+
 mod auto;
 mod cache;
+pub mod cli;
 pub mod compile;
 mod error;
 pub mod pipeline;
@@ -50,3 +54,9 @@ pub use kiln_ir as ir;
 pub use kiln_models as models;
 pub use kiln_passes as passes;
 pub use kiln_runtime as runtime;
+
+// What the documents show compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+#[doc = include_str!("../docs/coming-from-transformers.md")]
+struct Documents;

@@ -48,6 +48,14 @@ pub enum PassError {
         /// What was expected and what was found.
         reason: String,
     },
+    /// A plan is asked for an entry that it doesn't have.
+    #[error("there is no entry `{name}`: expected one of {}", known.join(", "))]
+    NoEntry {
+        /// What was asked for.
+        name: String,
+        /// The entries there are.
+        known: Vec<String>,
+    },
     /// A size that cannot be computed.
     #[error(transparent)]
     Dim(#[from] kiln_core::DimError),

@@ -9,6 +9,7 @@ pub mod egraph;
 mod error;
 mod lower;
 mod memory;
+pub mod metrics;
 pub mod pipeline;
 pub mod rules;
 pub mod simplify;

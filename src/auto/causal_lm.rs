@@ -89,6 +89,16 @@ impl AutoModelForCausalLM {
         self.continue_text(&self.apply_chat_template(chat, true)?, false, config, on_text)
     }
 
+    /// Continues token ids, each prompt in a row of its own of one batch; no tokenizer takes part.
+    ///
+    /// # Errors
+    /// A prompt longer than the context, options that make no sense, stop strings.
+    pub fn generate_ids(&self, prompts: &[Vec<u32>], config: &GenerationConfig) -> Result<Output> {
+        let prompts: Vec<Prompt> = prompts.iter().map(|ids| Prompt::new(ids.clone())).collect();
+        let mut session = CausalSession::for_prompts(&self.model, &prompts, config)?;
+        Ok(generate(&mut session, Request::new(&prompts, config), |_| ControlFlow::Continue(()))?)
+    }
+
     fn continue_text(
         &self,
         prompt: &str,

@@ -1,4 +1,13 @@
-//! The verbs of the command.
+//! The `kiln` command, a file for each verb.
+//!
+//! A program that registers architectures of its own has the same command with them:
+//!
+//! ```no_run
+//! fn main() -> std::process::ExitCode {
+//!     // kiln::models::auto::register("my_model", &[kiln::models::Task::CausalLm], my_model::trace);
+//!     kiln::cli::main()
+//! }
+//! ```
 
 mod inspect;
 mod opt;
@@ -13,14 +22,32 @@ use kiln_core::DType;
 use kiln_runtime::cli::{ConfigArgs, GenerateArgs};
 use std::{
     path::{Path, PathBuf},
+    process::ExitCode,
     sync::Arc,
     time::Instant,
 };
 
+/// The command: reads the program's arguments, does what they say, and gives its exit code; it is all that a `main` needs.
+pub fn main() -> ExitCode {
+    if crate::maybe_run_worker() {
+        return ExitCode::SUCCESS;
+    }
+    let filter = tracing_subscriber::EnvFilter::try_from_env("KILN_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn,cubecl=off,pliron=off"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    match run(Cli::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => {
+            eprintln!("error: {e}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
 /// Compile Hugging Face models into native artifacts, and run them.
 #[derive(Parser)]
 #[command(name = "kiln", version)]
-pub struct Cli {
+struct Cli {
     #[command(subcommand)]
     verb: Verb,
 }
@@ -75,7 +102,7 @@ enum Verb {
 
 /// How to compile.
 #[derive(Args, Clone, Debug)]
-pub struct CompileArgs {
+pub(crate) struct CompileArgs {
     /// The machine to compile for: `cpu`, or `cpu:NAME`.
     #[arg(long, default_value = "cpu", value_parser = TargetSpec::parse)]
     target: TargetSpec,
@@ -150,7 +177,7 @@ fn spinner(message: &'static str) -> indicatif::ProgressBar {
 }
 
 /// Runs a verb.
-pub fn run(cli: Cli) -> Result<()> {
+fn run(cli: Cli) -> Result<()> {
     match cli.verb {
         Verb::Compile { model, output, options, json } => compile(&model, &output, &options, json),
         Verb::Generate { model, options, generate } => {

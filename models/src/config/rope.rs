@@ -74,7 +74,10 @@ const FACTOR: std::ops::RangeInclusive<f64> = 1e-3..=1e6;
 
 impl RopeConfig {
     /// Reads `rope_parameters` (transformers 5), or `rope_scaling` and `rope_theta` (transformers 4), of a model that turns whole heads.
-    pub(crate) fn read(config: &Fields, d: &DecoderConfig, default_theta: f64) -> Result<RopeConfig> {
+    ///
+    /// # Errors
+    /// As [`DecoderConfig::read`], for parameters of a kind that is not known too.
+    pub fn read(config: &Fields, d: &DecoderConfig, default_theta: f64) -> Result<RopeConfig> {
         let nested = nested(config)?;
         whole_head(nested.as_ref().unwrap_or(config), partial_rotary_factor(config, nested.as_ref())?)?;
         let theta = config.number("rope_theta", THETA)?.unwrap_or(default_theta);
@@ -82,7 +85,10 @@ impl RopeConfig {
     }
 
     /// As [`read`](Self::read), of a model that may turn only the first elements of each head; gives their number too.
-    pub(crate) fn read_partial(
+    ///
+    /// # Errors
+    /// As [`read`](Self::read), for an odd number of elements too.
+    pub fn read_partial(
         config: &Fields,
         head_dim: usize,
         max_position_embeddings: usize,

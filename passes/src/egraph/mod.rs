@@ -17,7 +17,7 @@ pub mod rule;
 pub mod term;
 mod witness;
 
-pub use build::{add as add_op, constant};
+pub use build::{add as add_op, constant, splits_last};
 pub use cost::Point;
 pub use facts::{Fact, Facts, Graph, Origin, attr, hides, tensor};
 pub use rule::{Condition, Form, Numerics, Rule, Structural, conclude, is_value};

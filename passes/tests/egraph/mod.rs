@@ -1,6 +1,7 @@
 //! Rewriting.
 
 mod block;
+mod cases;
 mod laws;
 mod numeric;
 mod oracle;
