@@ -280,15 +280,24 @@ impl<'s, 't> Lowering<'s, 't> {
             Op::Softmax { axis } => self.softmax(id, operand(0), *axis)?,
             Op::RmsNorm { eps } => {
                 if self.is_prologue(id, node)? {
-                    return Ok(Value::Norm(self.buffer(operand(0))?, eps.get() as f32));
+                    let x = self.buffer(operand(0))?;
+                    if !x.reads_state() {
+                        return Ok(Value::Norm(x, eps.get() as f32));
+                    }
                 }
                 self.norm(id, node, eps.get(), false)?
             }
             Op::LayerNorm { eps } => self.norm(id, node, eps.get(), true)?,
             Op::DotGeneral(d) => return self.dot(id, node, d),
             Op::Rope => {
-                let x = self.lazy(operand(0))?;
-                return Ok(Value::Rope([x, self.lazy(operand(1))?, self.lazy(operand(2))?]));
+                let operands = [self.lazy(operand(0))?, self.lazy(operand(1))?, self.lazy(operand(2))?];
+                let reads_state = operands.iter().any(Lazy::reads_state);
+                let value = Value::Rope(operands);
+                if !reads_state {
+                    return Ok(value);
+                }
+                self.values[id.index()] = Some(value);
+                self.buffer(id)?
             }
             Op::CacheUpdate => self.cache_update(id, node)?,
             Op::Attention(a) => self.attention(id, node, a)?,
@@ -303,7 +312,7 @@ impl<'s, 't> Lowering<'s, 't> {
                 let before = self.f.args[..number as usize].iter().filter(|a| a.kind == ArgKind::Input);
                 Buffer::Input(before.count() as u32)
             }
-            ArgKind::Param { .. } => Buffer::Weight(self.shared.weight(arg)?),
+            ArgKind::Param { .. } => Buffer::Weight(self.shared.weight(self.f, arg)?),
             ArgKind::State => Buffer::State(self.shared.state(arg)?),
         };
         Ok(Lazy::leaf(&arg.ty.shape, Leaf::contiguous(buffer, arg.ty.storage, &arg.ty.shape)))
