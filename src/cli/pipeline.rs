@@ -160,6 +160,7 @@ impl CompileArgs {
             target: self.target.clone(),
             dtype: self.dtype,
             max_seq: self.max_seq,
+            gguf_file: self.gguf_file.clone(),
             threads,
             ..PretrainedOptions::default()
         }
