@@ -23,7 +23,7 @@ mod verify;
 use clap::{Args, Parser, Subcommand};
 use kiln::ir::{Function, Module};
 use kiln::passes::egraph::Numerics;
-use kiln::{CompileOptions, CompileReport, Error, Model, ModelFiles, Result, TargetSpec, cached_artifact};
+use kiln::{CompileOptions, CompileReport, Error, HubOptions, Model, ModelFiles, Result, TargetSpec, cached_artifact};
 use kiln_core::DType;
 use kiln_runtime::cli::{ConfigArgs, GenerateArgs};
 use std::{
@@ -128,6 +128,9 @@ pub(crate) struct CompileArgs {
     /// The longest sequence; what the model's config says by default.
     #[arg(long)]
     max_seq: Option<usize>,
+    /// The .gguf file to take of a hub id or a folder that has several, or that has safetensors too.
+    #[arg(long)]
+    gguf_file: Option<String>,
     /// What rewriting may do to the bits of results: exact (nothing), reassociates (another order of sums and products), or fast (also other
     /// formulas, with a stated error).
     #[arg(long, default_value = "reassociates", value_parser = parse_numerics)]
@@ -167,6 +170,12 @@ impl CompileArgs {
             ..CompileOptions::default()
         }
     }
+
+    /// The files of MODEL.
+    fn files(&self, model: &str) -> Result<ModelFiles> {
+        let options = HubOptions { gguf_file: self.gguf_file.clone(), ..HubOptions::from_env() };
+        Ok(ModelFiles::resolve_with(model, &options)?)
+    }
 }
 
 /// Whether MODEL is an artifact.
@@ -179,7 +188,7 @@ fn artifact(model: &str, options: &CompileArgs) -> Result<(PathBuf, f64)> {
     if is_artifact(model) {
         return Ok((PathBuf::from(model), 0.0));
     }
-    let files = ModelFiles::resolve(model)?;
+    let files = options.files(model)?;
     artifact_of(&files, options)
 }
 
@@ -255,7 +264,7 @@ fn compile(model: &str, output: &Path, options: &CompileArgs, json: bool) -> Res
     if is_artifact(model) {
         return Err(Error::Option(format!("`{model}` is compiled already: give a hub id, a folder or a .gguf file")));
     }
-    let files = ModelFiles::resolve(model)?;
+    let files = options.files(model)?;
     let spinner = spinner("compiling");
     let report = kiln::compile(&files, output, &options.options())?;
     spinner.finish_and_clear();
@@ -291,6 +300,7 @@ fn demo(prompt: &str, max_new_tokens: usize, threads: Option<usize>) -> Result<(
         target: TargetSpec::x86_64_v3(),
         dtype: DType::F32,
         max_seq: None,
+        gguf_file: None,
         numerics: Numerics::default(),
     };
     let (path, compile_seconds) = artifact_of(&files, &options)?;

@@ -125,9 +125,14 @@ impl<'a> Fields<'a> {
 
     /// The number of classes: the length of `id2label`, else `num_labels`, else 2.
     pub fn num_labels(&self) -> Result<usize> {
+        self.num_labels_or(2)
+    }
+
+    /// The number of classes, for configs with another default.
+    pub fn num_labels_or(&self, default: usize) -> Result<usize> {
         match self.object("id2label")? {
             Some(labels) if !labels.map.is_empty() => Ok(labels.map.len()),
-            _ => Ok(self.size("num_labels", 1 << 24)?.unwrap_or(2)),
+            _ => Ok(self.size("num_labels", 1 << 24)?.unwrap_or(default)),
         }
     }
 

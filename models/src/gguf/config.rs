@@ -36,7 +36,8 @@ pub fn config_json(gguf: &Gguf) -> Result<Value> {
     Ok(config)
 }
 
-/// The `generation_config.json` of the same model: the token ids, `eos_token_id` with every token that ends a turn.
+/// The `generation_config.json` of the same model: the token ids, `eos_token_id` with every token that ends a turn, and what a decoder begins
+/// with.
 ///
 /// # Errors
 /// [`Error::CorruptGguf`](crate::Error::CorruptGguf) names a key of a wrong type.
@@ -52,12 +53,36 @@ pub fn generation_config_json(gguf: &Gguf) -> Result<Value> {
             config.insert(name.to_string(), json!(id));
         }
     }
+    let start = gguf.metadata.unsigned("t5.decoder_start_token_id").map_err(|p| gguf.corrupt(p))?;
+    if let Some(id) = start {
+        config.insert("decoder_start_token_id".to_string(), json!(id));
+    }
     match ends.as_slice() {
         [] => {}
         [one] => drop(config.insert("eos_token_id".to_string(), json!(one))),
         several => drop(config.insert("eos_token_id".to_string(), json!(several))),
     }
     Ok(Value::Object(config))
+}
+
+/// The entries of `modules.json` of the same model, where the metadata says by what the tokens of a text become one vector; it does not say
+/// whether that is brought to length 1.
+///
+/// # Errors
+/// [`Error::CorruptGguf`](crate::Error::CorruptGguf) names a key of a wrong type.
+pub fn sentence_transformer(gguf: &Gguf) -> Result<Option<Value>> {
+    let keys = Keys { gguf, prefix: Architecture::of(gguf)?.key() };
+    // llama.cpp's numbers; the others are no pooling, by the last token, and a reranker's.
+    let pooling = match keys.optional("pooling_type")? {
+        Some(1) => "mean",
+        Some(2) => "cls",
+        _ => return Ok(None),
+    };
+    let module = |name: &str| format!("sentence_transformers.models.{name}");
+    Ok(Some(json!([
+        { "type": module("Transformer") },
+        { "type": module("Pooling"), "config": { "pooling_mode": pooling } },
+    ])))
 }
 
 fn token_id(gguf: &Gguf, key: &str) -> Result<Option<u64>> {

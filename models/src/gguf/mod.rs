@@ -15,7 +15,7 @@ mod rope_freqs;
 mod tokenizer;
 
 pub use architecture::Architecture;
-pub use config::{config_json, generation_config_json};
+pub use config::{config_json, generation_config_json, sentence_transformer};
 pub use container::{Gguf, TensorInfo};
 pub use metadata::{MetaValue, Metadata};
 pub use names::checkpoint;

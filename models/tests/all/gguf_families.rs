@@ -165,6 +165,22 @@ fn converted_encoders_give_their_hidden_states() {
 }
 
 #[test]
+fn the_pooling_of_an_embedding_model_is_told() {
+    let inputs = recorded("bert-mlm", "in.");
+    for (number, pooling) in [(1, "mean"), (2, "cls")] {
+        let folder = folder();
+        let path = folder.path().join("model.gguf");
+        converted("bert-mlm", "bert").meta("bert.pooling_type", Meta::U32(number)).write(&path);
+        let ModelFiles { config, checkpoint, sentence_transformer, .. } = ModelFiles::open_file(&path).unwrap();
+        assert_eq!(sentence_transformer.as_ref().unwrap()[1]["config"]["pooling_mode"], pooling);
+        let traced =
+            trace(None, &config, &checkpoint, &TraceOptions { sentence_transformer, ..TraceOptions::default() });
+        let outputs = Model { config, checkpoint, traced: traced.unwrap() }.forward(&inputs);
+        assert_eq!(outputs["sentence_embedding"].shape(), [2, 64]);
+    }
+}
+
+#[test]
 fn configs_and_tensors_are_the_goldens_own() {
     // What a file does not say, or says of the body alone.
     let other = ["architectures", "model_type", "rope_parameters", "sliding_window_pattern", "partial_rotary_factor"];

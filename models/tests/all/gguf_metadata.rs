@@ -129,6 +129,8 @@ fn metadata_that_is_missing_or_wrong_is_named() {
 fn generation_config_lists_every_end() {
     let generation = |m: GgufWriter| gguf::generation_config_json(&open(&m)).unwrap();
     assert_eq!(generation(tiny_model("llama")), json!({ "bos_token_id": 1, "eos_token_id": 2 }));
+    let start = generation(tiny_model("t5").meta("t5.decoder_start_token_id", Meta::U32(0)));
+    assert_eq!(start, json!({ "bos_token_id": 1, "eos_token_id": 2, "decoder_start_token_id": 0 }));
     let several = tiny_model("llama")
         .meta("tokenizer.ggml.eot_token_id", Meta::U32(5))
         .meta("tokenizer.ggml.eom_token_id", Meta::U32(2))
