@@ -175,7 +175,10 @@ pub(crate) fn compile_traced(
 /// What goes into the artifact unread is read here, so that damage shows now and not on the machine that runs it.
 pub(crate) fn check_texts(files: &ModelFiles) -> Result<()> {
     if let Some(json) = &files.tokenizer_json {
-        Tokenizer::from_bytes(json)?;
+        let tokenizer = Tokenizer::from_bytes(json)?;
+        if let Some(config) = &files.tokenizer_config {
+            tokenizer.with_config(config.to_string().as_bytes())?;
+        }
     }
     if let Some(json) = &files.generation_config {
         GenerationConfig::from_json(json.to_string().as_bytes())?;

@@ -55,8 +55,33 @@ impl Tokenizer {
     ) -> Result<Vec<Encoding>, TextError> {
         let mut encodings = vec![];
         for (text, pair) in texts {
-            encodings.push(self.encode_one(text, *pair, options)?);
+            let split = |text: &str| self.inner.encode_char_offsets(text, false).map_err(failed(text.len()));
+            encodings.push(self.encode_split(split(text)?, pair.map(split).transpose()?, options)?);
         }
+        self.pieces(encodings, options)
+    }
+
+    /// As [`encode_batch`](Self::encode_batch), of texts that come as words (transformers' `is_split_into_words`): word ids count them, and
+    /// offsets are in the word.
+    ///
+    /// # Errors
+    /// The same.
+    pub fn encode_words(&self, texts: &[Vec<String>], options: &EncodeOptions) -> Result<Vec<Encoding>, TextError> {
+        let mut encodings = vec![];
+        for words in texts {
+            let bytes = words.iter().map(String::len).sum();
+            let split = self.inner.encode_char_offsets(words.clone(), false).map_err(failed(bytes))?;
+            encodings.push(self.encode_split(split, None, options)?);
+        }
+        self.pieces(encodings, options)
+    }
+
+    /// Encodings as rows of a batch.
+    fn pieces(
+        &self,
+        mut encodings: Vec<tokenizers::Encoding>,
+        options: &EncodeOptions,
+    ) -> Result<Vec<Encoding>, TextError> {
         self.pad(&mut encodings, options)?;
         let mut pieces = vec![];
         for (input, mut encoding) in encodings.into_iter().enumerate() {
@@ -69,16 +94,13 @@ impl Tokenizer {
         Ok(pieces)
     }
 
-    fn encode_one(
+    /// One or two texts that are split into tokens, cut and with special tokens.
+    fn encode_split(
         &self,
-        text: &str,
-        pair: Option<&str>,
+        mut first: tokenizers::Encoding,
+        mut second: Option<tokenizers::Encoding>,
         options: &EncodeOptions,
     ) -> Result<tokenizers::Encoding, TextError> {
-        let bytes = text.len() + pair.map_or(0, str::len);
-        let failed = |e: tokenizers::Error| TextError::Encode { bytes, reason: e.to_string() };
-        let split = |text| self.inner.encode_char_offsets(text, false).map_err(failed);
-        let (mut first, mut second) = (split(text)?, pair.map(split).transpose()?);
         if let Some(second) = &mut second {
             // The post-processor's template says otherwise where it has to; not of further pieces, though, as in transformers.
             second.set_type_ids(vec![1; second.len()]);
@@ -99,7 +121,8 @@ impl Tokenizer {
             let cut = truncate_encodings(first, second, &params);
             (first, second) = cut.map_err(|e| TextError::TooShort { max_length, reason: e.to_string() })?;
         }
-        self.post_process(first, second, options.add_special_tokens).map_err(failed)
+        let tokens = first.len();
+        self.post_process(first, second, options.add_special_tokens).map_err(failed(tokens))
     }
 
     /// The tokens of one or two texts as one, with special tokens.
@@ -188,6 +211,10 @@ impl Tokenizer {
         };
         prefix.is_some_and(|p| !p.is_empty())
     }
+}
+
+fn failed(bytes: usize) -> impl Fn(tokenizers::Error) -> TextError {
+    move |e| TextError::Encode { bytes, reason: e.to_string() }
 }
 
 /// How many tokens a text that is cut keeps, where `max_length` are left for a text of `first` and, in a pair, one of `second` tokens.
