@@ -356,7 +356,8 @@ pub fn check(module: &Module, f: &Function, trace: &Trace) -> Result<Vec<Check>,
     module.functions.push(f.clone());
     let mut run = |f: &Function| {
         if let Some(last) = module.functions.last_mut() {
-            *last = Function { name: name.as_str().into(), entry: true, ..f.clone() };
+            *last = f.clone();
+            (last.name, last.entry) = (name.as_str().into(), true);
         }
         interp::run(&module, &name, &args, &sizes)
     };
