@@ -4,8 +4,8 @@
 //! form when a table of rules is left out, and what extraction chooses by distorted costs. The model is not there to foresee seconds but to tell the better of two
 //! forms, so what counts is the share of pairs that it orders as the clock does.
 //!
-//! A form's time is the sum of its steps, each of the fastest of all rounds: what else the machine does only adds. Weights and caches come from
-//! memory, as they do in a model of many blocks: before each call something else is read that fills the machine's caches.
+//! A form's time is the sum of its steps, each of the fastest of all rounds: what else the machine does only adds. It is taken twice, from every other round:
+//! the clock tells two forms apart where both times of the one are below both of the other.
 
 use crate::bench::{self, BenchOptions, Case};
 use crate::compile::{CompileOptions, build};
@@ -13,15 +13,19 @@ use crate::{Error, LoadOptions, Model, Result};
 use kiln_ir::{Function, Module, Op};
 use kiln_passes::egraph::{self, Point};
 use kiln_passes::rules::{TABLES, up_to};
-use kiln_runtime::device::rates;
 use serde::Serialize;
 use std::sync::Arc;
 
-/// Forms whose measured times differ by less than this share are equally fast: the clock does not tell them apart.
+/// Forms whose measured times differ by less than this share are equally fast, however often they are measured.
 pub const NOISE: f64 = 0.03;
 
 /// How many forms are chosen by distorted costs.
 const DISTORTED: u64 = 6;
+
+/// Where forms are measured: a token, and a prompt that is short enough for a step to end before the system gives its core to someone else.
+fn points() -> [Point; 2] {
+    [Point { rows: 1, context: 512 }, Point { rows: 64, context: 512 }]
+}
 
 /// A form of a block at a point.
 #[derive(Clone, Debug, Serialize)]
@@ -32,6 +36,8 @@ pub struct Alternative {
     pub predicted: f64,
     /// Seconds of its steps, each at its fastest.
     pub measured: f64,
+    /// The greater of the two times.
+    pub again: f64,
 }
 
 /// The forms of a block at a point.
@@ -54,7 +60,7 @@ pub struct Pairs {
     pub distinct: usize,
     /// Those of them that the model orders as the clock does.
     pub right: usize,
-    /// Those that the clock doesn't tell apart.
+    /// Those that it doesn't tell apart.
     pub equal: usize,
 }
 
@@ -64,11 +70,12 @@ impl BlockCosts {
         let mut pairs = Pairs::default();
         for (i, a) in self.alternatives.iter().enumerate() {
             for b in &self.alternatives[i + 1..] {
-                if (a.measured - b.measured).abs() < NOISE * a.measured.min(b.measured) {
-                    pairs.equal += 1;
-                } else {
+                let faster = |a: &Alternative, b: &Alternative| a.again * (1.0 + NOISE) < b.measured;
+                if faster(a, b) || faster(b, a) {
                     pairs.distinct += 1;
-                    pairs.right += usize::from((a.predicted < b.predicted) == (a.measured < b.measured));
+                    pairs.right += usize::from((a.predicted < b.predicted) == faster(a, b));
+                } else {
+                    pairs.equal += 1;
                 }
             }
         }
@@ -99,12 +106,12 @@ pub fn costs(
         entry.entry = true;
         let forms = forms(&Module { symbols: module.symbols.clone(), functions: vec![entry] }, options)?;
         let loaded = forms.iter().map(|(_, form)| run_alone(form, options, load)).collect::<Result<Vec<_>>>()?;
-        for point in Point::decode_and_prefill() {
+        for point in points() {
             let measured = measure(&loaded, &f.name, &point, module, rounds)?;
-            let alternative = |((name, form), measured): (&(String, Module), f64)| {
+            let alternative = |((name, form), [measured, again]): (&(String, Module), [f64; 2])| {
                 let points = std::slice::from_ref(&point);
                 let predicted = egraph::cost_of(form, &form.functions[0], &options.target, points);
-                Alternative { name: name.clone(), predicted: predicted.unwrap_or(f64::NAN), measured }
+                Alternative { name: name.clone(), predicted: predicted.unwrap_or(f64::NAN), measured, again }
             };
             let alternatives = forms.iter().zip(measured).map(alternative).collect();
             out.push(BlockCosts { block: f.name.to_string(), rows: point.rows, context: point.context, alternatives });
@@ -155,8 +162,8 @@ fn run_alone(module: &Module, options: &CompileOptions, load: &LoadOptions) -> R
     })
 }
 
-/// Seconds of the steps of each, at a point.
-fn measure(models: &[Arc<Model>], block: &str, point: &Point, module: &Module, rounds: usize) -> Result<Vec<f64>> {
+/// Seconds of the steps of each, at a point, twice, the lesser first.
+fn measure(models: &[Arc<Model>], block: &str, point: &Point, module: &Module, rounds: usize) -> Result<Vec<[f64; 2]>> {
     let case = |model: &Arc<Model>| {
         let known = |(n, _): &(String, i64)| model.plan().symbols.contains_key(n.as_str());
         let sizes = point.sizes(&module.symbols).into_iter().filter(known).collect();
@@ -165,22 +172,23 @@ fn measure(models: &[Arc<Model>], block: &str, point: &Point, module: &Module, r
     };
     let cases: Vec<Case> = models.iter().map(case).collect::<Result<_>>()?;
     let mut sessions = cases.iter().zip(models).map(|(c, m)| c.session(m)).collect::<Result<Vec<_>>>()?;
-    let largest = rates::caches(1).last().map_or(32 << 20, |c| c.bytes as usize);
-    let other = vec![1u64; 2 * largest / size_of::<u64>()];
-    let mut best: Vec<Vec<u64>> = vec![vec![]; models.len()];
-    for _ in 0..rounds.max(1) {
+    // The first call binds.
+    cases.iter().zip(&mut sessions).try_for_each(|(case, session)| case.call(session))?;
+    let mut best: Vec<[Vec<u64>; 2]> = vec![[vec![], vec![]]; models.len()];
+    for round in 0..2 * rounds.max(1) {
         for ((case, session), best) in cases.iter().zip(&mut sessions).zip(&mut best) {
-            // The first call binds; the second finds its weights in memory.
-            if best.is_empty() {
-                case.call(session)?;
-            }
-            std::hint::black_box(other.iter().sum::<u64>());
             let steps = case.call_profiled(session)?;
+            let best = &mut best[round % 2];
             best.resize(steps.len(), u64::MAX);
             best.iter_mut().zip(&steps).for_each(|(best, step)| *best = step.nanoseconds.min(*best));
         }
     }
-    Ok(best.into_iter().map(|steps| steps.iter().sum::<u64>() as f64 * 1e-9).collect())
+    let seconds = |steps: Vec<u64>| steps.iter().sum::<u64>() as f64 * 1e-9;
+    let twice = |times: [Vec<u64>; 2]| {
+        let [a, b] = times.map(seconds);
+        [a.min(b), a.max(b)]
+    };
+    Ok(best.into_iter().map(twice).collect())
 }
 
 #[cfg(test)]
@@ -189,8 +197,8 @@ mod tests {
 
     #[test]
     fn pairs_are_ordered_or_too_close_to_tell() {
-        let form = |predicted, measured| Alternative { name: String::new(), predicted, measured };
-        let alternatives = vec![form(1.0, 2.0), form(3.0, 4.0), form(2.0, 4.01), form(4.0, 1.0)];
+        let form = |predicted, measured, again| Alternative { name: String::new(), predicted, measured, again };
+        let alternatives = vec![form(1.0, 2.0, 2.1), form(3.0, 4.0, 4.0), form(2.0, 3.9, 4.1), form(4.0, 1.0, 1.5)];
         let block = BlockCosts { block: "b".into(), rows: 1, context: 1, alternatives };
         assert_eq!(block.pairs(), Pairs { distinct: 5, right: 2, equal: 1 });
     }

@@ -101,7 +101,11 @@ fn print(trace: &Trace, checks: &[Check], target: &str) {
         println!("      at     {}", s.found);
         println!("      gives  {}", s.concluded);
         if let Some(c) = checks.get(i) {
-            let law = c.law_error.map_or("not computed, a notation".into(), |e| format!("error {e:.1e}"));
+            let law = match c.law_error {
+                Some(e) => format!("error {e:.1e}"),
+                None if s.law.is_empty() => "in code".into(),
+                None => "a notation, not computed".into(),
+            };
             println!("      check  law: {law}; so far: error {:.1e}", c.form_error);
         }
     }

@@ -211,7 +211,7 @@ fn predictions_stand_beside_measurements() {
     let costs = bench.json(&["bench", &llama(), "--costs", "--block", "step.layer", "--rounds", "2", "--json"]);
     let blocks = list(&costs, "blocks");
     // One token and a prompt.
-    assert_eq!(blocks.iter().map(|b| &b["rows"]).collect::<Vec<_>>(), [1, 512]);
+    assert_eq!(blocks.iter().map(|b| &b["rows"]).collect::<Vec<_>>(), [1, 64]);
     for block in blocks {
         let forms = list(block, "alternatives");
         let named = |name: &str| forms.iter().any(|f| f["name"].as_str().is_some_and(|n| n.contains(name)));
@@ -239,5 +239,4 @@ fn tables_of_rules_are_left_out_one_by_one() {
         assert!(decode("all", key) < decode("none", key), "{key}");
         assert!(decode("all", key) < decode("without merge", key), "{key}");
     }
-    assert!(bench.works(&["bench", &llama(), "--rules", "--rounds", "1"]).contains("| without norm |"));
 }

@@ -15,7 +15,7 @@ use crate::minimal::minimal;
 use egg::{ENodeOrVar, Id, Language, PatternAst, Subst};
 use kiln_core::TargetSpec;
 use kiln_ir::{Function, Module, Op, interp, sample};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 /// The steps from a function to its cheapest equal.
 #[derive(Clone, Debug)]
@@ -241,11 +241,12 @@ impl<'a> Replay<'a> {
             }
             _ => step.found = names.value(class, 2),
         }
+        let before = self.loaded.graph.nodes().len();
         self.apply(application)?;
         if sides.is_none() {
             let graph = &mut self.loaded.graph;
             graph.rebuild();
-            step.concluded = Names::new(graph, self.f, &self.loaded.classes).newest(class, 3);
+            step.concluded = Names::new(graph, self.f, &self.loaded.classes).added(before);
         }
         Ok(step)
     }
@@ -318,11 +319,13 @@ impl<'g> Names<'g> {
         self.print(term, id, depth)
     }
 
-    /// The term of the class that was found last.
-    fn newest(&self, id: Id, depth: usize) -> String {
-        let class = self.graph.find(id);
-        let last = (0..self.graph.nodes().len()).rev().map(Id::from).find(|i| self.graph.find(*i) == class);
-        self.term(last.unwrap_or(id), depth)
+    /// The terms that were added since there were so many, but for parts of others.
+    fn added(&self, before: usize) -> String {
+        let all = self.graph.nodes();
+        let parts: HashSet<Id> = all[before..].iter().flat_map(|t| t.children.iter().copied()).collect();
+        let whole =
+            (before..all.len()).map(Id::from).filter(|id| !parts.contains(id) && attr(self.graph, *id).is_none());
+        whole.map(|id| self.term(id, 3)).collect::<Vec<_>>().join("; ")
     }
 
     fn print(&self, term: &Term, id: Id, depth: usize) -> String {
@@ -357,8 +360,7 @@ pub fn check(module: &Module, f: &Function, trace: &Trace) -> Result<Vec<Check>,
     let mut run = |f: &Function| {
         if let Some(last) = module.functions.last_mut() {
             *last = f.clone();
-            last.name = name.as_str().into();
-            last.entry = true;
+            (last.name, last.entry) = (name.as_str().into(), true);
         }
         interp::run(&module, &name, &args, &sizes)
     };

@@ -70,7 +70,7 @@ fn laws_that_lead_nowhere_are_left_out() {
     assert_eq!(found, ["mul-commutes", "mul-one", "neg-neg"]);
     assert!(trace.steps.windows(2).all(|s| s[1].cost <= s[0].cost));
     let one = trace.steps.iter().find(|s| s.rule == "mul-one").expect("there");
-    assert_eq!((one.found.as_str(), one.concluded.as_str()), ("(mul %3 %5)", "(mul %0 %2)"));
+    assert_eq!((one.found.as_str(), one.concluded.as_str()), ("(mul %3 %5)", "%3"));
     assert_eq!(one.law, "(mul ?x 1.0) => ?x");
 }
 
