@@ -1,7 +1,7 @@
 //! `kiln inspect`: what an artifact holds.
 
 use clap::Args;
-use kiln::{Result, runtime};
+use crate::{Result, runtime};
 use runtime::{Artifact, MemoryReport, OpenOptions, Section};
 use serde_json::{Value, json};
 use std::path::PathBuf;

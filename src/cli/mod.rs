@@ -9,13 +9,21 @@
 //! }
 //! ```
 
+mod bench;
+mod bisect;
+mod calibrate;
+mod explain;
+mod graph;
 mod inspect;
+mod opt;
 mod pipeline;
 mod run;
 mod verify;
 
 use clap::{Args, Parser, Subcommand};
-use kiln::{CompileOptions, CompileReport, Error, Model, ModelFiles, Result, TargetSpec, cached_artifact};
+use crate::ir::{Function, Module};
+use crate::passes::egraph::Numerics;
+use crate::{CompileOptions, CompileReport, Error, HubOptions, Model, ModelFiles, Result, TargetSpec, cached_artifact};
 use kiln_core::DType;
 use kiln_runtime::cli::{ConfigArgs, GenerateArgs};
 use std::{
@@ -74,14 +82,26 @@ enum Verb {
         #[command(flatten)]
         generate: Box<GenerateArgs>,
     },
-    /// Run a pipeline on texts: classify, fill in, extract.
+    /// Run a pipeline on texts: classify, fill in, extract, answer, summarize, translate, generate.
     Pipeline(pipeline::PipelineArgs),
     /// Run an entry of a model on tensors.
     Run(run::RunArgs),
     /// Show what an artifact holds.
     Inspect(inspect::InspectArgs),
+    /// Run passes on a module in the text format, and print what they make of it.
+    Opt(opt::OptArgs),
     /// Compare compiled results with the interpreter, and with a folder of golden outputs.
     Verify(verify::VerifyArgs),
+    /// Time calls, and the steps of each beside what the machine could do.
+    Bench(bench::BenchArgs),
+    /// Measure this machine, and write what the cost model needs to a target file.
+    Calibrate(calibrate::CalibrateArgs),
+    /// Tell by which laws a model's blocks become what they become.
+    Explain(explain::ExplainArgs),
+    /// Draw a model's blocks as they were written and as they became, with a box for each kernel.
+    Graph(graph::GraphArgs),
+    /// Find the rewrite rule that makes a model's output wrong.
+    Bisect(bisect::BisectArgs),
     /// Fetch the default model and let it write.
     Demo {
         /// The text to continue.
@@ -99,8 +119,8 @@ enum Verb {
 /// How to compile.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct CompileArgs {
-    /// The machine to compile for: `cpu`, or `cpu:NAME`.
-    #[arg(long, default_value = "cpu", value_parser = TargetSpec::parse)]
+    /// The machine to compile for: `cpu`, a machine by name (`cpu:zen4`), or a target file (`machine.toml`).
+    #[arg(long, default_value = "cpu", value_parser = crate::target::find)]
     target: TargetSpec,
     /// The type to compute in: auto, f32, bf16 or f16.
     #[arg(long, default_value = "auto", value_parser = parse_dtype)]
@@ -108,6 +128,22 @@ pub(crate) struct CompileArgs {
     /// The longest sequence; what the model's config says by default.
     #[arg(long)]
     max_seq: Option<usize>,
+    /// The .gguf file to take of a hub id or a folder that has several, or that has safetensors too.
+    #[arg(long)]
+    gguf_file: Option<String>,
+    /// What rewriting may do to the bits of results: exact (nothing), reassociates (another order of sums and products), or fast (also other
+    /// formulas, with a stated error).
+    #[arg(long, default_value = "reassociates", value_parser = parse_numerics)]
+    numerics: Numerics,
+}
+
+fn parse_numerics(text: &str) -> std::result::Result<Numerics, String> {
+    match text {
+        "exact" => Ok(Numerics::Exact),
+        "reassociates" => Ok(Numerics::Reassociates),
+        "fast" => Ok(Numerics::Approximate),
+        _ => Err("expected exact, reassociates or fast".into()),
+    }
 }
 
 fn parse_dtype(text: &str) -> std::result::Result<DType, String> {
@@ -120,13 +156,25 @@ fn parse_dtype(text: &str) -> std::result::Result<DType, String> {
 }
 
 impl CompileArgs {
+    /// Whether no other machine was named.
+    fn is_default_target(&self) -> bool {
+        self.target == TargetSpec::x86_64_v3()
+    }
+
     fn options(&self) -> CompileOptions {
         CompileOptions {
             target: self.target.clone(),
             dtype: self.dtype,
             max_seq: self.max_seq,
+            passes: crate::passes::Options { numerics: self.numerics, ..crate::passes::Options::default() },
             ..CompileOptions::default()
         }
+    }
+
+    /// The files of MODEL.
+    fn files(&self, model: &str) -> Result<ModelFiles> {
+        let options = HubOptions { gguf_file: self.gguf_file.clone(), ..HubOptions::from_env() };
+        Ok(ModelFiles::resolve_with(model, &options)?)
     }
 }
 
@@ -140,7 +188,7 @@ fn artifact(model: &str, options: &CompileArgs) -> Result<(PathBuf, f64)> {
     if is_artifact(model) {
         return Ok((PathBuf::from(model), 0.0));
     }
-    let files = ModelFiles::resolve(model)?;
+    let files = options.files(model)?;
     artifact_of(&files, options)
 }
 
@@ -150,6 +198,34 @@ fn artifact_of(files: &ModelFiles, options: &CompileArgs) -> Result<(PathBuf, f6
     let (path, report) = cached_artifact(files, &options.options())?;
     spinner.finish_and_clear();
     Ok((path, if report.is_some() { start.elapsed().as_secs_f64() } else { 0.0 }))
+}
+
+/// The graph of MODEL, which may be a module as text.
+fn module(model: &str, options: &CompileArgs) -> Result<Module> {
+    if is_artifact(model) {
+        return Err(Error::Option(format!(
+            "`{model}` is compiled already: give a hub id, a folder, a .gguf file, or a module as text (.kir)"
+        )));
+    }
+    if Path::new(model).extension().is_some_and(|e| e == "kir") {
+        let read = |source| Error::Io { action: "read", path: model.into(), source };
+        let module = crate::ir::text::parse(&std::fs::read_to_string(model).map_err(read)?)?;
+        crate::ir::verify(&module)?;
+        return Ok(module);
+    }
+    Ok(crate::compile::trace(&ModelFiles::resolve(model)?, &options.options())?.module)
+}
+
+/// The function of that name, or all of them.
+fn blocks<'m>(module: &'m Module, name: Option<&str>) -> Result<Vec<&'m Function>> {
+    let Some(name) = name else { return Ok(module.functions.iter().collect()) };
+    match module.find(name) {
+        Some((_, f)) => Ok(vec![f]),
+        None => {
+            let known = module.functions.iter().map(|f| f.name.to_string()).collect::<Vec<_>>().join(", ");
+            Err(Error::Option(format!("there is no block `{name}`: expected one of {known}")))
+        }
+    }
 }
 
 fn spinner(message: &'static str) -> indicatif::ProgressBar {
@@ -173,7 +249,13 @@ fn run(cli: Cli) -> Result<()> {
         Verb::Pipeline(args) => pipeline::run(&args),
         Verb::Run(args) => run::run(&args),
         Verb::Inspect(args) => inspect::run(&args),
+        Verb::Opt(args) => opt::run(&args),
         Verb::Verify(args) => verify::run(&args),
+        Verb::Bench(args) => bench::run(&args),
+        Verb::Calibrate(args) => calibrate::run(&args),
+        Verb::Explain(args) => explain::run(&args),
+        Verb::Graph(args) => graph::run(&args),
+        Verb::Bisect(args) => bisect::run(&args),
         Verb::Demo { prompt, max_new_tokens, threads } => demo(&prompt, max_new_tokens, threads),
     }
 }
@@ -182,9 +264,9 @@ fn compile(model: &str, output: &Path, options: &CompileArgs, json: bool) -> Res
     if is_artifact(model) {
         return Err(Error::Option(format!("`{model}` is compiled already: give a hub id, a folder or a .gguf file")));
     }
-    let files = ModelFiles::resolve(model)?;
+    let files = options.files(model)?;
     let spinner = spinner("compiling");
-    let report = kiln::compile(&files, output, &options.options())?;
+    let report = crate::compile(&files, output, &options.options())?;
     spinner.finish_and_clear();
     if json {
         println!("{}", serde_json::json!(report));
@@ -212,9 +294,15 @@ fn compile(model: &str, output: &Path, options: &CompileArgs, json: bool) -> Res
 }
 
 fn demo(prompt: &str, max_new_tokens: usize, threads: Option<usize>) -> Result<()> {
-    let model = kiln::fetch_default_model()?;
+    let model = crate::fetch_default_model()?;
     let files = ModelFiles::resolve(&model)?;
-    let options = CompileArgs { target: TargetSpec::x86_64_v3(), dtype: DType::F32, max_seq: None };
+    let options = CompileArgs {
+        target: TargetSpec::x86_64_v3(),
+        dtype: DType::F32,
+        max_seq: None,
+        gguf_file: None,
+        numerics: Numerics::default(),
+    };
     let (path, compile_seconds) = artifact_of(&files, &options)?;
     let args = GenerateArgs {
         prompt: vec![prompt.to_string()],

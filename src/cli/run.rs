@@ -2,7 +2,7 @@
 
 use super::{CompileArgs, artifact};
 use clap::Args;
-use kiln::{Error, LoadOptions, Model, Result, Session, SessionOptions, verify};
+use crate::{Error, LoadOptions, Model, Result, Session, SessionOptions, verify};
 use safetensors::{Dtype, tensor::TensorView};
 use std::path::PathBuf;
 

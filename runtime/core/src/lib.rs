@@ -14,6 +14,7 @@ mod plan;
 #[cfg(feature = "reference")]
 pub mod reference;
 mod target;
+mod text;
 
 pub use block::BlockFormat;
 pub use dim::{Dim, DimBounds, DimError, Symbols};
@@ -27,4 +28,4 @@ pub use plan::{
     Buffer, DefaultFill, InputSpec, KernelEntry, OutputSpec, Plan, PreparedSpec, Schedule, Signature, StateSpec, Step,
     Temporary, Variant, WeightSpec,
 };
-pub use target::TargetSpec;
+pub use target::{Cache, TargetSpec};

@@ -2,4 +2,3 @@
 
 mod embed;
 mod own_architecture;
-mod pipelines;
