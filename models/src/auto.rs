@@ -105,7 +105,7 @@ static REGISTRY: LazyLock<RwLock<Registry>> = LazyLock::new(|| {
     insert(&mut known, "modernbert", &encoder::TASKS, modernbert::trace);
     let bart_tasks = [Task::Seq2SeqLm, Task::SequenceClassification, Task::QuestionAnswering];
     insert(&mut known, "bart", &bart_tasks, bart::trace);
-    insert(&mut known, "mt5", &[Task::Seq2SeqLm], t5::trace_mt5);
+    insert(&mut known, "mt5", &[Task::Seq2SeqLm], t5::trace);
     insert(&mut known, "t5", &[Task::Seq2SeqLm], t5::trace);
     RwLock::new(known)
 });

@@ -283,9 +283,9 @@ fn configs_of_transformers_4_mean_the_same() {
 }
 
 #[test]
-fn phi3_says_which_rope_it_has_not() {
+fn phi3_says_how_many_factors_longrope_needs() {
     let longrope = json!({ "rope_scaling": { "type": "longrope", "short_factor": [1.0], "long_factor": [2.0] } });
-    let error = Phi3Config::from_json(&config("phi3", longrope)).expect_err("not supported");
+    let error = Phi3Config::from_json(&config("phi3", longrope)).expect_err("too few");
     assert!(matches!(error, Error::InvalidField { .. }), "{error}");
-    assert_says::<()>(Err(error), &["`rope_scaling.rope_type`", "longrope", "yarn"]);
+    assert_says::<()>(Err(error), &["`rope_scaling.short_factor`", "a list of 8 numbers", "[1.0]"]);
 }
