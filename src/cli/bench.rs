@@ -1,10 +1,10 @@
 //! `kiln bench`: how long calls take, and where the time goes.
 
 use super::{CompileArgs, artifact, blocks, module};
-use clap::Args;
 use crate::bench::{self, BenchOptions, Profile, StepProfile, Timing};
 use crate::costs::{BlockCosts, Pairs, costs};
 use crate::{Error, LoadOptions, Model, ModelFiles, Result, ablation::ablation};
+use clap::Args;
 use serde_json::json;
 use std::collections::BTreeMap;
 

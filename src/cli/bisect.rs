@@ -1,10 +1,10 @@
 //! `kiln bisect`: names the rewrite rule that makes a model's output wrong.
 
 use super::{CompileArgs, is_artifact};
-use clap::Args;
 use crate::bisect::{BisectOptions, bisect};
 use crate::passes::{egraph, rules};
 use crate::{Error, ModelFiles, Result};
+use clap::Args;
 use std::path::PathBuf;
 
 #[derive(Args)]

@@ -1,7 +1,7 @@
 //! `kiln calibrate`: what this machine gives, as a target file.
 
-use clap::Args;
 use crate::{Error, Result, target};
+use clap::Args;
 use std::path::PathBuf;
 
 #[derive(Args)]

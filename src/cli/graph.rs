@@ -1,9 +1,9 @@
 //! `kiln graph`: pictures of blocks, before and after.
 
 use super::{CompileArgs, blocks, module};
-use clap::Args;
 use crate::passes::egraph::Point;
 use crate::{Error, Result, graph};
+use clap::Args;
 use std::path::PathBuf;
 
 #[derive(Args)]

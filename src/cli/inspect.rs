@@ -1,7 +1,7 @@
 //! `kiln inspect`: what an artifact holds.
 
-use clap::Args;
 use crate::{Result, runtime};
+use clap::Args;
 use runtime::{Artifact, MemoryReport, OpenOptions, Section};
 use serde_json::{Value, json};
 use std::path::PathBuf;

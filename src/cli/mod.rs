@@ -20,10 +20,10 @@ mod pipeline;
 mod run;
 mod verify;
 
-use clap::{Args, Parser, Subcommand};
 use crate::ir::{Function, Module};
 use crate::passes::egraph::Numerics;
 use crate::{CompileOptions, CompileReport, Error, HubOptions, Model, ModelFiles, Result, TargetSpec, cached_artifact};
+use clap::{Args, Parser, Subcommand};
 use kiln_core::DType;
 use kiln_runtime::cli::{ConfigArgs, GenerateArgs};
 use std::{

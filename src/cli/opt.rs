@@ -1,8 +1,8 @@
 //! `kiln opt`: passes on a module in the text format.
 
-use clap::Args;
 use crate::passes::{Pipeline, pipeline::PassReport};
 use crate::{Error, Result, TargetSpec, ir};
+use clap::Args;
 use serde_json::{Value, json};
 use std::{io::Read, path::PathBuf};
 

@@ -1,9 +1,9 @@
 //! `kiln pipeline`: texts in, transformers' results out.
 
 use super::CompileArgs;
+use crate::{Error, Pipeline, PipelineOptions, PretrainedOptions, Result};
 use clap::{ArgGroup, Args};
 use indicatif::{ProgressBar, ProgressStyle};
-use crate::{Error, Pipeline, PipelineOptions, PretrainedOptions, Result};
 use kiln_runtime::cli::CliError;
 use serde_json::{Map, Value, json};
 use std::io::Write;

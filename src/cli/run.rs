@@ -1,8 +1,8 @@
 //! `kiln run`: any entry on any tensors.
 
 use super::{CompileArgs, artifact};
-use clap::Args;
 use crate::{Error, LoadOptions, Model, Result, Session, SessionOptions, verify};
+use clap::Args;
 use safetensors::{Dtype, tensor::TensorView};
 use std::path::PathBuf;
 

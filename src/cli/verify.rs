@@ -1,8 +1,8 @@
 //! `kiln verify`: compiled against the interpreter, and against golden outputs.
 
 use super::{CompileArgs, artifact_of};
-use clap::Args;
 use crate::{Error, LoadOptions, Model, Result, Session, SessionOptions, compile, verify};
+use clap::Args;
 use std::path::PathBuf;
 
 #[derive(Args)]
