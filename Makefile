@@ -2,6 +2,7 @@
 
 CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)
 CUDA_PATH := $(CACHE)/kiln/cuda/nvidia/cuda_nvcc
+KILN_MINILM := $(CACHE)/kiln/models/all-MiniLM-L6-v2
 
 .PHONY: demo test check setup bench
 
@@ -12,7 +13,7 @@ demo: setup
 # One profile for everything, so that dependencies are built once.
 test: setup check
 	cargo test --release --workspace --doc --quiet
-	CUDA_PATH=$(CUDA_PATH) cargo nextest run --release --workspace --features kiln-runtime/cli
+	CUDA_PATH=$(CUDA_PATH) KILN_MINILM=$(KILN_MINILM) cargo nextest run --release --workspace --features kiln-runtime/cli
 
 check:
 	cargo fmt --all --check
@@ -20,7 +21,7 @@ check:
 	RUSTDOCFLAGS="-D warnings" cargo doc --release --workspace --no-deps --quiet
 
 setup:
-	@bash scripts/setup.sh $(if $(filter test,$(MAKECMDGOALS)),--cuda-check)
+	@bash scripts/setup.sh $(if $(filter test,$(MAKECMDGOALS)),--tests)
 
 bench: setup
 	cargo build --release --package kiln

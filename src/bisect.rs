@@ -90,7 +90,7 @@ fn outputs(
     if options.interpret {
         return verify::interpret(&rewritten, "forward", &files.checkpoint, inputs, &[]);
     }
-    let compile = CompileOptions { rewrite: false, ..options.compile.clone() };
+    let compile = options.compile.as_written();
     let model = compile::build(&rewritten, &compile)?.load(&compile, &LoadOptions::default(), |name, out| {
         files.checkpoint.write_to(name, out).map_err(std::io::Error::other)
     })?;

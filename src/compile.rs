@@ -31,8 +31,8 @@ pub struct CompileOptions {
     pub task: Option<Task>,
     /// The longest sequence; `None` for what the config says.
     pub max_seq: Option<usize>,
-    /// Rewrite with the e-graph.
-    pub rewrite: bool,
+    /// Whether and by which laws the graph is rewritten.
+    pub passes: kiln_passes::Options,
     /// Where kernels are compiled: child processes by default.
     pub emit: EmitMode,
 }
@@ -44,9 +44,17 @@ impl Default for CompileOptions {
             dtype: DType::F32,
             task: None,
             max_seq: None,
-            rewrite: true,
+            passes: kiln_passes::Options::default(),
             emit: EmitMode::default(),
         }
+    }
+}
+
+impl CompileOptions {
+    /// The same for a module that is compiled as it was written, without rewriting.
+    pub fn as_written(&self) -> CompileOptions {
+        let passes = kiln_passes::Options { rewrite: false, ..self.passes.clone() };
+        CompileOptions { passes, ..self.clone() }
     }
 }
 
@@ -107,8 +115,7 @@ pub fn build(module: &kiln_ir::Module, options: &CompileOptions) -> Result<Progr
     }
     let mut report = CompileReport::default();
     let start = Instant::now();
-    let passes = kiln_passes::Options { rewrite: options.rewrite, ..Default::default() };
-    let mut compiled = kiln_passes::compile(module, &options.target, &passes)?;
+    let mut compiled = kiln_passes::compile(module, &options.target, &options.passes)?;
     report.passes_seconds = start.elapsed().as_secs_f64();
     let start = Instant::now();
     let specs: Vec<_> = compiled.plan.kernels.iter().map(|k| k.spec.clone()).collect();
@@ -168,7 +175,10 @@ pub(crate) fn compile_traced(
 /// What goes into the artifact unread is read here, so that damage shows now and not on the machine that runs it.
 pub(crate) fn check_texts(files: &ModelFiles) -> Result<()> {
     if let Some(json) = &files.tokenizer_json {
-        Tokenizer::from_bytes(json)?;
+        let tokenizer = Tokenizer::from_bytes(json)?;
+        if let Some(config) = &files.tokenizer_config {
+            tokenizer.with_config(config.to_string().as_bytes())?;
+        }
     }
     if let Some(json) = &files.generation_config {
         GenerationConfig::from_json(json.to_string().as_bytes())?;
@@ -224,7 +234,7 @@ fn write_program<W: Write + Seek>(
         kiln: env!("CARGO_PKG_VERSION").into(),
         compilers: kiln_codegen::compilers(),
         model,
-        rules_sha256: sha256(rules(options).as_bytes()),
+        rules_sha256: sha256(options.passes.rules().as_bytes()),
         ir_sha256: sha256(ir.as_bytes()),
         target: options.target.clone(),
         memory: one_sequence(&plan)?,
@@ -241,11 +251,6 @@ fn write_program<W: Write + Seek>(
         }
     }
     Ok(w.plan(&plan)?)
-}
-
-/// The rewrite rules that a compilation admits, as text.
-fn rules(options: &CompileOptions) -> String {
-    if options.rewrite { kiln_passes::rules::listing(&kiln_passes::egraph::Options::default()) } else { String::new() }
 }
 
 impl Program {

@@ -155,7 +155,7 @@ fn forms(module: &Module, options: &CompileOptions) -> Result<Vec<(String, Modul
 /// A module, compiled as it is and loaded with weights of zeros.
 fn run_alone(module: &Module, options: &CompileOptions, load: &LoadOptions) -> Result<Arc<Model>> {
     let args = &module.functions[0].args;
-    let options = CompileOptions { rewrite: false, ..options.clone() };
+    let options = options.as_written();
     build(module, &options)?.load(&options, load, |name, out| {
         let bytes = args.iter().find(|a| *a.name == *name).and_then(|a| a.ty.bytes().as_const()).unwrap_or(0);
         std::io::copy(&mut std::io::Read::take(std::io::repeat(0), bytes as u64), out).map(|_| ())

@@ -19,11 +19,15 @@
 //! Compiling happens in child processes of the running executable: the `main` of a program that compiles begins with
 //! [`maybe_run_worker`].
 
+// The command's modules name this crate by its name.
+extern crate self as kiln;
+
 pub mod ablation;
 mod auto;
 pub mod bench;
 pub mod bisect;
 mod cache;
+pub mod cli;
 pub mod compile;
 pub mod costs;
 mod error;
@@ -34,8 +38,8 @@ pub mod verify;
 
 pub use auto::{
     AutoConfig, AutoModel, AutoModelForCausalLM, AutoModelForMaskedLM, AutoModelForQuestionAnswering,
-    AutoModelForSequenceClassification, AutoModelForTokenClassification, AutoTokenizer, ModelOutput, Pretrained,
-    PretrainedOptions,
+    AutoModelForSeq2SeqLM, AutoModelForSequenceClassification, AutoModelForTokenClassification, AutoTokenizer,
+    Generative, LoadedModel, ModelOutput, Pretrained, PretrainedOptions,
 };
 pub use cache::cached_artifact;
 pub use compile::{CompileOptions, CompileReport, compile};
@@ -56,3 +60,9 @@ pub use kiln_ir as ir;
 pub use kiln_models as models;
 pub use kiln_passes as passes;
 pub use kiln_runtime as runtime;
+
+// What the documents show compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+#[doc = include_str!("../docs/coming-from-transformers.md")]
+struct Documents;

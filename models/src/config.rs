@@ -13,11 +13,10 @@ mod fields;
 mod layer_types;
 mod rope;
 
-pub use decoder::DecoderConfig;
+pub use decoder::{DecoderConfig, DecoderDefaults};
+pub use fields::Fields;
 pub use rope::{RopeConfig, RopeType};
 
-pub(crate) use decoder::DecoderDefaults;
-pub(crate) use fields::Fields;
 pub(crate) use layer_types::{later_layers, windows};
 pub(crate) use rope::THETA;
 
@@ -52,7 +51,11 @@ impl Activation {
         })
     }
 
-    pub(crate) fn read(fields: &Fields, name: &str, default: Activation) -> Result<Activation> {
+    /// Reads a field that names one.
+    ///
+    /// # Errors
+    /// [`Error::InvalidField`] for a name that is not known.
+    pub fn read(fields: &Fields, name: &str, default: Activation) -> Result<Activation> {
         match fields.string(name)? {
             None => Ok(default),
             Some(found) => Activation::from_name(found).ok_or_else(|| {

@@ -34,6 +34,28 @@ pub enum PassError {
         /// What happened, with the rule's name.
         reason: String,
     },
+    /// A pass made a graph that is not well-formed.
+    #[error("after the pass `{pass}`: {source}")]
+    Broken {
+        /// The pass.
+        pass: String,
+        /// The broken rule.
+        source: kiln_ir::IrError,
+    },
+    /// A list of passes that says nothing.
+    #[error("passes: {reason}")]
+    Pipeline {
+        /// What was expected and what was found.
+        reason: String,
+    },
+    /// A plan is asked for an entry that it doesn't have.
+    #[error("there is no entry `{name}`: expected one of {}", known.join(", "))]
+    NoEntry {
+        /// What was asked for.
+        name: String,
+        /// The entries there are.
+        known: Vec<String>,
+    },
     /// A size that cannot be computed.
     #[error(transparent)]
     Dim(#[from] kiln_core::DimError),

@@ -21,7 +21,10 @@ pub(crate) fn ranges(module: &Module, entry: &Function) -> Vec<VariantRange> {
     let rows = first.ty.elements();
     let names: Vec<Arc<str>> = first.ty.shape.iter().filter_map(|d| d.as_symbol().cloned()).collect();
     let constant_rows = first.ty.shape.iter().all(|d| d.as_symbol().is_some());
-    if names.is_empty() || !constant_rows || names.iter().any(|n| module.symbols.get(n).is_none_or(|b| b.min > 1)) {
+    if names.is_empty()
+        || !constant_rows
+        || names.iter().any(|n| module.symbols.get(n).is_none_or(|b| b.min > 1 || b.max < 1))
+    {
         return vec![any];
     }
     let narrowed = |max: i64| {

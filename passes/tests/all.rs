@@ -1,3 +1,5 @@
 //! What the passes promise, through their public interface.
 
 mod egraph;
+mod filetests;
+mod models;

@@ -1,4 +1,13 @@
-//! The verbs of the command.
+//! The `kiln` command, a file for each verb.
+//!
+//! A program that registers architectures of its own has the same command with them:
+//!
+//! ```no_run
+//! fn main() -> std::process::ExitCode {
+//!     // kiln::models::auto::register("my_model", &[kiln::models::Task::CausalLm], my_model::trace);
+//!     kiln::cli::main()
+//! }
+//! ```
 
 mod bench;
 mod bisect;
@@ -6,25 +15,45 @@ mod calibrate;
 mod explain;
 mod graph;
 mod inspect;
+mod opt;
 mod pipeline;
 mod run;
 mod verify;
 
 use clap::{Args, Parser, Subcommand};
 use kiln::ir::{Function, Module};
-use kiln::{CompileOptions, CompileReport, Error, Model, ModelFiles, Result, TargetSpec, cached_artifact};
+use kiln::passes::egraph::Numerics;
+use kiln::{CompileOptions, CompileReport, Error, HubOptions, Model, ModelFiles, Result, TargetSpec, cached_artifact};
 use kiln_core::DType;
 use kiln_runtime::cli::{ConfigArgs, GenerateArgs};
 use std::{
     path::{Path, PathBuf},
+    process::ExitCode,
     sync::Arc,
     time::Instant,
 };
 
+/// The command: reads the program's arguments, does what they say, and gives its exit code; it is all that a `main` needs.
+pub fn main() -> ExitCode {
+    if crate::maybe_run_worker() {
+        return ExitCode::SUCCESS;
+    }
+    let filter = tracing_subscriber::EnvFilter::try_from_env("KILN_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn,cubecl=off,pliron=off"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    match run(Cli::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => {
+            eprintln!("error: {e}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
 /// Compile Hugging Face models into native artifacts, and run them.
 #[derive(Parser)]
 #[command(name = "kiln", version)]
-pub struct Cli {
+struct Cli {
     #[command(subcommand)]
     verb: Verb,
 }
@@ -53,12 +82,14 @@ enum Verb {
         #[command(flatten)]
         generate: Box<GenerateArgs>,
     },
-    /// Run a pipeline on texts: classify, fill in, extract.
+    /// Run a pipeline on texts: classify, fill in, extract, answer, summarize, translate, generate.
     Pipeline(pipeline::PipelineArgs),
     /// Run an entry of a model on tensors.
     Run(run::RunArgs),
     /// Show what an artifact holds.
     Inspect(inspect::InspectArgs),
+    /// Run passes on a module in the text format, and print what they make of it.
+    Opt(opt::OptArgs),
     /// Compare compiled results with the interpreter, and with a folder of golden outputs.
     Verify(verify::VerifyArgs),
     /// Time calls, and the steps of each beside what the machine could do.
@@ -87,7 +118,7 @@ enum Verb {
 
 /// How to compile.
 #[derive(Args, Clone, Debug)]
-pub struct CompileArgs {
+pub(crate) struct CompileArgs {
     /// The machine to compile for: `cpu`, a machine by name (`cpu:zen4`), or a target file (`machine.toml`).
     #[arg(long, default_value = "cpu", value_parser = kiln::target::find)]
     target: TargetSpec,
@@ -97,6 +128,22 @@ pub struct CompileArgs {
     /// The longest sequence; what the model's config says by default.
     #[arg(long)]
     max_seq: Option<usize>,
+    /// The .gguf file to take of a hub id or a folder that has several, or that has safetensors too.
+    #[arg(long)]
+    gguf_file: Option<String>,
+    /// What rewriting may do to the bits of results: exact (nothing), reassociates (another order of sums and products), or fast (also other
+    /// formulas, with a stated error).
+    #[arg(long, default_value = "reassociates", value_parser = parse_numerics)]
+    numerics: Numerics,
+}
+
+fn parse_numerics(text: &str) -> std::result::Result<Numerics, String> {
+    match text {
+        "exact" => Ok(Numerics::Exact),
+        "reassociates" => Ok(Numerics::Reassociates),
+        "fast" => Ok(Numerics::Approximate),
+        _ => Err("expected exact, reassociates or fast".into()),
+    }
 }
 
 fn parse_dtype(text: &str) -> std::result::Result<DType, String> {
@@ -119,8 +166,15 @@ impl CompileArgs {
             target: self.target.clone(),
             dtype: self.dtype,
             max_seq: self.max_seq,
+            passes: kiln::passes::Options { numerics: self.numerics, ..kiln::passes::Options::default() },
             ..CompileOptions::default()
         }
+    }
+
+    /// The files of MODEL.
+    fn files(&self, model: &str) -> Result<ModelFiles> {
+        let options = HubOptions { gguf_file: self.gguf_file.clone(), ..HubOptions::from_env() };
+        Ok(ModelFiles::resolve_with(model, &options)?)
     }
 }
 
@@ -134,7 +188,7 @@ fn artifact(model: &str, options: &CompileArgs) -> Result<(PathBuf, f64)> {
     if is_artifact(model) {
         return Ok((PathBuf::from(model), 0.0));
     }
-    let files = ModelFiles::resolve(model)?;
+    let files = options.files(model)?;
     artifact_of(&files, options)
 }
 
@@ -181,7 +235,7 @@ fn spinner(message: &'static str) -> indicatif::ProgressBar {
 }
 
 /// Runs a verb.
-pub fn run(cli: Cli) -> Result<()> {
+fn run(cli: Cli) -> Result<()> {
     match cli.verb {
         Verb::Compile { model, output, options, json } => compile(&model, &output, &options, json),
         Verb::Generate { model, options, generate } => {
@@ -195,6 +249,7 @@ pub fn run(cli: Cli) -> Result<()> {
         Verb::Pipeline(args) => pipeline::run(&args),
         Verb::Run(args) => run::run(&args),
         Verb::Inspect(args) => inspect::run(&args),
+        Verb::Opt(args) => opt::run(&args),
         Verb::Verify(args) => verify::run(&args),
         Verb::Bench(args) => bench::run(&args),
         Verb::Calibrate(args) => calibrate::run(&args),
@@ -209,7 +264,7 @@ fn compile(model: &str, output: &Path, options: &CompileArgs, json: bool) -> Res
     if is_artifact(model) {
         return Err(Error::Option(format!("`{model}` is compiled already: give a hub id, a folder or a .gguf file")));
     }
-    let files = ModelFiles::resolve(model)?;
+    let files = options.files(model)?;
     let spinner = spinner("compiling");
     let report = kiln::compile(&files, output, &options.options())?;
     spinner.finish_and_clear();
@@ -241,7 +296,13 @@ fn compile(model: &str, output: &Path, options: &CompileArgs, json: bool) -> Res
 fn demo(prompt: &str, max_new_tokens: usize, threads: Option<usize>) -> Result<()> {
     let model = kiln::fetch_default_model()?;
     let files = ModelFiles::resolve(&model)?;
-    let options = CompileArgs { target: TargetSpec::x86_64_v3(), dtype: DType::F32, max_seq: None };
+    let options = CompileArgs {
+        target: TargetSpec::x86_64_v3(),
+        dtype: DType::F32,
+        max_seq: None,
+        gguf_file: None,
+        numerics: Numerics::default(),
+    };
     let (path, compile_seconds) = artifact_of(&files, &options)?;
     let args = GenerateArgs {
         prompt: vec![prompt.to_string()],

@@ -2,7 +2,7 @@
 
 use super::{CompileArgs, artifact_of};
 use clap::Args;
-use kiln::{Error, LoadOptions, Model, ModelFiles, Result, Session, SessionOptions, compile, verify};
+use kiln::{Error, LoadOptions, Model, Result, Session, SessionOptions, compile, verify};
 use std::path::PathBuf;
 
 #[derive(Args)]
@@ -28,7 +28,7 @@ pub fn run(args: &VerifyArgs) -> Result<()> {
             "verify needs the model itself (a hub id, a folder or a .gguf file), not an artifact".into(),
         ));
     }
-    let files = ModelFiles::resolve(&args.model)?;
+    let files = args.options.files(&args.model)?;
     let traced = compile::trace(&files, &args.options.options())?;
     let (path, _) = artifact_of(&files, &args.options)?;
     let model = Model::open(&path, &LoadOptions::default())?;

@@ -1,8 +1,9 @@
 //! Tests of the whole road: one binary, since each one links LLVM.
 
 mod cli;
-mod embed;
+mod examples;
 mod goldens;
+mod minilm;
 mod ops;
 mod pipelines;
 mod sight;

@@ -26,7 +26,8 @@ fn run_compiled(
     rewrite: bool,
     threads: usize,
 ) -> Result<Vec<Tensor>, String> {
-    let options = compile::CompileOptions { rewrite, ..crate::options() };
+    let passes = kiln::passes::Options { rewrite, ..kiln::passes::Options::default() };
+    let options = compile::CompileOptions { passes, ..crate::options() };
     let program = compile::build(module, &options).map_err(|e| e.to_string())?;
     let (_, f) = module.entries().next().expect("an entry");
     let given = |name: &str| f.args.iter().position(|a| &*a.name == name).map(|i| &args[i]);

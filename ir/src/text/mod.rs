@@ -17,6 +17,5 @@ mod print;
 #[cfg(test)]
 mod tests;
 
-pub use parse::parse;
-pub(crate) use parse::split;
+pub use parse::{parse, split};
 pub use print::print;

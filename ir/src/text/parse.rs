@@ -21,7 +21,7 @@ pub fn parse(text: &str) -> std::result::Result<Module, IrError> {
 }
 
 /// Splits at commas outside brackets and quotes; items are trimmed, an empty text has none.
-pub(crate) fn split(text: &str) -> impl Iterator<Item = &str> {
+pub fn split(text: &str) -> impl Iterator<Item = &str> {
     let mut rest = Some(text).filter(|t| !t.trim().is_empty());
     std::iter::from_fn(move || {
         let t = rest?;
@@ -203,6 +203,12 @@ impl<'a> Parser<'a> {
         }
         self.expect("{")?;
         while !self.eat("return") {
+            if !self.rest().starts_with('%') {
+                return Err(format!(
+                    "expected a value such as `%1: f32[2] = neg %0`, or `return`, found {}",
+                    self.found()
+                ));
+            }
             let name = self.value_name()?;
             self.expect(":")?;
             let ty = self.ty()?;

@@ -38,16 +38,23 @@ pub struct DecoderConfig {
 }
 
 /// What transformers takes where a config leaves a field out.
-pub(crate) struct DecoderDefaults {
+#[derive(Clone, Debug)]
+pub struct DecoderDefaults {
+    /// The longest sequence.
     pub max_position_embeddings: usize,
     /// `None` for `hidden_size / num_attention_heads`.
     pub head_dim: Option<usize>,
     /// The name of the field, and its default.
     pub activation: (&'static str, Activation),
+    /// What RMSNorm adds under the root.
     pub rms_norm_eps: f64,
+    /// Whether the embedding is also the output projection.
     pub tie_word_embeddings: bool,
+    /// The token that starts a text, if the vocabulary has it; so for the next two.
     pub bos_token_id: Option<u32>,
+    /// The token that ends one.
     pub eos_token_id: Option<u32>,
+    /// The token that pads a batch.
     pub pad_token_id: Option<u32>,
 }
 
@@ -66,7 +73,12 @@ impl DecoderDefaults {
 }
 
 impl DecoderConfig {
-    pub(crate) fn read(fields: &Fields, defaults: &DecoderDefaults) -> Result<DecoderConfig> {
+    /// Reads the fields of a config.
+    ///
+    /// # Errors
+    /// [`Error::MissingField`](crate::Error::MissingField), [`Error::InvalidField`](crate::Error::InvalidField) and
+    /// [`Error::ContradictoryFields`](crate::Error::ContradictoryFields) name what is wrong.
+    pub fn read(fields: &Fields, defaults: &DecoderDefaults) -> Result<DecoderConfig> {
         let vocab_size = fields.required_size("vocab_size", 1 << 24)?;
         let hidden_size = fields.required_size("hidden_size", 1 << 20)?;
         let num_attention_heads = fields.required_size("num_attention_heads", 1 << 16)?;

@@ -5,14 +5,18 @@ use serde_json::{Map, Value};
 use std::ops::RangeInclusive;
 
 /// An object of a config, with what is needed to name a field in a message.
-pub(crate) struct Fields<'a> {
+pub struct Fields<'a> {
     model_type: &'static str,
     prefix: String,
     map: &'a Map<String, Value>,
 }
 
 impl<'a> Fields<'a> {
-    pub(crate) fn of(model_type: &'static str, config: &'a Value) -> Result<Fields<'a>> {
+    /// The fields of a whole `config.json`.
+    ///
+    /// # Errors
+    /// [`Error::InvalidField`] if it is no JSON object.
+    pub fn of(model_type: &'static str, config: &'a Value) -> Result<Fields<'a>> {
         match config {
             Value::Object(map) => Ok(Fields { model_type, prefix: String::new(), map }),
             other => Err(Error::InvalidField {
@@ -25,7 +29,7 @@ impl<'a> Fields<'a> {
     }
 
     /// The fields of a nested object.
-    pub(crate) fn object(&self, name: &str) -> Result<Option<Fields<'a>>> {
+    pub fn object(&self, name: &str) -> Result<Option<Fields<'a>>> {
         match self.get(name) {
             None => Ok(None),
             Some(Value::Object(map)) => {
@@ -35,35 +39,41 @@ impl<'a> Fields<'a> {
         }
     }
 
-    pub(crate) fn get(&self, name: &str) -> Option<&'a Value> {
+    /// The field as it stands; `None` if it is absent or `null`.
+    pub fn get(&self, name: &str) -> Option<&'a Value> {
         self.map.get(name).filter(|v| !v.is_null())
     }
 
     /// Whether the field is there and `null`, which transformers tells from absent where the default is not `null`.
-    pub(crate) fn is_null(&self, name: &str) -> bool {
+    pub fn is_null(&self, name: &str) -> bool {
         self.map.get(name).is_some_and(Value::is_null)
     }
 
     /// What was read of a field; the default where the field is absent, but not where it is `null`.
-    pub(crate) fn or_default<T>(&self, name: &str, read: Option<T>, default: T) -> Option<T> {
+    pub fn or_default<T>(&self, name: &str, read: Option<T>, default: T) -> Option<T> {
         read.or_else(|| (!self.is_null(name)).then_some(default))
     }
 
     /// Whether there is no field at all, or only `null`s.
-    pub(crate) fn is_empty(&self) -> bool {
+    pub fn is_empty(&self) -> bool {
         self.map.values().all(Value::is_null)
     }
 
-    pub(crate) fn string(&self, name: &str) -> Result<Option<&'a str>> {
+    /// A string.
+    ///
+    /// # Errors
+    /// [`Error::InvalidField`], like those below, for a field that is no such thing.
+    pub fn string(&self, name: &str) -> Result<Option<&'a str>> {
         self.typed(name, "a string", Value::as_str)
     }
 
-    pub(crate) fn bool(&self, name: &str, default: bool) -> Result<bool> {
+    /// `true` or `false`.
+    pub fn bool(&self, name: &str, default: bool) -> Result<bool> {
         Ok(self.typed(name, "true or false", Value::as_bool)?.unwrap_or(default))
     }
 
     /// A size from 1 to `largest`.
-    pub(crate) fn size(&self, name: &str, largest: usize) -> Result<Option<usize>> {
+    pub fn size(&self, name: &str, largest: usize) -> Result<Option<usize>> {
         self.typed(name, &size_range(largest), |v| {
             // Some writers give a whole number as `2048.0`.
             let whole = v.as_f64().filter(|x| x.fract() == 0.0 && (1.0..=1e15).contains(x)).map(|x| x as u64);
@@ -73,27 +83,39 @@ impl<'a> Fields<'a> {
     }
 
     /// How many tokens back a layer sees.
-    pub(crate) fn window(&self, name: &str) -> Result<Option<usize>> {
+    pub fn window(&self, name: &str) -> Result<Option<usize>> {
         self.size(name, 1 << 28)
     }
 
-    pub(crate) fn required_size(&self, name: &str, largest: usize) -> Result<usize> {
+    /// As [`size`](Self::size), of a field that must be there.
+    pub fn required_size(&self, name: &str, largest: usize) -> Result<usize> {
         self.size(name, largest)?.ok_or_else(|| self.missing(name, &size_range(largest)))
     }
 
     /// A number in a range.
-    pub(crate) fn number(&self, name: &str, range: RangeInclusive<f64>) -> Result<Option<f64>> {
+    pub fn number(&self, name: &str, range: RangeInclusive<f64>) -> Result<Option<f64>> {
         let expected = format!("a number from {:e} to {:e}", range.start(), range.end());
         self.typed(name, &expected, |v| v.as_f64().filter(|x| range.contains(x)))
     }
 
-    pub(crate) fn required_number(&self, name: &str, range: RangeInclusive<f64>) -> Result<f64> {
+    /// As [`number`](Self::number), of a field that must be there.
+    pub fn required_number(&self, name: &str, range: RangeInclusive<f64>) -> Result<f64> {
         let expected = format!("a number from {:e} to {:e}", range.start(), range.end());
         self.number(name, range)?.ok_or_else(|| self.missing(name, &expected))
     }
 
+    /// A list of so many numbers, each in a range.
+    pub(crate) fn required_numbers(&self, name: &str, count: usize, range: RangeInclusive<f64>) -> Result<Vec<f64>> {
+        let expected = format!("a list of {count} numbers from {:e} to {:e}", range.start(), range.end());
+        let numbers = self.typed(name, &expected, |v| {
+            let numbers = v.as_array()?.iter().map(|x| x.as_f64().filter(|x| range.contains(x)));
+            numbers.collect::<Option<Vec<f64>>>().filter(|all| all.len() == count)
+        })?;
+        numbers.ok_or_else(|| self.missing(name, &expected))
+    }
+
     /// A number of attention heads that divides the field `of`, whose value is `width`.
-    pub(crate) fn heads(&self, name: &str, of: &str, width: usize) -> Result<usize> {
+    pub fn heads(&self, name: &str, of: &str, width: usize) -> Result<usize> {
         let heads = self.required_size(name, 1 << 16)?;
         if width.is_multiple_of(heads) {
             return Ok(heads);
@@ -102,20 +124,25 @@ impl<'a> Fields<'a> {
     }
 
     /// The number of classes: the length of `id2label`, else `num_labels`, else 2.
-    pub(crate) fn num_labels(&self) -> Result<usize> {
+    pub fn num_labels(&self) -> Result<usize> {
+        self.num_labels_or(2)
+    }
+
+    /// The number of classes, for configs with another default.
+    pub fn num_labels_or(&self, default: usize) -> Result<usize> {
         match self.object("id2label")? {
             Some(labels) if !labels.map.is_empty() => Ok(labels.map.len()),
-            _ => Ok(self.size("num_labels", 1 << 24)?.unwrap_or(2)),
+            _ => Ok(self.size("num_labels", 1 << 24)?.unwrap_or(default)),
         }
     }
 
     /// A token id below `vocab_size`.
-    pub(crate) fn token_id(&self, name: &str, vocab_size: usize) -> Result<Option<u32>> {
+    pub fn token_id(&self, name: &str, vocab_size: usize) -> Result<Option<u32>> {
         self.typed(name, &format!("a token id from 0 to {}", vocab_size - 1), |v| id(v, vocab_size))
     }
 
     /// One token id or several; empty if absent.
-    pub(crate) fn token_ids(&self, name: &str, vocab_size: usize) -> Result<Vec<u32>> {
+    pub fn token_ids(&self, name: &str, vocab_size: usize) -> Result<Vec<u32>> {
         let expected = format!("a token id from 0 to {}, or a list of them", vocab_size - 1);
         let ids = self.typed(name, &expected, |v| match v {
             Value::Array(all) => all.iter().map(|v| id(v, vocab_size)).collect(),
@@ -131,7 +158,8 @@ impl<'a> Fields<'a> {
         }
     }
 
-    pub(crate) fn missing(&self, name: &str, expected: &str) -> Error {
+    /// The error that a field is not there.
+    pub fn missing(&self, name: &str, expected: &str) -> Error {
         Error::MissingField {
             model_type: self.model_type,
             field: format!("{}{name}", self.prefix),
@@ -139,7 +167,8 @@ impl<'a> Fields<'a> {
         }
     }
 
-    pub(crate) fn invalid(&self, name: &str, expected: &str, found: &Value) -> Error {
+    /// The error that a field is something else than expected.
+    pub fn invalid(&self, name: &str, expected: &str, found: &Value) -> Error {
         Error::InvalidField {
             model_type: self.model_type,
             field: format!("{}{name}", self.prefix),
@@ -148,7 +177,8 @@ impl<'a> Fields<'a> {
         }
     }
 
-    pub(crate) fn contradictory(&self, problem: String) -> Error {
+    /// The error that fields contradict each other.
+    pub fn contradictory(&self, problem: String) -> Error {
         Error::ContradictoryFields { model_type: self.model_type, problem }
     }
 }

@@ -4,10 +4,13 @@
 use super::facts::{Graph, attr, tensor};
 use super::term::{Attr, Head, Notation, Term, split};
 use egg::Id;
-use kiln_ir::{BinaryOp, DType, Dim, DotDims, Literal, Op, Real, TensorType};
+use kiln_ir::{BinaryOp, DType, Dim, DotDims, Literal, Op, Real, ReduceOp, TensorType};
 
 mod attention;
+mod projection;
 mod rotary;
+
+pub use projection::splits_last;
 
 type Builder = fn(&mut Graph, &[Id]) -> Option<Id>;
 
@@ -31,8 +34,13 @@ const BUILDERS: &[(&str, Builder)] = &[
     ("last_ones",     last_ones),              // (last_ones x): a vector as long as x's last axis
     ("like",          like),                   // (like c x): the value of c, or the number c, in x's type
     ("drop_axis",     drop_axis),              // (drop_axis x a): x without its axis a of size 1
-    ("along",         along),                  // (along g x w d): g, along x's last axis, as a factor of w in dot_general(x, w) {d}
-    ("project",       project),                // (project b x w d): what b, along x's last axis, adds to dot_general(x, w) {d}
+    ("along",         projection::along),                  // (along g x w d): g, along x's last axis, as a factor of w in dot_general(x, w) {d}
+    ("project",       projection::project),                // (project b x w d): what b, along x's last axis, adds to dot_general(x, w) {d}
+    ("chained",       projection::chained),    // (chained x a d b e): dot(dot(x, a) {d}, b) {e} as x by the product of a and b
+    ("unchained",     projection::unchained),  // (unchained x a b e d): dot(x, dot(a, b) {e}) {d} as x by one after the other
+    ("laid",          projection::laid),       // (laid v e d): the matrix v of a product {e} as that of a product {d}
+    ("permuted_columns", projection::permuted_columns), // (permuted_columns y s p): transpose(reshape(y, s), p), y's columns in their new order
+    ("centred",       centred),                // (centred x a n): x less its mean along axis a, n being one over its size
     ("repeated",      repeated),               // (repeated x s t): reshape(broadcast(x, s), t) as a repetition
     ("scores_of",     attention::scores_of),   // (scores_of q k d): dot_general(q, k) {d} as scores
     ("hide",          attention::hide),        // (hide q k slots starts mask a m): those scores where m holds
@@ -43,6 +51,8 @@ const BUILDERS: &[(&str, Builder)] = &[
     ("attention_of",  attention::attention_of), // (attention_of q k v scale [causal] [cached slots starts] [mask m]): the op
     ("rotate",        rotary::rotate),         // (rotate x cos sin): rope, from tables of x's shape whose halves are equal
     ("rotate_halves", rotary::rotate_halves),  // (rotate_halves x cos sin): rope, from tables of half of x
+    ("rotate_pairs",  rotary::rotate_pairs),   // (rotate_pairs a b cos sin s): pairs (a, b) rotated by rope on halves; s is a's sizes and one of 1
+    ("rotate_each",   rotary::rotate_each),    // (rotate_each x a b cos sin): likewise of x's own pairs, from tables of x's shape
 ];
 
 /// The builder's name, if there is one.
@@ -209,46 +219,14 @@ fn drop_axis(graph: &mut Graph, ids: &[Id]) -> Option<Id> {
     reshaped(graph, ids[0], shape)
 }
 
-/// The axis of `w` that pairs with the last axis of `x`, where that is the only summed one.
-fn paired_axis(graph: &Graph, x: Id, d: Id) -> Option<usize> {
-    let Attr::Dot(d) = attr(graph, d)? else { return None };
-    let last = tensor(graph, x)?.ty.rank().checked_sub(1)?;
-    (d.lhs_batch.is_empty() && d.lhs_contract == [last]).then(|| d.rhs_contract[0])
-}
-
-/// A tensor whose axes but the last have size 1, as a vector.
-fn vector(graph: &mut Graph, v: Id) -> Option<Id> {
-    let shape = ty(graph, v)?.shape;
-    let (last, rest) = shape.split_last()?;
-    if rest.iter().all(|d| d.is(1)) { reshaped(graph, v, vec![last.clone()]) } else { None }
-}
-
-fn along(graph: &mut Graph, ids: &[Id]) -> Option<Id> {
-    let axis = paired_axis(graph, ids[1], ids[3])?;
-    let w = ty(graph, ids[2])?;
-    let g = vector(graph, ids[0])?;
-    let mut shape = ty(graph, g)?.shape.to_vec();
-    // The broadcast of a vector of size 1 is no vector along the axis.
-    if shape[0] != w.shape[axis] {
-        return None;
-    }
-    shape.resize(w.rank() - axis, Dim::constant(1));
-    let g = reshaped(graph, g, shape)?;
-    spread(graph, g, &w.shape)
-}
-
-fn project(graph: &mut Graph, ids: &[Id]) -> Option<Id> {
-    let axis = paired_axis(graph, ids[1], ids[3])?;
-    let b = vector(graph, ids[0])?;
-    if ty(graph, b)?.shape[0] != ty(graph, ids[2])?.shape[axis] {
-        return None;
-    }
-    let dims = DotDims { lhs_batch: vec![], rhs_batch: vec![], lhs_contract: vec![0], rhs_contract: vec![axis] };
-    let sum = add(graph, &Op::DotGeneral(dims.clone()), &[b, ids[2]]);
-    let Attr::Dot(d) = attr(graph, ids[3])?.clone() else { return None };
-    let product = add(graph, &Op::DotGeneral(d), &[ids[1], ids[2]]);
-    let shape = ty(graph, product)?.shape;
-    spread(graph, sum, &shape)
+fn centred(graph: &mut Graph, ids: &[Id]) -> Option<Id> {
+    let &[x, axis, factor] = ids else { return None };
+    let Attr::Axis(axis) = *attr(graph, axis)? else { return None };
+    let sum = add(graph, &Op::Reduce { op: ReduceOp::Sum, axis, keep: true }, &[x]);
+    let mean = add(graph, &Op::Binary(BinaryOp::Mul), &[sum, factor]);
+    let shape = ty(graph, x)?.shape;
+    let mean = spread(graph, mean, &shape)?;
+    Some(add(graph, &Op::Binary(BinaryOp::Sub), &[x, mean]))
 }
 
 /// `reshape(broadcast(x [.., m, 1, ..], [.., m, n, ..]), [.., m·n, ..])`

@@ -259,6 +259,8 @@ fn derive(graph: &Graph, term: &Term, ty: TensorType) -> TensorFact {
         fact.origin = match origins[..] {
             [] => Origin::None,
             [one] if !matches!(op, Op::Concat { .. }) => one,
+            // What is added to a weight makes another form of it.
+            [first, ..] if matches!(op, Op::Binary(_)) => first,
             _ => Origin::Several,
         };
     }
@@ -422,7 +424,7 @@ fn bias(op: &Op, operands: &[(Id, &TensorFact)], ty: &TensorType) -> Option<Mask
                 _ => None,
             }
         }
-        Op::Binary(BinaryOp::Add) => Some(of(0)?.and(of(1)?)),
+        Op::Binary(BinaryOp::Add | BinaryOp::Min) => Some(of(0)?.and(of(1)?)),
         _ => {
             let (_, operand) = operands.first()?;
             operand.bias.as_ref()?.moved(&axis_map(op, &operand.ty.shape)?, ty.rank())

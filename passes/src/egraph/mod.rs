@@ -20,7 +20,7 @@ pub mod term;
 mod witness;
 
 pub use alternatives::alternatives;
-pub use build::{add as add_op, constant};
+pub use build::{add as add_op, constant, splits_last};
 pub use cost::Point;
 pub use explain::{Check, Trace, TraceStep, check, explain};
 pub use facts::{Fact, Facts, Graph, Origin, attr, hides, tensor};

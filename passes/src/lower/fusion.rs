@@ -2,7 +2,7 @@
 
 use super::Lowering;
 use super::shared::Shared;
-use crate::{PassError, variants};
+use crate::{PassError, Pipeline, variants};
 use kiln_core::{Dim, TargetSpec};
 use kiln_ir::{Function, Module, NodeId, Op};
 use std::collections::BTreeSet;
@@ -51,19 +51,21 @@ pub struct FusedStep {
 /// # Errors
 /// As [`compile`](crate::compile); an entry that the module has not.
 pub fn fusion(module: &Module, target: &TargetSpec, entry: &str, sizes: &[(String, i64)]) -> Result<Fusion, PassError> {
-    let Some((id, _)) = module.find(entry) else {
-        let reason = "the module has no such function".into();
-        return Err(PassError::Unsupported { function: entry.into(), node: "the entry".into(), reason });
+    let mut alone = module.clone();
+    alone.functions.iter_mut().for_each(|f| f.entry = *f.name == *entry);
+    let flat = Pipeline::flattening().run(alone, target)?.module;
+    let Some(flat) = flat.functions.first() else {
+        let known = module.functions.iter().map(|f| f.name.to_string()).collect();
+        return Err(PassError::NoEntry { name: entry.into(), known });
     };
-    let flat = super::flatten(module, id)?;
     let size = |s: &str| sizes.iter().find(|(n, _)| n == s).map(|(_, v)| *v);
     let holds = |r: &variants::VariantRange| {
         r.guards.iter().all(|(d, b)| d.eval(&size).is_ok_and(|v| (b.min..=b.max).contains(&v)))
     };
-    let mut ranges = variants::ranges(module, &flat);
+    let mut ranges = variants::ranges(module, flat);
     let at = ranges.iter().position(holds).unwrap_or(ranges.len() - 1);
     let range = ranges.swap_remove(at);
-    let function = crate::simplify::simplify(&variants::specialise(&flat, &range.fixed));
+    let function = crate::simplify::simplify(&variants::specialise(flat, &range.fixed));
     let mut shared = Shared::new(target, &module.symbols);
     let mut lowering = Lowering::new(&mut shared, &function, &range)?;
     lowering.nodes()?;

@@ -20,8 +20,8 @@ pub use shared::ConstantData;
 use crate::{PassError, variants};
 use dot::Anchor;
 use emit::{Dest, Launch};
-use kiln_core::{Buffer, DType, Dim, InputSpec, OutputSpec, Plan, Schedule, Signature, Storage, TargetSpec, Variant};
-use kiln_ir::{ArgKind, FuncId, Function, Module, Node, NodeId, Op, TensorType};
+use kiln_core::{Buffer, Dim, InputSpec, OutputSpec, Plan, Schedule, Signature, Storage, TargetSpec, Variant};
+use kiln_ir::{ArgKind, Function, Module, Node, NodeId, Op, TensorType};
 use lazy::{Lazy, Leaf, Source};
 use shared::{Shared, StaticKey, Steps};
 use std::{collections::HashMap, sync::Arc};
@@ -37,30 +37,24 @@ pub struct Compiled {
     pub module: Module,
 }
 
+/// The plan of a module's entries, which have no calls, no composites without a template, and f32 in place of f16 and bf16.
 pub(crate) fn lower(module: &Module, target: &TargetSpec) -> Result<Compiled, PassError> {
     let mut shared = Shared::new(target, &module.symbols);
-    for (id, _) in module.entries() {
-        let flat = flatten(module, id)?;
+    for (_, flat) in module.entries() {
         let mut variants = vec![];
-        for range in variants::ranges(module, &flat) {
-            let f = crate::simplify::simplify(&variants::specialise(&flat, &range.fixed));
-            let schedule = Lowering::new(&mut shared, &f, &range)?.run()?;
+        for range in variants::ranges(module, flat) {
+            let f = crate::simplify::simplify(&variants::specialise(flat, &range.fixed));
+            let variant = Module { symbols: range.symbols.clone(), functions: vec![f] };
+            kiln_ir::verify(&variant)
+                .map_err(|source| PassError::Broken { pass: "lower (a variant)".into(), source })?;
+            let schedule = Lowering::new(&mut shared, &variant.functions[0], &range)?.run()?;
             variants.push(Variant { guards: range.guards, schedule });
         }
-        let signature = signature(&flat, variants);
+        let signature = signature(flat, variants);
         shared.plan.signatures.push(signature);
     }
     let constants = std::mem::take(&mut shared.constants);
     Ok(Compiled { plan: shared.into_plan()?, constants, module: module.clone() })
-}
-
-/// An entry as it is lowered: inlined, in the types that are computed in, without duplicates.
-fn flatten(module: &Module, entry: FuncId) -> Result<Function, PassError> {
-    // The attention template computes in f32: wider attention is written out.
-    let wide =
-        |n: &Node| matches!(n.op, Op::Attention(_)) && n.ty.tensor().and_then(TensorType::dtype) == Some(DType::F64);
-    let flat = kiln_ir::compose::decompose_where(&module.inline(entry), wide)?;
-    Ok(crate::simplify::simplify(&crate::widen::widen(&flat)?))
 }
 
 fn signature(f: &Function, variants: Vec<Variant>) -> Signature {
@@ -286,15 +280,24 @@ impl<'s, 't> Lowering<'s, 't> {
             Op::Softmax { axis } => self.softmax(id, operand(0), *axis)?,
             Op::RmsNorm { eps } => {
                 if self.is_prologue(id, node)? {
-                    return Ok(Value::Norm(self.buffer(operand(0))?, eps.get() as f32));
+                    let x = self.buffer(operand(0))?;
+                    if !x.reads_state() {
+                        return Ok(Value::Norm(x, eps.get() as f32));
+                    }
                 }
                 self.norm(id, node, eps.get(), false)?
             }
             Op::LayerNorm { eps } => self.norm(id, node, eps.get(), true)?,
             Op::DotGeneral(d) => return self.dot(id, node, d),
             Op::Rope => {
-                let x = self.lazy(operand(0))?;
-                return Ok(Value::Rope([x, self.lazy(operand(1))?, self.lazy(operand(2))?]));
+                let operands = [self.lazy(operand(0))?, self.lazy(operand(1))?, self.lazy(operand(2))?];
+                let reads_state = operands.iter().any(Lazy::reads_state);
+                let value = Value::Rope(operands);
+                if !reads_state {
+                    return Ok(value);
+                }
+                self.values[id.index()] = Some(value);
+                self.buffer(id)?
             }
             Op::CacheUpdate => self.cache_update(id, node)?,
             Op::Attention(a) => self.attention(id, node, a)?,
@@ -309,7 +312,7 @@ impl<'s, 't> Lowering<'s, 't> {
                 let before = self.f.args[..number as usize].iter().filter(|a| a.kind == ArgKind::Input);
                 Buffer::Input(before.count() as u32)
             }
-            ArgKind::Param { .. } => Buffer::Weight(self.shared.weight(arg)?),
+            ArgKind::Param { .. } => Buffer::Weight(self.shared.weight(self.f, arg)?),
             ArgKind::State => Buffer::State(self.shared.state(arg)?),
         };
         Ok(Lazy::leaf(&arg.ty.shape, Leaf::contiguous(buffer, arg.ty.storage, &arg.ty.shape)))

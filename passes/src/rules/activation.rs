@@ -7,8 +7,9 @@ use crate::egraph::Rule;
 #[rustfmt::skip]
 pub fn rules() -> Vec<Rule> {
     vec![
-        // σ(x) = 1 / (1 + e^-x) = ½ (1 + tanh(x/2));  silu(x) = x σ(x)
+        // σ(x) = 1 / (1 + e^-x) = e^x / (1 + e^x) = ½ (1 + tanh(x/2));  silu(x) = x σ(x)
         rw!("sigmoid",      reassociates; "(div 1.0 (add 1.0 (exp (neg ?x))))"                => "(sigmoid ?x)"),
+        rw!("sigmoid-exp",  reassociates; "(div (exp ?x) (add 1.0 (exp ?x)))"                 => "(sigmoid ?x)"),
         rw!("sigmoid-tanh", reassociates; "(mul (add 1.0 (tanh (mul ?x 0.5))) 0.5)"           => "(sigmoid ?x)"),
         rw!("silu",         reassociates; "(mul ?x (sigmoid ?x))"                             => "(silu ?x)"),
         rw!("silu-div",     reassociates; "(div ?x (add 1.0 (exp (neg ?x))))"                 => "(silu ?x)"),

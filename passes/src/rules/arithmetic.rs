@@ -43,10 +43,16 @@ pub fn rules() -> Vec<Rule> {
         rw!("add-constants", reassociates; "(add (add ?x ?c) ?d)"              => "(add ?x (add ?c ?d))" if uniform("?c") if uniform("?d") if float("?x")),
         // (x · c) · y = (x · y) · c: constants come last.
         rw!("constant-last", reassociates; "(mul (mul ?x ?c) ?y)"              => "(mul (mul ?x ?y) ?c)" if uniform("?c") if varied("?x") if varied("?y") if float("?x")),
+        // c x + c = c (x + 1)
+        rw!("constant-shared", reassociates; "(add (mul ?x ?c) ?c)"            => "(mul (add ?x (like 1.0 ?x)) ?c)" if uniform("?c") if varied("?x") if float("?x")),
         // A conversion to the type it has.
         rw!("cast-same",    exact; "(cast ?x ?d)"                              => "?x" if has_dtype(&["?x", "?d"])),
         // (1 - m) · c, for a condition m as a number: 0 where it holds, c where not.
         rw!("mask-as-number", exact; "(mul (sub 1.0 (cast ?m ?d)) ?c)"         => "(select ?m (like 0.0 ?c) ?c)" if truth("?m") if uniform("?c")),
+        // (m - 1) · c, likewise: 0 where it holds, -c where not.
+        rw!("mask-below-one", exact; "(mul (sub (cast ?m ?d) 1.0) ?c)"         => "(select ?m (like 0.0 ?c) (neg ?c))" if truth("?m") if uniform("?c")),
+        // The product of conditions as numbers is that of both.
+        rw!("mask-product", exact; "(mul (cast ?m ?d) (cast ?n ?d))"           => "(cast (and ?m ?n) ?d)" if truth("?m") if truth("?n")),
     ];
     // f(cat(x, x)) = cat(f(x), f(x)): tables of sines and cosines are made twice as long as they need to be.
     for f in ["cos", "sin"] {

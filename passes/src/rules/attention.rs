@@ -10,7 +10,7 @@ use crate::egraph::Rule;
 /// The table.
 #[rustfmt::skip]
 pub fn rules() -> Vec<Rule> {
-    vec![
+    let mut rules = vec![
         // q kᵀ, and what is done to it before the softmax.
         rw!("scores",        exact;        "(dot_general ?q ?k ?d)"                           => "(scores_of ?q ?k ?d)" if given("?q") if given("?k")),
         rw!("scores-scale",  reassociates; "(mul (scores ?q ?k ?sl ?st ?m ?a) ?c)"            => "(scores ?q ?k ?sl ?st ?m (scaled ?a ?c))" if uniform("?c")),
@@ -51,5 +51,30 @@ pub fn rules() -> Vec<Rule> {
             "(concat (sub (mul (slice ?x ?a ?h1 ?l1) ?c) (mul (slice ?x ?a ?h2 ?l2) ?s)) (add (mul (slice ?x ?a ?h2 ?l2) ?c) (mul (slice ?x ?a ?h1 ?l1) ?s)) ?a)"
             => "(rotate_halves ?x ?c ?s)"
             if halves(&["?x", "?a", "?h1", "?l1", "?h2", "?l2"])),
-    ]
+        // rope of neighbours, (a, b) to (a cos - b sin, b cos + a sin), is rope of halves with the elements of a head permuted before
+        // and after.
+        rw!("rope-pairs", reassociates;
+            "(concat (reshape (sub (mul ?x ?c) (mul ?y ?s)) ?t) (reshape (add (mul ?y ?c) (mul ?x ?s)) ?t) 4)" => "(rotate_pairs ?x ?y ?c ?s ?t)"),
+        rw!("rope-pairs-kept", reassociates;
+            "(concat (sub (mul ?x ?c) (mul ?y ?s)) (add (mul ?y ?c) (mul ?x ?s)) 4)" => "(rotate_pairs ?x ?y ?c ?s (shape_of ?x))"),
+        // x cos + rotate_every_two(x) sin, with each angle twice
+        rw!("rope-every-two", reassociates;
+            "(add (mul ?x ?c) (mul (reshape (concat (neg ?b) ?a 4) ?t) ?s))" => "(rotate_each ?x ?a ?b ?c ?s)"),
+        // rope(c x) = c rope(x)
+        rw!("rope-scale",    reassociates; "(rope (mul ?x ?c) ?cos ?sin)" => "(mul (rope ?x ?cos ?sin) (like ?c ?x))" if uniform("?c")),
+    ];
+    // Products of queries and keys do not see the order of a head's elements, if it is one.
+    for (name, rest) in [("scores", "?sl ?st ?m ?a"), ("attention", "?v ?a"), ("attention", "?v ?m ?a")] {
+        let (lhs, rhs) = (format!("({name} {} {} {rest})", reordered("q"), reordered("k")), format!("({name} ?q ?k {rest})"));
+        let name = format!("{name}-order{}", if rest.contains("?v ?m") { "-mask" } else { "" });
+        rules.push(rw!(name, reassociates; lhs => rhs
+            if within_last(&["?q", "?qs", "?p"]) if within_last(&["?k", "?ks", "?p"]) if same_split(&["?q", "?qs", "?k", "?ks"])
+            if has_shape(&["?q", "?qt"]) if has_shape(&["?k", "?kt"])));
+    }
+    rules
+}
+
+/// A tensor whose last axis is split, the parts permuted, and merged again.
+fn reordered(x: &str) -> String {
+    format!("(reshape (transpose (reshape ?{x} ?{x}s) ?p) ?{x}t)")
 }

@@ -1,6 +1,6 @@
 //! Side conditions of laws, by name.
 
-use crate::egraph::{Attr, Condition, attr, hides as hides_value, is_value, tensor};
+use crate::egraph::{Attr, Condition, attr, hides as hides_value, is_value, splits_last, tensor};
 
 /// The value depends on static parameters and constants only: it is computed once, by `prepare`.
 pub fn fixed(x: &'static str) -> Condition {
@@ -131,6 +131,38 @@ pub fn along_last(vars: &'static [&'static str]) -> Condition {
         (Some(w), Some(x)) => w.ty.rank() == 1 && x.ty.shape.last() == Some(&w.ty.shape[0]),
         _ => false,
     })
+}
+
+/// `[r, x]`: r has x's axes, and one factor for each of x's rows.
+pub fn factor_of_rows(vars: &'static [&'static str]) -> Condition {
+    Condition::on_all("factor_of_rows", vars, |g, v| match (tensor(g, v[0]), tensor(g, v[1])) {
+        (Some(r), Some(x)) => r.ty.rank() == x.ty.rank() && r.ty.shape.last().is_some_and(|d| d.is(1)),
+        _ => false,
+    })
+}
+
+/// `[x, s, p]`: with x's last axis split as in the sizes s, the permutation p moves parts of that axis only.
+pub fn within_last(vars: &'static [&'static str]) -> Condition {
+    Condition::on_all("within_last", vars, |g, v| match (tensor(g, v[0]), attr(g, v[1]), attr(g, v[2])) {
+        (Some(x), Some(Attr::Shape(s)), Some(Attr::Perm(p))) => splits_last(&x.ty.shape, s, p),
+        _ => false,
+    })
+}
+
+/// `[x, s, y, t]`: the sizes s and t split the last axes of x and y alike.
+pub fn same_split(vars: &'static [&'static str]) -> Condition {
+    Condition::on_all("same_split", vars, |g, v| {
+        let parts = |x: usize| match (tensor(g, v[x]), attr(g, v[x + 1])) {
+            (Some(x), Some(Attr::Shape(s))) => s.get(x.ty.rank() - 1..),
+            _ => None,
+        };
+        parts(0).is_some() && parts(0) == parts(2)
+    })
+}
+
+/// A tensor of f16 or bf16.
+pub fn narrow(x: &'static str) -> Condition {
+    Condition::on("narrow", x, |g, x| tensor(g, x).and_then(|t| t.ty.dtype()).is_some_and(crate::widen::is_narrow))
 }
 
 /// `[x, a, s, l]`: from s, l of the indices along a are all there are.

@@ -1,14 +1,17 @@
-//! Products that share an input become one: q, k and v, gate and up.
+//! Products that share an input become one (q, k and v; gate and up), and so do products that share a weight.
 
 use super::class::reassociates;
 use crate::egraph::{Attr, Graph, Origin, Rule, Structural, add_op, attr, conclude, constant, tensor};
 use egg::Id;
 use kiln_ir::{BinaryOp, Dim, DotDims, Op};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The table.
 pub fn rules() -> Vec<Rule> {
-    vec![Rule::structural("merge-products", reassociates, MergeProducts)]
+    vec![
+        Rule::structural("merge-products", reassociates, MergeProducts),
+        Rule::structural("batch-products", reassociates, BatchProducts),
+    ]
 }
 
 /// `x W₁, x W₂, …` are slices of `x [W₁ W₂ …]`, and `x Wᵢ + bᵢ` of `x [W₁ …] + [b₁ …]`.
@@ -48,6 +51,9 @@ fn groups(graph: &Graph, x: Id) -> Groups {
         let Some(w) = tensor(graph, weight).filter(|w| w.fixed && w.ty.rank() == 2) else { continue };
         let linear = d.lhs_batch.is_empty() && d.lhs_contract == [rank - 1];
         let (true, Origin::Arg(parameter)) = (linear, w.origin) else { continue };
+        if feeds_products_only(graph, graph.find(parent)) {
+            continue;
+        }
         let Some(columns) = w.ty.shape[1 - d.rhs_contract[0]].as_const() else { continue };
         let members = groups.entry(d.rhs_contract[0]).or_default().entry(parameter).or_default();
         let member = Member { weight, product: graph.find(parent), columns };
@@ -61,6 +67,12 @@ fn groups(graph: &Graph, x: Id) -> Groups {
         forms.truncate(FORMS);
     });
     groups
+}
+
+/// Whether a product is the left operand of products and nothing else: a link of a chain, which another law shortens.
+fn feeds_products_only(graph: &Graph, product: Id) -> bool {
+    let mut users = graph[product].parents().map(|p| &graph.nodes()[usize::from(p)]).peekable();
+    users.peek().is_some() && users.all(|n| n.is("dot_general") && graph.find(n.children[0]) == product)
 }
 
 /// One form of each parameter, in all combinations.
@@ -151,4 +163,86 @@ fn merge(graph: &mut Graph, x: Id, summed: usize, members: &[Member], rule: &str
         }
     }
     Some(changed)
+}
+
+/// `x W, y W, …` are slices of `[x; y; …] W`: the weight is read once for all rows.
+///
+/// The inputs have one type, and none depends on another's product, which would make a true cycle. What this law concatenated is an
+/// input of the same weight again, and is left alone. (Products of different inputs by different weights, if their shapes are equal, could
+/// become one product with a batch axis, too; it would read the same bytes, and no faster, since packed weights have no batch axes.)
+struct BatchProducts;
+
+/// The inputs of the products by `w`, each with its product; by the attribute that says which axes are summed.
+fn inputs(graph: &Graph, w: Id) -> BTreeMap<Id, Vec<(Id, Id)>> {
+    let mut inputs: BTreeMap<Id, Vec<(Id, Id)>> = BTreeMap::new();
+    if tensor(graph, w).is_none_or(|w| w.ty.rank() != 2) {
+        return inputs;
+    }
+    for parent in graph[w].parents() {
+        let term = &graph.nodes()[usize::from(parent)];
+        if !term.is("dot_general") || graph.find(term.children[1]) != w {
+            continue;
+        }
+        let (x, dims) = (graph.find(term.children[0]), graph.find(term.children[2]));
+        let Some(t) = tensor(graph, x).filter(|t| !t.fixed && t.ty.rank() > 1) else { continue };
+        let linear = matches!(attr(graph, dims), Some(Attr::Dot(d))
+            if d.lhs_batch.is_empty() && d.lhs_contract == [t.ty.rank() - 1]);
+        let concatenated = graph[x].nodes.iter().any(|n| n.is("concat"));
+        let found = inputs.entry(dims).or_default();
+        let pair = (x, graph.find(parent));
+        if linear && !concatenated && !found.contains(&pair) {
+            found.push(pair);
+        }
+    }
+    inputs.values_mut().for_each(|pairs| {
+        pairs.sort_unstable();
+        pairs.dedup_by_key(|(x, _)| *x);
+        let first = pairs.first().and_then(|(x, _)| tensor(graph, *x)).map(|t| t.ty.clone());
+        pairs.retain(|(x, _)| tensor(graph, *x).map(|t| &t.ty) == first.as_ref());
+    });
+    inputs.retain(|_, pairs| pairs.len() > 1);
+    inputs
+}
+
+/// Whether some term of the class, or of one that it needs, needs one of the others.
+fn depends(graph: &Graph, class: Id, others: &BTreeSet<Id>) -> bool {
+    let (mut seen, mut stack) = (BTreeSet::new(), vec![graph.find(class)]);
+    while let Some(id) = stack.pop() {
+        if others.contains(&id) {
+            return true;
+        }
+        if seen.insert(id) {
+            stack.extend(graph[id].nodes.iter().flat_map(|n| n.children.iter().map(|c| graph.find(*c))));
+        }
+    }
+    false
+}
+
+impl Structural for BatchProducts {
+    fn finds(&self, graph: &Graph, class: Id) -> bool {
+        !inputs(graph, class).is_empty()
+    }
+
+    fn apply(&self, graph: &mut Graph, w: Id, rule: &str) -> Vec<Id> {
+        let mut changed = vec![];
+        for (dims, pairs) in inputs(graph, w) {
+            let products: BTreeSet<Id> = pairs.iter().map(|(_, product)| *product).collect();
+            if pairs.iter().any(|(x, _)| depends(graph, *x, &products)) {
+                continue;
+            }
+            let (Some(Attr::Dot(d)), Some(first)) = (attr(graph, dims).cloned(), tensor(graph, pairs[0].0)) else {
+                continue;
+            };
+            let rows = first.ty.shape[0].clone();
+            let xs: Vec<Id> = pairs.iter().map(|(x, _)| *x).collect();
+            let all = add_op(graph, &Op::Concat { axis: 0 }, &xs);
+            let product = add_op(graph, &Op::DotGeneral(d), &[all, w]);
+            for (i, (_, own)) in pairs.iter().enumerate() {
+                let start = rows.clone() * Dim::from(i);
+                let part = add_op(graph, &Op::Slice { axis: 0, start, len: rows.clone() }, &[product]);
+                changed.extend(conclude(graph, *own, part, rule));
+            }
+        }
+        changed
+    }
 }

@@ -54,13 +54,13 @@ pub const TABLES: &[Table] = &[
     ("merge",      merge::rules),
 ];
 
-/// The laws up to a numeric class, in the order of the tables, without the tables named in `without`.
+/// The laws up to a numeric class, in the order of the tables, without the tables and laws named in `without`.
 pub fn up_to(numerics: Numerics, without: &[String]) -> Vec<Rule> {
     TABLES
         .iter()
         .filter(|(name, _)| !without.iter().any(|w| w == name))
         .flat_map(|(_, rules)| rules())
-        .filter(|r| r.numerics <= numerics)
+        .filter(|r| r.numerics <= numerics && !without.contains(&r.name))
         .collect()
 }
 

@@ -12,6 +12,15 @@ pub fn rules() -> Vec<Rule> {
             "(mul ?x (broadcast (rsqrt (add (mul (reduce_sum (mul ?x ?x) ?a true) ?n) ?e)) ?s))"
             => "(rms_norm ?x (last_ones ?x) (real ?e))"
             if last_axis(&["?x", "?a"]) if mean_factor(&["?n", "?x"]) if uniform("?e")),
+        // mean(x²) - mean(x)² = mean((x - mean(x))²)
+        rw!("variance", reassociates;
+            "(sub (mul (reduce_sum (mul ?x ?x) ?a true) ?n) (mul (mul (reduce_sum ?x ?a true) ?n) (mul (reduce_sum ?x ?a true) ?n)))"
+            => "(mul (reduce_sum (mul (centred ?x ?a ?n) (centred ?x ?a ?n)) ?a true) ?n)"
+            if last_axis(&["?x", "?a"]) if mean_factor(&["?n", "?x"])),
+        // (x · w) · r = (x · r) · w, for a factor w of each column and r of each row: weights come last.
+        rw!("weight-last", reassociates;
+            "(mul (mul ?x (broadcast ?w ?s)) (broadcast ?r ?s))" => "(mul (mul ?x (broadcast ?r ?s)) (broadcast ?w ?s))"
+            if along_last(&["?w", "?x"]) if factor_of_rows(&["?r", "?x"])),
         // rms_norm(x, 1) · w = rms_norm(x, w)
         rw!("rms-norm-weight", reassociates;
             "(mul (rms_norm ?x ?g ?e) (broadcast ?w ?s))" => "(rms_norm ?x ?w ?e)"

@@ -33,5 +33,23 @@ pub fn rules() -> Vec<Rule> {
         rw!("scale-out-rhs", reassociates;
             "(dot_general ?x (mul ?y ?c) ?d)" => "(mul (dot_general ?x ?y ?d) (like ?c (dot_general ?x ?y ?d)))"
             if uniform("?c") if given("?x") if given("?y")),
+        // (x A) B = x (A B): which is cheaper depends on the sizes, and on whether A B is static.
+        rw!("chain-right", reassociates;
+            "(dot_general (dot_general ?x ?a ?d) ?b ?e)" => "(chained ?x ?a ?d ?b ?e)"
+            if given("?x")),
+        rw!("chain-left", reassociates;
+            "(dot_general ?x (dot_general ?a ?b ?e) ?d)" => "(unchained ?x ?a ?b ?e ?d)"
+            if given("?x")),
+        // x W + x V = x (W + V);  (x W + c) + x V = x (W + V) + c
+        rw!("weight-sum", reassociates;
+            "(add (dot_general ?x ?w ?d) (dot_general ?x ?v ?e))" => "(dot_general ?x (add ?w (laid ?v ?e ?d)) ?d)"
+            if fixed("?w") if fixed("?v") if given("?x")),
+        rw!("weight-sum-bias", reassociates;
+            "(add (add (dot_general ?x ?w ?d) ?c) (dot_general ?x ?v ?e))" => "(add (dot_general ?x (add ?w (laid ?v ?e ?d)) ?d) ?c)"
+            if fixed("?w") if fixed("?v") if given("?x")),
+        // A permutation of a product's columns is one of its weight's.
+        rw!("column-order", exact;
+            "(transpose (reshape ?y ?s) ?p)" => "(permuted_columns ?y ?s ?p)"
+            if within_last(&["?y", "?s", "?p"])),
     ]
 }

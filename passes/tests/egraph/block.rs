@@ -4,6 +4,7 @@ use super::numeric::{SIZES, difference, run};
 use kiln_core::TargetSpec;
 use kiln_ir::{Function, Module, Op, compose, text, verify};
 use kiln_passes::egraph::{Options, Report, optimize};
+use kiln_passes::metrics;
 
 fn parse(source: &str) -> Module {
     let module = text::parse(source).unwrap_or_else(|e| panic!("{e}"));
@@ -100,6 +101,29 @@ fn every_spelling_lowers_to_the_same_kernels() {
     }
     println!("{:?}", templates[0]);
     assert!(templates.iter().all(|t| *t == templates[0]), "{templates:#?}");
+}
+
+#[test]
+fn metrics_say_what_rewriting_saves() {
+    let (_, module) = spellings().remove(1);
+    let target = TargetSpec::x86_64_v3();
+    let measured = |rewrite: bool, sizes: &[(&str, i64)]| {
+        let options = kiln_passes::Options { rewrite, ..Default::default() };
+        let compiled = kiln_passes::compile(&module, &target, &options).unwrap_or_else(|e| panic!("{e}"));
+        metrics::of_entry(&compiled, "block", sizes, &target)
+    };
+    let one = [("b", 1), ("s", 1), ("t", 512)];
+    let (before, after) = (measured(false, &one).expect("sizes"), measured(true, &one).expect("sizes"));
+    println!("{before:?}\n{after:?}");
+    // Queries and keys rotated, keys and values stored, attention, and four products.
+    assert_eq!((after.launches, after.kernels), (8, 8));
+    assert!(before.launches > 2 * after.launches && before.nodes > after.nodes);
+    assert!(before.bytes > after.bytes && before.seconds > after.seconds);
+    // At least the weights are read.
+    let weights: i64 = 4 * (2 * 576 * 576 + 2 * 192 * 576 + 3 * 1536 * 576);
+    assert!(after.bytes > weights && after.seconds > weights as f64 / target.bandwidth, "{after:?}");
+    let error = measured(true, &one[..2]).expect_err("t is not bound").to_string();
+    assert!(error.contains("`t`"), "{error}");
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! Rewriting.
 
+mod ablation;
 mod block;
+mod cases;
 mod explain;
 mod laws;
 mod numeric;

@@ -14,6 +14,7 @@ mod plan;
 #[cfg(feature = "reference")]
 pub mod reference;
 mod target;
+mod text;
 
 pub use block::BlockFormat;
 pub use dim::{Dim, DimBounds, DimError, Symbols};

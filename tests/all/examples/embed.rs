@@ -1,6 +1,6 @@
-//! The examples: a Rust and a C program that run an artifact.
+//! A Rust and a C program that run an artifact.
 
-#[path = "../../examples/embed/src/main.rs"]
+#[path = "../../../examples/embed/src/main.rs"]
 mod example;
 
 use crate::{golden, options};

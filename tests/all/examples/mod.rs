@@ -1,0 +1,4 @@
+//! The programs in `examples/`, with tiny checkpoints.
+
+mod embed;
+mod own_architecture;
