@@ -49,7 +49,7 @@ pub fn ablation(
     load: &LoadOptions,
     rounds: usize,
 ) -> Result<Vec<Row>> {
-    let all = egraph::Options::default();
+    let all = options.passes.rewriting();
     let without = |table: &str| egraph::Options { without: vec![table.to_string()], ..all.clone() };
     let mut choices = vec![("none".to_string(), None)];
     choices.extend(TABLES.iter().map(|(table, _)| (format!("without {table}"), Some(without(table)))));

@@ -86,7 +86,8 @@ fn outputs(
     inputs: &Tensors,
     options: &BisectOptions,
 ) -> Result<Tensors> {
-    let (rewritten, _) = egraph::optimize_with(module, &options.compile.target, &egraph::Options::default(), rules)?;
+    let (rewritten, _) =
+        egraph::optimize_with(module, &options.compile.target, &options.compile.passes.rewriting(), rules)?;
     if options.interpret {
         return verify::interpret(&rewritten, "forward", &files.checkpoint, inputs, &[]);
     }

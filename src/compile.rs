@@ -80,6 +80,7 @@ pub struct CompileReport {
 }
 
 /// A compiled program, before it is written.
+#[derive(Clone)]
 pub struct Program {
     /// The plan; weights have no file offsets yet.
     pub compiled: Compiled,

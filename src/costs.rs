@@ -4,8 +4,9 @@
 //! form when a table of rules is left out, and what extraction chooses by distorted costs. The model is not there to foresee seconds but to tell the better of two
 //! forms, so what counts is the share of pairs that it orders as the clock does.
 //!
-//! A form's time is the sum of its steps, each of the fastest of all rounds: what else the machine does only adds. It is taken twice, from every other round:
-//! the clock tells two forms apart where both times of the one are below both of the other.
+//! A form's time is the sum of its steps, each of the fastest of all rounds: what else the machine does only adds. It is taken of two
+//! copies of the form, which lie elsewhere in memory (that alone makes some percent): the clock tells two forms apart where both times of the one are below
+//! both of the other.
 
 use crate::bench::{self, BenchOptions, Case};
 use crate::compile::{CompileOptions, build};
@@ -122,7 +123,7 @@ pub fn costs(
 
 /// The forms of a module of one function, each with its name; equal ones once.
 fn forms(module: &Module, options: &CompileOptions) -> Result<Vec<(String, Module)>> {
-    let all = egraph::Options::default();
+    let all = options.passes.rewriting();
     let mut asked = vec![
         ("chosen".to_string(), Some(all.clone())),
         ("as written".to_string(), None),
@@ -152,43 +153,48 @@ fn forms(module: &Module, options: &CompileOptions) -> Result<Vec<(String, Modul
     Ok(forms)
 }
 
-/// A module, compiled as it is and loaded with weights of zeros.
-fn run_alone(module: &Module, options: &CompileOptions, load: &LoadOptions) -> Result<Arc<Model>> {
+/// A module, compiled as it is and loaded twice with weights of zeros.
+fn run_alone(module: &Module, options: &CompileOptions, load: &LoadOptions) -> Result<[Arc<Model>; 2]> {
     let args = &module.functions[0].args;
     let options = options.as_written();
-    build(module, &options)?.load(&options, load, |name, out| {
+    let zeros = |name: &str, out: &mut dyn std::io::Write| {
         let bytes = args.iter().find(|a| *a.name == *name).and_then(|a| a.ty.bytes().as_const()).unwrap_or(0);
         std::io::copy(&mut std::io::Read::take(std::io::repeat(0), bytes as u64), out).map(|_| ())
-    })
+    };
+    let program = build(module, &options)?;
+    Ok([program.clone().load(&options, load, zeros)?, program.load(&options, load, zeros)?])
 }
 
-/// Seconds of the steps of each, at a point, twice, the lesser first.
-fn measure(models: &[Arc<Model>], block: &str, point: &Point, module: &Module, rounds: usize) -> Result<Vec<[f64; 2]>> {
+/// Seconds of the steps of each, at a point: of its two copies, the lesser first.
+fn measure(
+    models: &[[Arc<Model>; 2]],
+    block: &str,
+    point: &Point,
+    module: &Module,
+    rounds: usize,
+) -> Result<Vec<[f64; 2]>> {
     let case = |model: &Arc<Model>| {
         let known = |(n, _): &(String, i64)| model.plan().symbols.contains_key(n.as_str());
         let sizes = point.sizes(&module.symbols).into_iter().filter(known).collect();
         let options = BenchOptions { signature: Some(block.to_string()), sizes, rounds };
         bench::cases(model, &options)?.pop().ok_or_else(|| Error::Option(format!("`{block}` can't be called")))
     };
+    let models = models.as_flattened();
     let cases: Vec<Case> = models.iter().map(case).collect::<Result<_>>()?;
     let mut sessions = cases.iter().zip(models).map(|(c, m)| c.session(m)).collect::<Result<Vec<_>>>()?;
     // The first call binds.
     cases.iter().zip(&mut sessions).try_for_each(|(case, session)| case.call(session))?;
-    let mut best: Vec<[Vec<u64>; 2]> = vec![[vec![], vec![]]; models.len()];
-    for round in 0..2 * rounds.max(1) {
+    let mut best: Vec<Vec<u64>> = vec![vec![]; models.len()];
+    for _ in 0..rounds.max(1) {
         for ((case, session), best) in cases.iter().zip(&mut sessions).zip(&mut best) {
             let steps = case.call_profiled(session)?;
-            let best = &mut best[round % 2];
             best.resize(steps.len(), u64::MAX);
             best.iter_mut().zip(&steps).for_each(|(best, step)| *best = step.nanoseconds.min(*best));
         }
     }
-    let seconds = |steps: Vec<u64>| steps.iter().sum::<u64>() as f64 * 1e-9;
-    let twice = |times: [Vec<u64>; 2]| {
-        let [a, b] = times.map(seconds);
-        [a.min(b), a.max(b)]
-    };
-    Ok(best.into_iter().map(twice).collect())
+    let seconds = |steps: &Vec<u64>| steps.iter().sum::<u64>() as f64 * 1e-9;
+    let copies = best.as_chunks::<2>().0.iter().map(|[a, b]| (seconds(a), seconds(b)));
+    Ok(copies.map(|(a, b)| [a.min(b), a.max(b)]).collect())
 }
 
 #[cfg(test)]

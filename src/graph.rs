@@ -70,18 +70,24 @@ pub struct OpLabel {
     pub leaf: bool,
 }
 
-/// The pictures of these functions of a module, at sizes, on a target.
+/// The pictures of these functions of a module, at sizes, rewritten for a target by these options.
 ///
 /// # Errors
 /// What the passes cannot do.
-pub fn pictures(module: &Module, functions: &[&Function], point: &Point, target: &TargetSpec) -> Result<Vec<Picture>> {
+pub fn pictures(
+    module: &Module,
+    functions: &[&Function],
+    point: &Point,
+    target: &TargetSpec,
+    options: &egraph::Options,
+) -> Result<Vec<Picture>> {
     let sizes = point.sizes(&module.symbols);
     let mut out = vec![];
     for f in functions {
         let Some((id, _)) = module.find(&f.name) else { continue };
         let mut alone = module.clone();
         alone.functions[id.index()].entry = true;
-        let (after, _) = egraph::optimize(&alone, target, &egraph::Options::default())?;
+        let (after, _) = egraph::optimize(&alone, target, options)?;
         let panel = |title, module: &Module| -> std::result::Result<Panel, PassError> {
             Ok(panel(title, &fusion(module, target, &f.name, &sizes)?, &sizes, target))
         };

@@ -44,7 +44,7 @@ impl Default for Options {
 
 impl Options {
     /// What rewriting is asked for.
-    fn rewriting(&self) -> egraph::Options {
+    pub fn rewriting(&self) -> egraph::Options {
         egraph::Options { numerics: self.numerics, without: self.without.clone(), ..egraph::Options::default() }
     }
 

@@ -65,12 +65,12 @@ pub fn of_entry(
     Ok(metrics)
 }
 
-/// Seconds of a step by the target's rates: a launch, and the longer of computing and moving bytes.
+/// Seconds of a step by the target's rates: a launch, and its [roofline](TargetSpec::roofline).
 ///
 /// # Errors
 /// [`PassError::Dim`] for a symbol that `lookup` doesn't know.
 pub fn step_seconds(step: &Step, lookup: &dyn Fn(&str) -> Option<i64>, target: &TargetSpec) -> Result<f64, PassError> {
-    let flops = step.flops.eval(lookup)? as f64 / target.peak_flops;
-    let bytes = step.bytes.eval(lookup)? as f64 / target.bandwidth;
-    Ok(target.launch_seconds + flops.max(bytes))
+    let (flops, bytes) = (step.flops.eval(lookup)? as f64, step.bytes.eval(lookup)? as f64);
+    let chunks = usize::try_from(step.chunks.eval(lookup)?).unwrap_or(1);
+    Ok(target.launch_seconds + target.roofline(flops, bytes, step.streams(), chunks.min(target.cores)))
 }

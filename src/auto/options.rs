@@ -94,7 +94,6 @@ impl PretrainedOptions {
             max_seq: self.max_seq,
             passes: kiln_passes::Options { numerics: self.numerics, ..kiln_passes::Options::default() },
             emit: self.emit.clone(),
-            ..CompileOptions::default()
         };
         let files = self.files(model)?;
         let folder = self.artifacts_dir.clone().map_or_else(cache::folder, Ok)?;

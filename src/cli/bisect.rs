@@ -2,7 +2,7 @@
 
 use super::{CompileArgs, is_artifact};
 use crate::bisect::{BisectOptions, bisect};
-use crate::passes::{egraph, rules};
+use crate::passes::rules;
 use crate::{Error, ModelFiles, Result};
 use clap::Args;
 use std::path::PathBuf;
@@ -40,7 +40,7 @@ pub fn run(args: &BisectArgs) -> Result<()> {
         interpret: args.interpret,
         length: args.length,
     };
-    let passes = egraph::Options::default();
+    let passes = options.compile.passes.rewriting();
     let rules = rules::up_to(passes.numerics, &passes.without);
     let finding = bisect(&files, &rules, &options, |count, worst| {
         let verdict = if worst.holds() { "right" } else { "wrong" };

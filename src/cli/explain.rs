@@ -29,7 +29,7 @@ const TOLERANCE: f64 = 1e-4;
 
 pub fn run(args: &ExplainArgs) -> Result<()> {
     let module = module(&args.model, &args.options)?;
-    let options = egraph::Options::default();
+    let options = args.options.options().passes.rewriting();
     let rules = rules::up_to(options.numerics, &options.without);
     let target = &args.options.target;
     let mut all = vec![];

@@ -40,7 +40,9 @@ pub fn run(args: &GraphArgs) -> Result<()> {
         None => graph::blocks(&module),
     };
     let target = &args.options.target;
-    let pictures = graph::pictures(&module, &chosen, &Point { rows: args.rows, context: args.context }, target)?;
+    let (point, rewriting) =
+        (Point { rows: args.rows, context: args.context }, args.options.options().passes.rewriting());
+    let pictures = graph::pictures(&module, &chosen, &point, target, &rewriting)?;
     std::fs::write(&args.output, draw(&pictures, target)).map_err(|source| Error::Io {
         action: "write",
         path: args.output.clone(),
