@@ -5,4 +5,5 @@ mod cases;
 mod laws;
 mod numeric;
 mod oracle;
+mod random;
 mod unsound;
