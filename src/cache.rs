@@ -3,11 +3,11 @@
 use crate::compile::{auto_class, check_texts, compile_traced, sha256, trace};
 use crate::{CompileOptions, CompileReport, Error, Result};
 use kiln_models::source::ModelFiles;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Instant, UNIX_EPOCH};
 
 /// `$XDG_CACHE_HOME/kiln`, else `~/.cache/kiln`.
-fn folder() -> Result<PathBuf> {
+pub(crate) fn folder() -> Result<PathBuf> {
     let absolute = |name| std::env::var_os(name).map(PathBuf::from).filter(|p| p.is_absolute());
     let base = absolute("XDG_CACHE_HOME").or_else(|| absolute("HOME").map(|h| h.join(".cache")));
     base.map(|b| b.join("kiln").join("artifacts"))
@@ -21,6 +21,15 @@ fn folder() -> Result<PathBuf> {
 /// # Errors
 /// As [`compile`](crate::compile()).
 pub fn cached_artifact(files: &ModelFiles, options: &CompileOptions) -> Result<(PathBuf, Option<CompileReport>)> {
+    cached_artifact_in(&folder()?, files, options)
+}
+
+/// As [`cached_artifact`], with the cache's folder.
+pub(crate) fn cached_artifact_in(
+    folder: &Path,
+    files: &ModelFiles,
+    options: &CompileOptions,
+) -> Result<(PathBuf, Option<CompileReport>)> {
     let start = Instant::now();
     let traced = trace(files, options)?;
     let trace_seconds = start.elapsed().as_secs_f64();
@@ -38,8 +47,7 @@ pub fn cached_artifact(files: &ModelFiles, options: &CompileOptions) -> Result<(
         let time = meta.modified().ok().and_then(|t| t.duration_since(UNIX_EPOCH).ok()).unwrap_or_default();
         key += &format!("{} {} {time:?}\n", path.display(), meta.len());
     }
-    let folder = folder()?;
-    std::fs::create_dir_all(&folder).map_err(Error::io("create", &folder))?;
+    std::fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
     let path = folder.join(format!("{}.kiln", &sha256(key.as_bytes())[..32]));
     if path.is_file() {
         return Ok((path, None));

@@ -22,18 +22,24 @@
 // The command's modules name this crate by its name.
 extern crate self as kiln;
 
+pub mod ablation;
 mod auto;
+pub mod bench;
+pub mod bisect;
 mod cache;
 pub mod cli;
 pub mod compile;
+pub mod costs;
 mod error;
+pub mod graph;
 pub mod pipeline;
+pub mod target;
 pub mod verify;
 
 pub use auto::{
     AutoConfig, AutoModel, AutoModelForCausalLM, AutoModelForMaskedLM, AutoModelForQuestionAnswering,
-    AutoModelForSequenceClassification, AutoModelForTokenClassification, AutoTokenizer, ModelOutput, Pretrained,
-    PretrainedOptions,
+    AutoModelForSeq2SeqLM, AutoModelForSequenceClassification, AutoModelForTokenClassification, AutoTokenizer,
+    Generative, LoadedModel, ModelOutput, Pretrained, PretrainedOptions,
 };
 pub use cache::cached_artifact;
 pub use compile::{CompileOptions, CompileReport, compile};

@@ -5,13 +5,15 @@
 //! not the one to judge it, and an opened [`Checkpoint`].
 
 mod default_model;
+mod gguf_files;
 mod hub;
+mod save;
 
 pub use default_model::{DEFAULT_MODEL, fetch_default_model};
 pub use hub::{HubOptions, PushOptions, Pushed, push_to_hub};
 
 use crate::gguf::{self, Gguf};
-use crate::weights::Checkpoint;
+use crate::weights::{Checkpoint, WEIGHTS};
 use crate::{Error, Result};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
@@ -31,7 +33,8 @@ pub struct ModelFiles {
     pub generation_config: Option<Value>,
     /// `tokenizer.json`, as bytes: whoever uses it parses it.
     pub tokenizer_json: Option<Vec<u8>>,
-    /// `tokenizer_config.json`, with the chat templates of the folder `additional_chat_templates` among its named ones.
+    /// `tokenizer_config.json`, with the chat templates of the folder `additional_chat_templates` among its named ones, and the special
+    /// tokens of `special_tokens_map.json` that it does not have.
     pub tokenizer_config: Option<Value>,
     /// The chat template: `chat_template.jinja`, or the default one in `tokenizer_config.json`.
     pub chat_template: Option<String>,
@@ -53,12 +56,19 @@ impl ModelFiles {
 
     /// As [`resolve`](Self::resolve), with the hub given rather than taken from the environment.
     ///
+    /// Where a folder or a repository holds no weights but one `.gguf` file, that is taken; `gguf_file` of the options picks one of several.
+    ///
     /// # Errors
-    /// The same.
+    /// The same, and [`Error::InvalidOption`] where a `.gguf` file must be picked, or there is none of that name.
     pub fn resolve_with(model: &str, options: &HubOptions) -> Result<ModelFiles> {
         let path = Path::new(model);
         if path.is_dir() {
-            return Self::open_folder(path);
+            let found = gguf_files::in_folder(path)?;
+            let others = WEIGHTS.iter().any(|name| path.join(name).exists());
+            return match gguf_files::choose(model, &found, others, options.gguf_file.as_deref())? {
+                Some(gguf) => Self::open_file(&path.join(gguf)),
+                None => Self::open_folder(path),
+            };
         }
         if path.is_file() {
             return Self::open_file(path);
@@ -83,6 +93,7 @@ impl ModelFiles {
             advice: "give the folder that transformers' save_pretrained wrote, or the path of a .gguf file".to_string(),
         })?;
         let mut tokenizer_config = read_json(&folder.join("tokenizer_config.json"))?;
+        add_special_tokens(folder, &mut tokenizer_config)?;
         add_named_templates(folder, &mut tokenizer_config)?;
         Ok(ModelFiles {
             id: name_of(folder),
@@ -131,7 +142,7 @@ impl ModelFiles {
             tokenizer_json,
             tokenizer_config,
             chat_template,
-            sentence_transformer: None,
+            sentence_transformer: gguf::sentence_transformer(&gguf)?,
             checkpoint: gguf::checkpoint(&gguf)?,
         })
     }
@@ -189,6 +200,18 @@ fn sentence_transformer(folder: &Path) -> Result<Option<Value>> {
 
 /// Where transformers saves chat templates besides the default one, each as `NAME.jinja`.
 const MORE_TEMPLATES: &str = "additional_chat_templates";
+
+/// Puts the special tokens of `special_tokens_map.json`, where older tokenizers name them, into the tokenizer's config, which goes before
+/// it.
+fn add_special_tokens(folder: &Path, tokenizer_config: &mut Option<Value>) -> Result<()> {
+    let Some(Value::Object(map)) = read_json(&folder.join("special_tokens_map.json"))? else { return Ok(()) };
+    if let Some(config) = tokenizer_config.get_or_insert_with(|| json!({})).as_object_mut() {
+        for (name, token) in map {
+            config.entry(name).or_insert(token);
+        }
+    }
+    Ok(())
+}
 
 /// Puts the folder's named templates into the tokenizer's config, where a list of them has its place.
 fn add_named_templates(folder: &Path, tokenizer_config: &mut Option<Value>) -> Result<()> {

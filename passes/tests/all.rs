@@ -2,3 +2,4 @@
 
 mod egraph;
 mod filetests;
+mod models;

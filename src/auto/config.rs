@@ -25,12 +25,23 @@ impl AutoTokenizer {
     /// # Errors
     /// The same.
     pub fn from_pretrained_with(model: &str, options: &PretrainedOptions) -> Result<Tokenizer> {
-        let json = match is_artifact(model) {
-            true => open(model)?.section(Section::Tokenizer).map(<[u8]>::to_vec),
-            false => options.files(model)?.tokenizer_json,
+        let (json, config) = match is_artifact(model) {
+            true => {
+                let artifact = open(model)?;
+                let section = |section| artifact.section(section).map(<[u8]>::to_vec);
+                (section(Section::Tokenizer), section(Section::TokenizerConfig))
+            }
+            false => {
+                let files = options.files(model)?;
+                (files.tokenizer_json, files.tokenizer_config.map(|config| config.to_string().into_bytes()))
+            }
         };
         let json = json.ok_or_else(|| Error::NoTokenizer { model: model.into() })?;
-        Ok(Tokenizer::from_bytes(&json)?)
+        let tokenizer = Tokenizer::from_bytes(&json)?;
+        Ok(match config {
+            Some(config) => tokenizer.with_config(&config)?,
+            None => tokenizer,
+        })
     }
 }
 

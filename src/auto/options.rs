@@ -1,6 +1,6 @@
 //! [`PretrainedOptions`], and the way from a name to a loaded artifact.
 
-use crate::{CompileOptions, Error, HubOptions, LoadOptions, Model, ModelFiles, Result, TargetSpec, cached_artifact};
+use crate::{CompileOptions, Error, HubOptions, LoadOptions, Model, ModelFiles, Result, TargetSpec, cache};
 use kiln_codegen::EmitMode;
 use kiln_core::DType;
 use kiln_models::Task;
@@ -17,8 +17,12 @@ pub struct PretrainedOptions {
     pub dtype: DType,
     /// The branch, tag or commit on the hub.
     pub revision: Option<String>,
+    /// The GGUF file to take of a model that has several, or that has safetensors too.
+    pub gguf_file: Option<String>,
     /// The folder of the hub's cache.
     pub cache_dir: Option<PathBuf>,
+    /// The folder of the compile cache; by default `kiln/artifacts` in the user's cache folder.
+    pub artifacts_dir: Option<PathBuf>,
     /// Whether to use the hub's cache only.
     pub local_files_only: bool,
     /// The token for private and gated models.
@@ -39,7 +43,9 @@ impl Default for PretrainedOptions {
             target: TargetSpec::x86_64_v3(),
             dtype: DType::F32,
             revision: None,
+            gguf_file: None,
             cache_dir: None,
+            artifacts_dir: None,
             local_files_only: false,
             token: None,
             max_seq: None,
@@ -55,6 +61,7 @@ impl PretrainedOptions {
         let environment = HubOptions::from_env();
         HubOptions {
             revision: self.revision.clone().or(environment.revision),
+            gguf_file: self.gguf_file.clone(),
             cache_dir: self.cache_dir.clone().unwrap_or(environment.cache_dir),
             local_files_only: self.local_files_only || environment.local_files_only,
             token: self.token.clone().or(environment.token),
@@ -67,8 +74,8 @@ impl PretrainedOptions {
         Ok(ModelFiles::resolve_with(model, &self.hub())?)
     }
 
-    /// MODEL, loaded for a task.
-    pub(super) fn open(&self, model: &str, task: Task) -> Result<Arc<Model>> {
+    /// MODEL, loaded for a task, and its files unless it is an artifact.
+    pub(super) fn open(&self, model: &str, task: Task) -> Result<(Arc<Model>, Option<ModelFiles>)> {
         let load = LoadOptions { threads: self.threads, ..LoadOptions::default() };
         if is_artifact(model) {
             let opened = Model::open(model, &load)?;
@@ -78,7 +85,7 @@ impl PretrainedOptions {
                     "`{model}` was compiled for {found}, expected {expected} ({task}): compile the model for that task"
                 )));
             }
-            return Ok(opened);
+            return Ok((opened, None));
         }
         let options = CompileOptions {
             target: self.target.clone(),
@@ -89,8 +96,10 @@ impl PretrainedOptions {
             emit: self.emit.clone(),
             ..CompileOptions::default()
         };
-        let (path, _) = cached_artifact(&self.files(model)?, &options)?;
-        Ok(Model::open(&path, &load)?)
+        let files = self.files(model)?;
+        let folder = self.artifacts_dir.clone().map_or_else(cache::folder, Ok)?;
+        let (path, _) = cache::cached_artifact_in(&folder, &files, &options)?;
+        Ok((Model::open(&path, &load)?, Some(files)))
     }
 }
 

@@ -1,33 +1,34 @@
-//! What the Auto classes share: a loaded model with its config and tokenizer, and one pass of it over token ids.
+//! What the Auto classes that do not generate share: one pass of the model over token ids.
 
-use super::PretrainedOptions;
-use super::config::section_json;
-use crate::{Error, Model, Result, Session, SessionOptions, TensorView};
+use super::{LoadedModel, PretrainedOptions};
+use crate::{Error, Result, Session, SessionOptions, TensorView};
 use kiln_core::Storage;
 use kiln_ir::interp::Tensor;
 use kiln_models::Task;
-use kiln_runtime::text::Tokenizer;
-use kiln_runtime::{Section, cli};
 use serde_json::Value;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::ops::Deref;
+use std::sync::{Mutex, PoisonError};
 
 const FORWARD: &str = "forward";
 
 /// A model for one task, compiled and loaded.
 pub struct Pretrained {
-    name: String,
-    task: Task,
-    model: Arc<Model>,
+    loaded: LoadedModel,
     session: Mutex<Session>,
-    config: Value,
-    tokenizer_config: Value,
-    tokenizer: Option<Tokenizer>,
     id2label: Vec<String>,
 }
 
 impl std::fmt::Debug for Pretrained {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Pretrained").field("name", &self.name).field("task", &self.task).finish_non_exhaustive()
+        f.debug_struct("Pretrained").field("loaded", &self.loaded).finish_non_exhaustive()
+    }
+}
+
+impl Deref for Pretrained {
+    type Target = LoadedModel;
+
+    fn deref(&self) -> &LoadedModel {
+        &self.loaded
     }
 }
 
@@ -61,17 +62,11 @@ impl Pretrained {
     /// # Errors
     /// As the Auto classes' `from_pretrained_with`.
     pub fn load(name: &str, task: Task, options: &PretrainedOptions) -> Result<Self> {
-        let model = options.open(name, task)?;
-        let config = section_json(model.artifact(), Section::Config, "config.json")?;
+        let loaded = LoadedModel::load(name, task, options)?;
         Ok(Pretrained {
-            name: name.to_string(),
-            task,
-            session: Mutex::new(Session::new(&model, &SessionOptions::default())?),
-            tokenizer_config: section_json(model.artifact(), Section::TokenizerConfig, "tokenizer_config.json")?,
-            tokenizer: cli::tokenizer(&model)?,
-            id2label: id2label(&config)?,
-            config,
-            model,
+            session: Mutex::new(Session::new(loaded.model(), &SessionOptions::default())?),
+            id2label: id2label(loaded.config())?,
+            loaded,
         })
     }
 
@@ -93,12 +88,12 @@ impl Pretrained {
 
     /// Whether forward takes an input of that name.
     pub fn takes(&self, input: &str) -> bool {
-        self.model.plan().signature(FORWARD).is_some_and(|s| s.inputs.iter().any(|i| i.name == input))
+        self.model().plan().signature(FORWARD).is_some_and(|s| s.inputs.iter().any(|i| i.name == input))
     }
 
     /// The most rows and the most tokens per row that a pass takes.
     pub fn largest_batch(&self) -> (usize, usize) {
-        let plan = self.model.plan();
+        let plan = self.model().plan();
         let ids = plan.signature(FORWARD).and_then(|s| s.inputs.iter().find(|i| i.name == "input_ids"));
         let largest = |axis: usize| {
             let dim = ids.and_then(|i| i.shape.get(axis));
@@ -106,36 +101,6 @@ impl Pretrained {
             bound.and_then(|n| usize::try_from(n).ok()).unwrap_or(1)
         };
         (largest(0), largest(1))
-    }
-
-    /// The name that it was loaded by.
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-
-    /// The task that it was loaded for.
-    pub fn task(&self) -> Task {
-        self.task
-    }
-
-    /// The loaded program, for sessions of your own.
-    pub fn model(&self) -> &Arc<Model> {
-        &self.model
-    }
-
-    /// The model's `config.json`.
-    pub fn config(&self) -> &Value {
-        &self.config
-    }
-
-    /// The model's `tokenizer_config.json`; `null` if it has none.
-    pub fn tokenizer_config(&self) -> &Value {
-        &self.tokenizer_config
-    }
-
-    /// The tokenizer, if the model has one.
-    pub fn tokenizer(&self) -> Option<&Tokenizer> {
-        self.tokenizer.as_ref()
     }
 
     /// The names of the labels, by number.

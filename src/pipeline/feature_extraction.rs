@@ -1,5 +1,6 @@
 //! feature-extraction: the hidden states of a text.
 
+use super::PipelineOptions;
 use super::text_model::TextModel;
 use crate::{PretrainedOptions, Result};
 use kiln_models::Task;
@@ -19,13 +20,16 @@ impl FeatureExtractionPipeline {
         Ok(Self { text_model: TextModel::load(model, Task::Base, options)? })
     }
 
-    /// The last hidden states of each text, `[tokens][hidden]`, special tokens included.
+    /// The last hidden states of each text, `[tokens][hidden]`, special tokens included, and padding where the options ask for it.
     ///
     /// # Errors
     /// A text that the tokenizer cannot split.
-    pub fn run(&self, texts: &[String]) -> Result<Vec<Vec<Vec<f32>>>> {
-        let encodings = texts.iter().map(|t| self.text_model.encode(t, None)).collect::<Result<Vec<_>>>()?;
-        let rows = self.text_model.forward(&encodings, &["last_hidden_state"])?;
+    pub fn run(&self, texts: &[String], options: &PipelineOptions) -> Result<Vec<Vec<Vec<f32>>>> {
+        let mut encodings = vec![];
+        for text in texts {
+            encodings.extend(self.text_model.encode(&[(text, None)], options.tokenizer_kwargs.as_ref())?);
+        }
+        let rows = self.text_model.forward(&encodings, &["last_hidden_state"], options.batch_size)?;
         Ok(rows.iter().map(|r| r[0].iter().map(<[f32]>::to_vec).collect()).collect())
     }
 }

@@ -37,7 +37,7 @@ impl FillMaskPipeline {
     /// A checkpoint without such a head, without a tokenizer, or whose tokenizer has no mask token.
     pub fn from_pretrained(model: &str, options: &PretrainedOptions) -> Result<Self> {
         let text_model = TextModel::load(model, Task::MaskedLm, options)?;
-        let mask = text_model.special_token("mask_token").ok_or_else(|| Error::Pipeline {
+        let mask = text_model.tokenizer().special_token("mask_token").ok_or_else(|| Error::Pipeline {
             pipeline: NAME,
             reason: format!(
                 "the tokenizer of `{model}` has no mask token: expected `mask_token` in tokenizer_config.json"
@@ -58,7 +58,7 @@ impl FillMaskPipeline {
     pub fn run(&self, texts: &[String], options: &PipelineOptions) -> Result<Vec<Vec<Vec<FilledMask>>>> {
         let mut encodings = vec![];
         for text in texts {
-            let encoding = self.text_model.encode(text, None)?;
+            let encoding = self.text_model.encode(&[(text, None)], options.tokenizer_kwargs.as_ref())?.swap_remove(0);
             if !encoding.ids.contains(&self.mask.0) {
                 let length = self.text_model.max_length();
                 return Err(self.error(format!(
@@ -69,7 +69,7 @@ impl FillMaskPipeline {
             encodings.push(encoding);
         }
         let targets = options.targets.as_deref().map(|t| self.targets(t)).transpose()?;
-        let rows = self.text_model.forward(&encodings, &["logits"])?;
+        let rows = self.text_model.forward(&encodings, &["logits"], options.batch_size)?;
         let filled = encodings.iter().zip(&rows);
         filled.map(|(e, r)| self.fill(e, &r[0], targets.as_deref(), options.top_k.unwrap_or(5))).collect()
     }
@@ -82,12 +82,14 @@ impl FillMaskPipeline {
         top_k: usize,
     ) -> Result<Vec<Vec<FilledMask>>> {
         let tokenizer = self.text_model.tokenizer();
+        let padding = tokenizer.special_token("pad_token").map(|(id, _)| id);
         let single = encoding.ids.iter().filter(|&&id| id == self.mask.0).count() == 1;
         let mut masks = vec![];
         for (place, logits) in logits.iter().enumerate().filter(|(i, _)| encoding.ids[*i] == self.mask.0) {
             let filled = candidates(logits, targets, top_k).into_iter().map(|(token, score)| {
                 let mut ids = encoding.ids.clone();
                 ids[place] = token;
+                ids.retain(|id| Some(*id) != padding);
                 // With several masks the others stay, so that the text can be read.
                 let sequence = tokenizer.decode(&ids, single)?;
                 Ok(FilledMask { score, token, token_str: tokenizer.decode(&[token], false)?, sequence })
@@ -97,7 +99,7 @@ impl FillMaskPipeline {
         Ok(masks)
     }
 
-    /// The ids of target tokens: as the vocabulary has them, else the first token of the text.
+    /// The ids of target tokens: as the vocabulary has them, else the first token of the text, if it has any.
     fn targets(&self, targets: &[String]) -> Result<Vec<u32>> {
         let tokenizer = self.text_model.tokenizer();
         let mut ids = vec![];
@@ -106,12 +108,12 @@ impl FillMaskPipeline {
                 Some(id) => Some(id),
                 None => tokenizer.encode(target, false)?.first().copied(),
             };
-            ids.push(id.ok_or_else(|| self.error(format!("the target `{target}` is no token: expected a word")))?);
+            ids.extend(id);
         }
         ids.sort_unstable();
         ids.dedup();
         if ids.is_empty() {
-            return Err(self.error("expected at least one target, found none".into()));
+            return Err(self.error(format!("expected at least one target that is a token, found {targets:?}")));
         }
         Ok(ids)
     }

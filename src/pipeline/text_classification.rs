@@ -53,11 +53,11 @@ impl TextClassificationPipeline {
     /// # Errors
     /// A text that the tokenizer cannot split.
     pub fn run(&self, texts: &[TextPair], options: &PipelineOptions) -> Result<Vec<Vec<Classification>>> {
-        let encode = |t: &TextPair| self.text_model.encode(&t.text, t.text_pair.as_deref());
-        let encodings = texts.iter().map(encode).collect::<Result<Vec<_>>>()?;
+        let pairs: Vec<_> = texts.iter().map(|t| (t.text.as_str(), t.text_pair.as_deref())).collect();
+        let encodings = self.text_model.encode(&pairs, options.tokenizer_kwargs.as_ref())?;
         let model = &self.text_model.model;
         let function = options.function_to_apply.unwrap_or_else(|| function_of(model.config(), model.num_labels()));
-        let rows = self.text_model.forward(&encodings, &["logits"])?;
+        let rows = self.text_model.forward(&encodings, &["logits"], options.batch_size)?;
         Ok(rows
             .iter()
             .map(|r| classify(&r[0].values, model.id2label(), function, options.top_k.unwrap_or(1)))

@@ -2,17 +2,17 @@
 
 use super::PipelineOptions;
 use crate::{AutoModelForCausalLM, Chat, Error, GenerationConfig, PretrainedOptions, Result};
+use kiln_runtime::text::EncodeOptions;
 use serde::Serialize;
 use serde_json::{Value, json};
-
-const NAME: &str = "text-generation";
 
 /// A text, or the messages of a chat.
 #[derive(Clone, Debug, PartialEq)]
 pub enum GenerationInput {
     /// A text to go on with.
     Text(String),
-    /// A JSON list of messages to answer: `[{"role": "user", "content": "Hello"}]`.
+    /// A JSON list of messages: `[{"role": "user", "content": "Hello"}]`. The model answers; where the last message is the assistant's, it
+    /// goes on with that.
     Chat(Value),
 }
 
@@ -20,19 +20,14 @@ pub enum GenerationInput {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Generated {
     /// For a text, the text with what is new; for a chat, its messages with the answer as the last one. What is new alone with
-    /// [`only_new_text`](PipelineOptions::only_new_text).
+    /// [`return_full_text`](PipelineOptions::return_full_text) set to false.
     pub generated_text: Value,
 }
 
 /// Continues texts and answers in chats.
+#[derive(Debug)]
 pub struct TextGenerationPipeline {
     model: AutoModelForCausalLM,
-}
-
-impl std::fmt::Debug for TextGenerationPipeline {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("TextGenerationPipeline").finish_non_exhaustive()
-    }
 }
 
 impl TextGenerationPipeline {
@@ -55,20 +50,47 @@ impl TextGenerationPipeline {
     /// A chat without messages or a model without a chat template; options that make no sense.
     pub fn run(&self, inputs: &[GenerationInput], options: &PipelineOptions) -> Result<Vec<Vec<Generated>>> {
         let config = config(self.model.generation_config(), options.generation_config.as_ref());
-        inputs.iter().map(|input| self.generate(input, &config, options.only_new_text)).collect()
+        let mut results = vec![];
+        for batch in inputs.chunks(options.batch_size.unwrap_or(1).max(1)) {
+            let prompts = batch.iter().map(|input| self.prompt(input, options)).collect::<Result<Vec<_>>>()?;
+            let output = self.model.generate_ids(&prompts, &config, |_| ())?;
+            let texts: Vec<String> = output.rows.into_iter().map(|row| row.text.unwrap_or_default()).collect();
+            for (input, texts) in batch.iter().zip(texts.chunks(config.num_return_sequences())) {
+                let full = options.return_full_text.unwrap_or(true);
+                let whole = |new: &String| Generated { generated_text: joined(input, new, full) };
+                results.push(texts.iter().map(whole).collect());
+            }
+        }
+        Ok(results)
     }
 
-    fn generate(&self, input: &GenerationInput, config: &GenerationConfig, only_new: bool) -> Result<Vec<Generated>> {
-        let output = match input {
-            GenerationInput::Text(text) => self.model.generate(text, config, |_| ())?,
+    /// The tokens of an input.
+    fn prompt(&self, input: &GenerationInput, options: &PipelineOptions) -> Result<Vec<u32>> {
+        let Some(tokenizer) = self.model.tokenizer() else {
+            return Err(Error::NoTokenizer { model: self.model.name().into() });
+        };
+        let (text, add_special_tokens) = match input {
+            GenerationInput::Text(text) => (text.clone(), options.add_special_tokens.unwrap_or(true)),
             GenerationInput::Chat(messages) => {
                 let chat = Chat::from_json(messages.to_string().as_bytes())?;
-                self.model.chat(&chat, config, |_| ())?
+                let text = match is_unfinished(messages) {
+                    true => self.model.apply_chat_template_unfinished(&chat)?,
+                    false => self.model.apply_chat_template(&chat, true)?,
+                };
+                // The template writes the special tokens.
+                (text, false)
             }
         };
-        let rows = output.rows.into_iter().map(|row| row.text.unwrap_or_default());
-        Ok(rows.map(|new| Generated { generated_text: joined(input, new, only_new) }).collect())
+        let own = options.tokenizer_kwargs.clone().unwrap_or_default();
+        let encode = EncodeOptions { add_special_tokens: add_special_tokens && own.add_special_tokens, ..own };
+        Ok(tokenizer.encode_batch(&[(&text, None)], &encode)?.swap_remove(0).ids)
     }
+}
+
+/// Whether a chat's last message is one of the assistant's, for the model to go on with.
+fn is_unfinished(messages: &Value) -> bool {
+    let last = messages.as_array().and_then(|messages| messages.last());
+    last.and_then(|message| message.get("role")).is_some_and(|role| role == "assistant")
 }
 
 /// The config of a call, with the pipeline's defaults for what neither the model nor the call say.
@@ -83,38 +105,22 @@ fn config(model: &GenerationConfig, call: Option<&GenerationConfig>) -> Generati
     call.map_or_else(|| own.clone(), |call| own.overridden_by(call))
 }
 
-/// The input with what is new.
-fn joined(input: &GenerationInput, new: String, only_new: bool) -> Value {
+/// What is new, with `full` after the input.
+fn joined(input: &GenerationInput, new: &str, full: bool) -> Value {
     match input {
-        _ if only_new => json!(new),
+        _ if !full => json!(new),
         GenerationInput::Text(text) => json!(format!("{text}{new}")),
-        GenerationInput::Chat(messages) => {
-            let mut messages = messages.as_array().cloned().unwrap_or_default();
-            messages.push(json!({"role": "assistant", "content": new}));
+        GenerationInput::Chat(all) => {
+            let mut messages = all.as_array().cloned().unwrap_or_default();
+            match messages.last_mut().filter(|_| is_unfinished(all)) {
+                Some(last) => {
+                    let begun = last.get("content").and_then(Value::as_str).unwrap_or_default();
+                    last["content"] = json!(format!("{begun}{new}"));
+                }
+                None => messages.push(json!({"role": "assistant", "content": new})),
+            }
             Value::Array(messages)
         }
-    }
-}
-
-/// The inputs of a JSON value, and whether it is one and no list: a text, a list of messages, or a list of such.
-pub(super) fn inputs(input: &Value) -> Result<(Vec<GenerationInput>, bool)> {
-    let is_chat = |v: &Value| {
-        v.as_array()
-            .is_some_and(|all| !all.is_empty() && all.iter().all(|m| m.get("role").is_some_and(Value::is_string)))
-    };
-    let one = |v: &Value| match v {
-        Value::String(text) => Ok(GenerationInput::Text(text.clone())),
-        chat if is_chat(chat) => Ok(GenerationInput::Chat(chat.clone())),
-        other => Err(Error::Pipeline {
-            pipeline: NAME,
-            reason: format!(
-                "expected a text, a list of messages with `role` and `content`, or a list of those, found {other}"
-            ),
-        }),
-    };
-    match input {
-        Value::Array(items) if !is_chat(input) => Ok((items.iter().map(one).collect::<Result<_>>()?, false)),
-        item => Ok((vec![one(item)?], true)),
     }
 }
 
@@ -123,17 +129,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn texts_and_chats_are_told_apart() {
+    fn what_is_new_comes_after_the_input() {
         let chat = json!([{"role": "user", "content": "Hello"}]);
-        let both = inputs(&json!(["a text", chat.clone()])).unwrap();
-        assert_eq!(both, (vec![GenerationInput::Text("a text".into()), GenerationInput::Chat(chat.clone())], false));
-        let one = inputs(&chat).unwrap();
-        assert_eq!((one.0.len(), one.1), (1, true));
-        assert!(inputs(&json!([{"content": "Hello"}])).unwrap_err().to_string().contains("`role` and `content`"));
-        let answered = joined(&GenerationInput::Chat(chat), "Hi".into(), false);
+        let answered = joined(&GenerationInput::Chat(chat), "Hi", true);
         assert_eq!(answered[1], json!({"role": "assistant", "content": "Hi"}));
-        assert_eq!(joined(&GenerationInput::Text("a".into()), "b".into(), false), "ab");
-        assert_eq!(joined(&GenerationInput::Text("a".into()), "b".into(), true), "b");
+        let continued = joined(&GenerationInput::Chat(answered), " there", true);
+        assert_eq!(continued.as_array().map(Vec::len), Some(2));
+        assert_eq!(continued[1], json!({"role": "assistant", "content": "Hi there"}));
+        assert_eq!(joined(&GenerationInput::Text("a".into()), "b", true), "ab");
+        assert_eq!(joined(&GenerationInput::Text("a".into()), "b", false), "b");
     }
 
     #[test]

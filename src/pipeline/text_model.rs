@@ -2,7 +2,7 @@
 
 use crate::{Error, Pretrained, PretrainedOptions, Result, TensorView};
 use kiln_models::Task;
-use kiln_runtime::text::{Encoding, Tokenizer, Truncate};
+use kiln_runtime::text::{EncodeOptions, Encoding, Tokenizer, Truncation};
 use serde_json::Value;
 
 /// Texts of one pass: enough to keep the machine busy, few enough that padding to the longest costs little.
@@ -36,20 +36,16 @@ impl Rows {
 impl TextModel {
     pub fn load(name: &str, task: Task, options: &PretrainedOptions) -> Result<Self> {
         let model = Pretrained::load(name, task, options)?;
-        let whole = model.tokenizer().ok_or_else(|| Error::NoTokenizer { model: name.into() })?;
+        let tokenizer = model.tokenizer().ok_or_else(|| Error::NoTokenizer { model: name.into() })?;
         let (_, largest) = model.largest_batch();
-        // A limit above what a number holds stands for none.
-        let stated = model.tokenizer_config().get("model_max_length").and_then(Value::as_u64);
-        let stated = stated.and_then(|n| usize::try_from(n).ok()).filter(|n| *n > 0).unwrap_or(usize::MAX);
+        let stated = tokenizer.model_max_length().unwrap_or(usize::MAX);
         let max_length = largest.min(stated).min(positions(model.config()));
-        let tokenizer = whole.truncated(max_length, 0, Truncate::LongestFirst)?;
         let from_config =
             || model.config().get("pad_token_id").and_then(Value::as_u64).and_then(|id| id.try_into().ok());
-        let pad_token_id = special_token(&model, "pad_token").map(|(id, _)| id).or_else(from_config).unwrap_or(0);
-        Ok(TextModel { tokenizer, pad_token_id, max_length, model })
+        let pad_token_id = tokenizer.special_token("pad_token").map(|(id, _)| id).or_else(from_config).unwrap_or(0);
+        Ok(TextModel { tokenizer: tokenizer.clone(), pad_token_id, max_length, model })
     }
 
-    /// The tokenizer, which cuts texts to [`max_length`](Self::max_length).
     pub fn tokenizer(&self) -> &Tokenizer {
         &self.tokenizer
     }
@@ -59,21 +55,49 @@ impl TextModel {
         self.max_length
     }
 
-    /// The tokens of a text or of a pair, cut to what the model takes.
-    pub fn encode(&self, text: &str, pair: Option<&str>) -> Result<Encoding> {
-        Ok(self.tokenizer.encode_pair(text, pair)?.swap_remove(0))
+    /// The tokens of texts or pairs, cut to what the model takes unless the options say how.
+    pub fn encode(&self, texts: &[(&str, Option<&str>)], options: Option<&EncodeOptions>) -> Result<Vec<Encoding>> {
+        Ok(self.tokenizer.encode_batch(texts, &self.limited(options))?)
     }
 
-    /// A special token by its name in `tokenizer_config.json`, such as `mask_token`: its id and its text.
-    pub fn special_token(&self, name: &str) -> Option<(u32, String)> {
-        special_token(&self.model, name)
+    /// As [`encode`](Self::encode), of texts that come as words.
+    pub fn encode_words(&self, texts: &[Vec<String>], options: Option<&EncodeOptions>) -> Result<Vec<Encoding>> {
+        Ok(self.tokenizer.encode_words(texts, &self.limited(options))?)
     }
 
-    /// The outputs of those names for each text: `result[text][output]`.
-    pub fn forward(&self, encodings: &[Encoding], outputs: &[&str]) -> Result<Vec<Vec<Rows>>> {
+    fn limited(&self, options: Option<&EncodeOptions>) -> EncodeOptions {
+        let mut options = options.cloned().unwrap_or_default();
+        if options.max_length.is_none() {
+            options.max_length = Some(self.max_length);
+            // What is padded to a multiple may be cut at one only: that is left to the caller.
+            if options.pad_to_multiple_of.is_none() {
+                options.truncation = options.truncation.or(Some(Truncation::LongestFirst));
+            }
+        }
+        options
+    }
+
+    /// The outputs of those names for each text: `result[text][output]`. Texts go through the model by batches of `batch_size`.
+    ///
+    /// # Errors
+    /// A text of more tokens than the model takes.
+    pub fn forward(
+        &self,
+        encodings: &[Encoding],
+        outputs: &[&str],
+        batch_size: Option<usize>,
+    ) -> Result<Vec<Vec<Rows>>> {
+        let (most_rows, most_tokens) = self.model.largest_batch();
+        if let Some(long) = encodings.iter().find(|e| e.ids.len() > most_tokens) {
+            return Err(Error::Option(format!(
+                "a text has {} tokens, expected at most {most_tokens}, as many as `{}` takes: give a shorter `max_length` with `truncation`",
+                long.ids.len(),
+                self.model.name()
+            )));
+        }
         // A decoder's cache takes a row for each text; padding would not pay.
         let generates = !self.model.model().plan().states.is_empty();
-        let rows = if generates { 1 } else { BATCH.min(self.model.largest_batch().0) };
+        let rows = if generates { 1 } else { batch_size.unwrap_or(BATCH).min(most_rows) };
         let mut results = vec![];
         for batch in encodings.chunks(rows.max(1)) {
             self.forward_batch(batch, outputs, &mut results)?;
@@ -90,11 +114,11 @@ impl TextModel {
             rows.flat_map(|row| row.into_iter().chain(std::iter::repeat(i64::from(padding))).take(seq)).collect()
         };
         let ids = padded(&|e| e.ids.iter().map(|&id| id.into()).collect(), self.pad_token_id);
-        let mask = padded(&|e| vec![1; e.ids.len()], 0);
+        let mask = padded(&|e| e.attention_mask.iter().map(|&m| m.into()).collect(), 0);
         let type_ids = padded(&|e| e.type_ids.iter().map(|&id| id.into()).collect(), 0);
         let mut inputs = vec![("input_ids", TensorView::new(&shape, &ids))];
         for (name, values) in [("attention_mask", &mask), ("token_type_ids", &type_ids)] {
-            if self.model.takes(name) {
+            if self.model.takes(name) && self.tokenizer.gives(name) {
                 inputs.push((name, TensorView::new(&shape, values)));
             }
         }
@@ -128,19 +152,4 @@ fn positions(config: &Value) -> usize {
         Some("roberta" | "xlm-roberta") => positions.saturating_sub(number("pad_token_id").unwrap_or(1) + 1),
         _ => positions,
     }
-}
-
-/// A special token by its name; without a `tokenizer_config.json` that has it, under the texts that are common for it.
-fn special_token(model: &Pretrained, name: &str) -> Option<(u32, String)> {
-    let tokenizer = model.tokenizer()?;
-    let entry = model.tokenizer_config().get(name);
-    let stated = entry.and_then(|e| e.as_str().or_else(|| e.get("content")?.as_str()));
-    let common: &[&str] = match name {
-        "mask_token" => &["[MASK]", "<mask>"],
-        "pad_token" => &["[PAD]", "<pad>"],
-        "unk_token" => &["[UNK]", "<unk>"],
-        _ => &[],
-    };
-    let texts = stated.into_iter().chain(common.iter().copied());
-    texts.filter_map(|text| Some((tokenizer.token_to_id(text)?, text.to_string()))).next()
 }

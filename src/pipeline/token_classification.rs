@@ -5,10 +5,12 @@
 use super::scores::{best, softmax};
 use super::text_model::TextModel;
 use super::{AggregationStrategy, PipelineOptions};
-use crate::{PretrainedOptions, Result};
+use crate::{Error, PretrainedOptions, Result};
 use kiln_models::Task;
-use kiln_runtime::text::{Encoding, Tokenizer};
+use kiln_runtime::text::{EncodeOptions, Encoding, Tokenizer, Truncation};
 use serde::Serialize;
+
+const NAME: &str = "token-classification";
 
 /// A token or a group of tokens with its class.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -50,29 +52,97 @@ impl TokenClassificationPipeline {
     /// The entities of each text, in its order.
     ///
     /// # Errors
-    /// A text that the tokenizer cannot split.
+    /// A text that the tokenizer cannot split, or a stride without aggregation.
     pub fn run(&self, texts: &[String], options: &PipelineOptions) -> Result<Vec<Vec<Entity>>> {
-        let encodings = texts.iter().map(|t| self.text_model.encode(t, None)).collect::<Result<Vec<_>>>()?;
-        let rows = self.text_model.forward(&encodings, &["logits"])?;
+        let inputs: Vec<_> = texts.iter().map(|text| (text.as_str(), None)).collect();
+        let encodings = self.text_model.encode(&inputs, pieces(options)?.as_ref())?;
+        self.classify(texts, &encodings, options)
+    }
+
+    /// As [`run`](Self::run), of texts that come as words; places are in the text of the words with
+    /// [`delimiter`](PipelineOptions::delimiter) between them.
+    ///
+    /// # Errors
+    /// The same.
+    pub fn run_words(&self, texts: &[Vec<String>], options: &PipelineOptions) -> Result<Vec<Vec<Entity>>> {
+        let delimiter = options.delimiter.as_deref().unwrap_or(" ");
+        let joined: Vec<String> = texts.iter().map(|words| words.join(delimiter)).collect();
+        let mut encodings = self.text_model.encode_words(texts, pieces(options)?.as_ref())?;
+        for encoding in &mut encodings {
+            let mut start = 0;
+            let mut starts = vec![];
+            for word in &texts[encoding.input] {
+                starts.push(start);
+                start += word.chars().count() + delimiter.chars().count();
+            }
+            for (offsets, word) in encoding.offsets.iter_mut().zip(&encoding.word_ids) {
+                if let Some(start) = word.and_then(|word| starts.get(word as usize)) {
+                    *offsets = (offsets.0 + start, offsets.1 + start);
+                }
+            }
+        }
+        self.classify(&joined, &encodings, options)
+    }
+
+    fn classify(
+        &self,
+        texts: &[String],
+        encodings: &[Encoding],
+        options: &PipelineOptions,
+    ) -> Result<Vec<Vec<Entity>>> {
+        let rows = self.text_model.forward(encodings, &["logits"], options.batch_size)?;
         let outside = ["O".to_string()];
         let ignored = options.ignore_labels.as_deref().unwrap_or(&outside);
         let tokenizer = self.text_model.tokenizer();
-        let unk = self.text_model.special_token("unk_token").map(|(id, _)| id);
+        let unk = tokenizer.special_token("unk_token").map(|(id, _)| id);
         let id2label = self.text_model.model.id2label();
-        let mut results = vec![];
-        for ((text, encoding), rows) in texts.iter().zip(&encodings).zip(&rows) {
+        let join = |words: &[String]| Ok(tokenizer.join(words)?);
+        let (mut results, mut pieces) = (vec![vec![]; texts.len()], vec![0; texts.len()]);
+        for (encoding, rows) in encodings.iter().zip(&rows) {
             let scores: Vec<Vec<f32>> = rows[0].iter().map(softmax).collect();
-            let tokens = tokens(text, encoding, scores, tokenizer, unk);
-            let join = |words: &[String]| Ok(tokenizer.join(words)?);
+            let tokens = tokens(&texts[encoding.input], encoding, scores, tokenizer, unk);
             let mut entities = aggregate(tokens, options.aggregation_strategy, id2label, &join)?;
             entities.retain(|e| {
                 let label = e.entity.as_ref().or(e.entity_group.as_ref());
                 label.is_none_or(|label| !ignored.contains(label))
             });
-            results.push(entities);
+            results[encoding.input].extend(entities);
+            pieces[encoding.input] += 1;
         }
-        Ok(results)
+        let each = results.into_iter().zip(pieces);
+        Ok(each.map(|(entities, pieces)| if pieces > 1 { without_overlap(entities) } else { entities }).collect())
     }
+}
+
+/// How longer texts come in pieces, if they do.
+fn pieces(options: &PipelineOptions) -> Result<Option<EncodeOptions>> {
+    let Some(stride) = options.stride else { return Ok(None) };
+    if options.aggregation_strategy == AggregationStrategy::None {
+        return Err(Error::Pipeline {
+            pipeline: NAME,
+            reason: "with a stride, expected an aggregation_strategy other than none: tokens that pieces share would come twice".into(),
+        });
+    }
+    let truncation = Some(Truncation::LongestFirst);
+    Ok(Some(EncodeOptions { truncation, stride, return_overflowing_tokens: true, ..EncodeOptions::default() }))
+}
+
+/// Of entities of overlapping pieces that overlap, the longest, and of equally long ones the surest.
+fn without_overlap(mut entities: Vec<Entity>) -> Vec<Entity> {
+    entities.sort_by_key(|entity| entity.start);
+    let mut kept: Vec<Entity> = vec![];
+    for entity in entities {
+        let length = |e: &Entity| e.end.saturating_sub(e.start);
+        match kept.last_mut().filter(|last| entity.start < last.end) {
+            None => kept.push(entity),
+            Some(last) => {
+                if (length(&entity), entity.score) > (length(last), last.score) {
+                    *last = entity;
+                }
+            }
+        }
+    }
+    kept
 }
 
 /// A token of a text with the probabilities of its classes.
@@ -274,6 +344,23 @@ mod tests {
                 ("LOC", "Rome", 0.8, 21, 25),
             ],
         );
+    }
+
+    #[test]
+    fn of_overlapping_entities_the_longest_stays() {
+        let entity = |start, end, score| Entity {
+            entity: None,
+            entity_group: Some("A".into()),
+            score,
+            index: None,
+            word: String::new(),
+            start,
+            end,
+        };
+        let entities =
+            vec![entity(0, 4, 0.5), entity(9, 12, 0.1), entity(2, 8, 0.1), entity(9, 12, 0.7), entity(8, 9, 0.2)];
+        let kept: Vec<_> = without_overlap(entities).iter().map(|e| (e.start, e.end, e.score)).collect();
+        assert_eq!(kept, [(2, 8, 0.1), (8, 9, 0.2), (9, 12, 0.7)]);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use super::scores::{ranking, softmax};
 use super::text_model::TextModel;
 use crate::{Error, PretrainedOptions, Result};
 use kiln_models::Task;
-use kiln_runtime::text::{Tokenizer, Truncate};
+use kiln_runtime::text::{EncodeOptions, Truncation};
 use serde::Serialize;
 
 const NAME: &str = "zero-shot-classification";
@@ -26,8 +26,6 @@ pub struct ZeroShotClassification {
 #[derive(Debug)]
 pub struct ZeroShotClassificationPipeline {
     text_model: TextModel,
-    /// Cuts the text and leaves the sentence about the label whole.
-    tokenizer: Box<Tokenizer>,
     entailment: usize,
 }
 
@@ -47,8 +45,7 @@ impl ZeroShotClassificationPipeline {
                 labels.join(", ")
             ),
         })?;
-        let tokenizer = Box::new(text_model.tokenizer().truncated(text_model.max_length(), 0, Truncate::OnlyFirst)?);
-        Ok(Self { text_model, tokenizer, entailment })
+        Ok(Self { text_model, entailment })
     }
 
     /// For each text, the `candidate_labels` by how likely they are.
@@ -66,14 +63,16 @@ impl ZeroShotClassificationPipeline {
         if !template.contains("{}") {
             return Err(error(format!("expected `{{}}` in hypothesis_template, for the label, found `{template}`")));
         }
+        // The text is cut, and the sentence about the label left whole.
+        let cut = EncodeOptions { truncation: Some(Truncation::OnlyFirst), ..EncodeOptions::default() };
         let mut encodings = vec![];
         for text in texts {
             for label in labels {
                 let hypothesis = template.replace("{}", label);
-                encodings.push(self.tokenizer.encode_pair(text, Some(&hypothesis))?.swap_remove(0));
+                encodings.push(self.text_model.encode(&[(text, Some(&hypothesis))], Some(&cut))?.swap_remove(0));
             }
         }
-        let rows = self.text_model.forward(&encodings, &["logits"])?;
+        let rows = self.text_model.forward(&encodings, &["logits"], options.batch_size)?;
         let logits: Vec<&[f32]> = rows.iter().map(|r| r[0].values.as_slice()).collect();
         let results = texts.iter().zip(logits.chunks(labels.len())).map(|(text, logits)| {
             let scores = likelihoods(logits, self.entailment, options.multi_label || labels.len() == 1);

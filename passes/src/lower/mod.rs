@@ -9,10 +9,12 @@ mod attention;
 mod dot;
 mod elementwise;
 mod emit;
+mod fusion;
 mod lazy;
 mod rows;
 mod shared;
 
+pub use fusion::{FusedGroup, FusedStep, Fusion, fusion};
 pub use shared::ConstantData;
 
 use crate::{PassError, variants};
@@ -94,6 +96,10 @@ struct Lowering<'s, 't> {
     /// Slices of a matmul whose two halves meet in one epilogue: the matmul, and which half.
     halves: HashMap<NodeId, (NodeId, u32)>,
     steps: Steps,
+    /// For each step, the node whose value it stores.
+    origins: Vec<NodeId>,
+    /// The nodes being lowered or stored, the innermost last.
+    open: Vec<NodeId>,
     /// Whether the node being lowered is static: its launches go to `prepare`.
     in_prepare: bool,
     /// The output buffer that a node's value may be written to directly.
@@ -120,6 +126,8 @@ impl<'s, 't> Lowering<'s, 't> {
             statics,
             halves: HashMap::new(),
             steps: Steps::default(),
+            origins: vec![],
+            open: vec![],
             in_prepare: false,
             output_of,
             shared,
@@ -129,6 +137,12 @@ impl<'s, 't> Lowering<'s, 't> {
     }
 
     fn run(mut self) -> Result<Schedule, PassError> {
+        self.nodes()?;
+        self.steps.finish(&self.range.symbols)
+    }
+
+    /// Lowers everything that the results need.
+    fn nodes(&mut self) -> Result<(), PassError> {
         let f = self.f;
         for (id, _) in f.nodes() {
             // Static nodes are lowered when something asks for them.
@@ -148,10 +162,12 @@ impl<'s, 't> Lowering<'s, 't> {
             let written = value.as_buffer().is_some_and(|l| l.source == Source::Buffer(buffer));
             if !written {
                 let dest = Dest::contiguous(buffer, ty.storage, &ty.shape);
+                self.open.push(o.value);
                 self.launch(emit::map(&ty.shape, &[(value, dest)]), format!("output {}", o.name));
+                self.open.pop();
             }
         }
-        self.steps.finish(&self.range.symbols)
+        Ok(())
     }
 
     fn unsupported(&self, id: NodeId, reason: impl Into<String>) -> PassError {
@@ -184,7 +200,12 @@ impl<'s, 't> Lowering<'s, 't> {
 
     fn launch(&mut self, launch: Launch, label: impl Into<Arc<str>>) {
         let step = self.shared.step(launch, label.into());
-        if self.in_prepare { self.shared.prepare.steps.push(step) } else { self.steps.steps.push(step) }
+        if self.in_prepare {
+            self.shared.prepare.steps.push(step);
+        } else {
+            self.origins.extend(self.open.last());
+            self.steps.steps.push(step);
+        }
     }
 
     /// The node's value, lowering the node if that has not happened.
@@ -197,7 +218,9 @@ impl<'s, 't> Lowering<'s, 't> {
             Some(lazy) => Value::Lazy(lazy),
             None => {
                 let outer = self.enter(id);
+                self.open.push(id);
                 let value = self.lower_node(id, self.f.node(id));
+                self.open.pop();
                 self.in_prepare = outer;
                 value?
             }
@@ -317,7 +340,9 @@ impl<'s, 't> Lowering<'s, 't> {
         let ty = self.ty(id);
         let dest = self.destination(id);
         let label = self.label(id);
+        self.open.push(id);
         self.store(&value, &dest, label);
+        self.open.pop();
         self.in_prepare = outer;
         Ok(self.stored(id, Leaf::contiguous(dest.buffer, ty.storage, &ty.shape)))
     }
@@ -330,7 +355,9 @@ impl<'s, 't> Lowering<'s, 't> {
             return Ok(lazy);
         }
         let outer = self.enter(id);
+        self.open.push(id);
         let copy = self.copy(&lazy, ty.storage, self.label(id));
+        self.open.pop();
         self.in_prepare = outer;
         Ok(copy)
     }

@@ -1,7 +1,9 @@
 //! Rewriting.
 
+mod ablation;
 mod block;
 mod cases;
+mod explain;
 mod laws;
 mod numeric;
 mod oracle;

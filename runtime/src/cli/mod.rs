@@ -59,15 +59,13 @@ struct JsonTimings {
     generate: crate::generate::Timings,
 }
 
-/// The generation config that an artifact holds.
+/// The generation config that an artifact holds; without one, what the model's `config.json` says of generating.
 ///
 /// # Errors
 /// When it does not parse.
 pub fn generation_config(model: &Model) -> Result<GenerationConfig, CliError> {
-    match model.artifact().section(Section::GenerationConfig) {
-        Some(json) => GenerationConfig::from_json(json).map_err(CliError::Config),
-        None => Ok(GenerationConfig::default()),
-    }
+    let section = |section| model.artifact().section(section);
+    GenerationConfig::of_model(section(Section::GenerationConfig), section(Section::Config)).map_err(CliError::Config)
 }
 
 /// The tokenizer that an artifact holds, if it has one.
@@ -75,7 +73,12 @@ pub fn generation_config(model: &Model) -> Result<GenerationConfig, CliError> {
 /// # Errors
 /// When it does not parse.
 pub fn tokenizer(model: &Model) -> Result<Option<Tokenizer>, CliError> {
-    Ok(model.artifact().section(Section::Tokenizer).map(Tokenizer::from_bytes).transpose()?)
+    let section = |section| model.artifact().section(section);
+    let Some(tokenizer) = section(Section::Tokenizer).map(Tokenizer::from_bytes).transpose()? else { return Ok(None) };
+    Ok(Some(match section(Section::TokenizerConfig) {
+        Some(config) => tokenizer.with_config(config)?,
+        None => tokenizer,
+    }))
 }
 
 /// The chat templates that an artifact holds, if it has any.

@@ -5,7 +5,9 @@
 //! [`Detokenizer`](crate::generate::Detokenizer) for the generation loop.
 
 pub mod chat;
+mod config;
 mod encoding;
+mod options;
 mod stream;
 mod tokenizer;
 
@@ -13,6 +15,7 @@ mod tokenizer;
 mod fixtures;
 
 pub use chat::{Chat, ChatTemplates};
-pub use encoding::{Encoding, Truncate};
+pub use encoding::Encoding;
+pub use options::{EncodeOptions, Padding, Side, Truncation};
 pub use stream::StreamDecoder;
 pub use tokenizer::{PaddedBatch, TextError, Tokenizer};

@@ -1,8 +1,11 @@
 //! The tokenizer of a model, from its `tokenizer.json`.
 
 use super::StreamDecoder;
+use super::config::TokenizerConfig;
 use crate::generate::{Detokenizer, Prompt, TextStream};
+use std::path::Path;
 use thiserror::Error;
+use tokenizers::PostProcessorWrapper;
 
 /// What is wrong with a tokenizer or a text.
 #[derive(Debug, Error)]
@@ -10,6 +13,20 @@ pub enum TextError {
     /// The bytes are no tokenizer.
     #[error("tokenizer.json: {0}; expected the file of a Hugging Face fast tokenizer: is it complete?")]
     Parse(String),
+    /// The config is none.
+    #[error("tokenizer_config.json: {0}; expected the file that transformers' save_pretrained writes")]
+    Config(String),
+    /// A file that cannot be written.
+    #[error("cannot write {path}: {reason}")]
+    Write {
+        /// The file.
+        path: String,
+        /// The system's reason.
+        reason: String,
+    },
+    /// Padding without a token for it.
+    #[error("the tokenizer has no padding token: name one as `pad_token` in tokenizer_config.json, or do not pad")]
+    NoPadToken,
     /// A text that the tokenizer cannot split.
     #[error("the tokenizer cannot encode a text of {bytes} bytes: {reason}")]
     Encode {
@@ -20,7 +37,7 @@ pub enum TextError {
     },
     /// A length that leaves no room for text.
     #[error(
-        "cannot cut texts to {max_length} token(s): {added} are special ones and {stride} are repeated from piece to piece; \
+        "cannot cut a text to {max_length} tokens: {taken} are special ones or the other text's, and {stride} are repeated from piece to piece; \
          expected a length above their sum"
     )]
     Truncation {
@@ -28,8 +45,26 @@ pub enum TextError {
         max_length: usize,
         /// Tokens that pieces share.
         stride: usize,
-        /// Special tokens around a text.
-        added: usize,
+        /// Special tokens, and those of the other text of a pair.
+        taken: usize,
+    },
+    /// Texts that do not become short enough.
+    #[error("cannot cut a text to {max_length} tokens: {reason}; try `longest_first`")]
+    TooShort {
+        /// The length asked for.
+        max_length: usize,
+        /// The tokenizer's report.
+        reason: String,
+    },
+    /// A length that texts are both cut and padded to, and that is no multiple of what they are padded to.
+    #[error(
+        "texts are cut to {max_length} tokens and padded to a multiple of {multiple}: expected a length that is one"
+    )]
+    Multiple {
+        /// The length asked for.
+        max_length: usize,
+        /// `pad_to_multiple_of`.
+        multiple: usize,
     },
     /// Messages, tools or templates that are none.
     #[error("{0}")]
@@ -65,7 +100,10 @@ pub enum TextError {
 /// Splits text into tokens and joins them again.
 #[derive(Debug, Clone)]
 pub struct Tokenizer {
+    /// Without its post-processor: texts are cut between splitting them and adding special tokens.
     pub(super) inner: tokenizers::Tokenizer,
+    pub(super) post_processor: Option<PostProcessorWrapper>,
+    pub(super) config: TokenizerConfig,
     /// Ids of the special tokens, ascending.
     special: Vec<u32>,
 }
@@ -119,15 +157,32 @@ impl Tokenizer {
         let added = inner.get_added_tokens_decoder();
         let mut special: Vec<u32> = added.iter().filter(|(_, token)| token.special).map(|(&id, _)| id).collect();
         special.sort_unstable();
-        Ok(Tokenizer { inner, special })
+        let post_processor = inner.get_post_processor().cloned();
+        inner.with_post_processor(None::<PostProcessorWrapper>);
+        Ok(Tokenizer { inner, post_processor, special, config: TokenizerConfig::default() })
+    }
+
+    /// Writes `tokenizer.json` and, if there is one, `tokenizer_config.json` into a folder, which is made if it is not there.
+    ///
+    /// # Errors
+    /// When the folder cannot be made or a file cannot be written.
+    pub fn save_pretrained(&self, folder: impl AsRef<Path>) -> Result<(), TextError> {
+        let mut whole = self.inner.clone();
+        whole.with_post_processor(self.post_processor.clone());
+        let json = whole.to_string(true).map_err(|e| TextError::Parse(e.to_string()))?;
+        write(folder.as_ref(), "tokenizer.json", &json)?;
+        match self.config() {
+            serde_json::Value::Null => Ok(()),
+            config => write(folder.as_ref(), "tokenizer_config.json", &format!("{config:#}\n")),
+        }
     }
 
     /// The tokens of `text`; with `add_special_tokens`, those that the model expects around a text (such as bos) too.
     pub fn encode(&self, text: &str, add_special_tokens: bool) -> Result<Vec<u32>, TextError> {
-        match self.inner.encode_fast(text, add_special_tokens) {
-            Ok(encoding) => Ok(encoding.get_ids().to_vec()),
-            Err(e) => Err(TextError::Encode { bytes: text.len(), reason: e.to_string() }),
-        }
+        let failed = |e: tokenizers::Error| TextError::Encode { bytes: text.len(), reason: e.to_string() };
+        let split = self.inner.encode_fast(text, false).map_err(failed)?;
+        let whole = self.post_process(split, None, add_special_tokens).map_err(failed)?;
+        Ok(whole.get_ids().to_vec())
     }
 
     /// The text of `ids`. Spaces are left as the tokens have them (transformers' `clean_up_tokenization_spaces=False`); bytes that are
@@ -162,6 +217,12 @@ impl Tokenizer {
     pub fn id_to_token(&self, id: u32) -> Option<String> {
         self.inner.id_to_token(id)
     }
+}
+
+fn write(folder: &Path, name: &str, text: &str) -> Result<(), TextError> {
+    let path = folder.join(name);
+    let written = std::fs::create_dir_all(folder).and_then(|()| std::fs::write(&path, text));
+    written.map_err(|e| TextError::Write { path: path.display().to_string(), reason: e.to_string() })
 }
 
 impl Detokenizer for Tokenizer {
@@ -224,6 +285,21 @@ mod tests {
         assert_eq!((prompts[0].padding, prompts[1].padding), (0, 2));
         assert_eq!(prompts[1].tokens(), [8]);
         assert_eq!(PaddedBatch::left(&[], 0).prompts(), []);
+    }
+
+    #[test]
+    fn a_saved_tokenizer_reads_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let tokenizer = sentencepiece().with_config(br#"{"model_max_length": 8}"#).unwrap();
+        tokenizer.save_pretrained(folder.path().join("new")).unwrap();
+        let read = |name| std::fs::read(folder.path().join("new").join(name)).unwrap();
+        let again = Tokenizer::from_bytes(&read("tokenizer.json")).unwrap();
+        let again = again.with_config(&read("tokenizer_config.json")).unwrap();
+        assert_eq!(again.model_max_length(), Some(8));
+        assert_eq!(again.encode("ab a", true).unwrap(), tokenizer.encode("ab a", true).unwrap());
+        let file = folder.path().join("new").join("tokenizer.json");
+        let message = tokenizer.save_pretrained(file).unwrap_err().to_string();
+        assert!(message.starts_with("cannot write"), "{message}");
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! The config as a file, `generation_config.json`.
 
+use super::validate::is_unsupported;
 use super::{ConfigError, GenerationConfig};
 use serde_json::{Map, Value};
 use std::path::Path;
@@ -12,6 +13,39 @@ impl GenerationConfig {
     pub fn from_json(json: &[u8]) -> Result<Self, ConfigError> {
         let fields: Map<String, Value> = serde_json::from_slice(json).map_err(|e| ConfigError::Json(e.to_string()))?;
         fields.try_into()
+    }
+
+    /// The config of a model, by the files that it has: `generation_config.json`, else what `config.json` says of generating.
+    ///
+    /// # Errors
+    /// When the file's text is no config.
+    pub fn of_model(generation_config: Option<&[u8]>, model_config: Option<&[u8]>) -> Result<Self, ConfigError> {
+        match (generation_config, model_config) {
+            (Some(json), _) => Self::from_json(json),
+            (None, Some(json)) => Self::from_model_config(json),
+            (None, None) => Ok(Self::default()),
+        }
+    }
+
+    /// What a model's `config.json` says of generating, for models without a `generation_config.json`: the fields of the same names, and
+    /// those of its decoder's or text model's config where its own say nothing. As in transformers, `task_specific_params` does not
+    /// count.
+    ///
+    /// # Errors
+    /// A text that is no JSON object, or a field of another type.
+    pub fn from_model_config(json: &[u8]) -> Result<Self, ConfigError> {
+        let mut fields: Map<String, Value> =
+            serde_json::from_slice(json).map_err(|e| ConfigError::Json(e.to_string()))?;
+        let nested = ["decoder", "generator", "text_config"].iter().find_map(|name| fields.remove(*name));
+        let mut config = GenerationConfig::default();
+        for fields in [nested, Some(fields.into())].into_iter().flatten() {
+            if let Value::Object(fields) = fields {
+                config = config.overridden_by(&fields.try_into()?);
+            }
+        }
+        // The rest describes the model.
+        config.other.retain(|field, _| is_unsupported(field));
+        Ok(config)
     }
 
     /// The config as `generation_config.json` holds it: given fields only.

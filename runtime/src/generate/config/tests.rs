@@ -36,6 +36,29 @@ fn unknown_fields_survive_a_round_trip() {
 }
 
 #[test]
+fn a_models_config_speaks_where_no_generation_config_does() {
+    let read = |json: &str| GenerationConfig::from_model_config(json.as_bytes()).unwrap();
+    let config = read(
+        r#"{"model_type": "bart", "eos_token_id": 2, "pad_token_id": 1, "forced_eos_token_id": 2, "num_beams": 4, "bos_token_id": null,
+            "decoder_start_token_id": 2, "vocab_size": 384, "task_specific_params": {"summarization": {"min_length": 56}}}"#,
+    );
+    assert_eq!((config.eos_token_ids(), config.pad_token_id(), config.num_beams()), (&[2][..], 1, 4));
+    assert_eq!((config.decoder_start_token_id, config.bos_token_id, config.min_length), (Some(2), None, None));
+    assert_eq!(config.forced_eos_token_id, Some(OneOrMany::One(2)));
+    assert!(config.other.is_empty(), "{:?}", config.other);
+    let nested =
+        read(r#"{"eos_token_id": 7, "text_config": {"eos_token_id": 1, "bos_token_id": 2, "hidden_size": 8}}"#);
+    assert_eq!((nested.eos_token_ids(), nested.bos_token_id), (&[7][..], Some(2)));
+    let of_model = |own: Option<&str>| {
+        let model: &[u8] = br#"{"eos_token_id": 2}"#;
+        GenerationConfig::of_model(own.map(str::as_bytes), Some(model)).unwrap().eos_token_id
+    };
+    assert_eq!((of_model(None), of_model(Some("{}"))), (Some(OneOrMany::One(2)), None), "one file speaks");
+    let message = read(r#"{"penalty_alpha": 0.6}"#).validate().unwrap_err().to_string();
+    assert!(message.contains("penalty_alpha"), "{message}");
+}
+
+#[test]
 fn the_callers_fields_win() {
     let file = parse(r#"{"max_new_tokens": 5, "temperature": 0.6, "do_sample": true, "seed": 1}"#);
     let config = file.overridden_by(&parse(r#"{"temperature": 0.2, "max_length": 30}"#));

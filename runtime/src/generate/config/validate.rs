@@ -164,6 +164,11 @@ const UNSUPPORTED: &[(&str, &str)] = &[
     ("force_words_ids",                   "null"),
 ];
 
+/// Whether that is a field which changes the text and is not implemented.
+pub(super) fn is_unsupported(field: &str) -> bool {
+    UNSUPPORTED.iter().any(|(name, _)| *name == field)
+}
+
 fn value(field: &'static str, expected: &'static str, found: impl ToString, advice: &'static str) -> ConfigError {
     ConfigError::Value { field, expected, found: found.to_string(), advice }
 }

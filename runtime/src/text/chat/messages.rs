@@ -68,6 +68,16 @@ impl Chat {
         self.variables.push((name.to_string(), parse(json.as_bytes(), name)?));
         Ok(self)
     }
+
+    /// The chat with `end` after the last message's content, if that is a text.
+    pub(super) fn with_end(&self, end: &str) -> Option<Self> {
+        let mut chat = self.clone();
+        let mut fields = entries(chat.messages.last()?);
+        let (_, content) = fields.iter_mut().find(|(key, _)| key == "content")?;
+        *content = Value::from(format!("{}{end}", content.as_str()?));
+        *chat.messages.last_mut()? = Value::from_pairs(fields);
+        Some(chat)
+    }
 }
 
 fn message(role: &str, content: &str) -> Value {

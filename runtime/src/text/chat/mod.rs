@@ -99,7 +99,25 @@ impl ChatTemplates {
         let rendered = self.environment.get_template(name).and_then(|template| template.render(context));
         rendered.map_err(|e| template_error(name, &e))
     }
+
+    /// The text of a chat as far as to the end of its last message's content, for the model to go on with that message
+    /// (transformers' `continue_final_message`).
+    ///
+    /// # Errors
+    /// As [`apply`](Self::apply), a last message without a text, or a template that leaves it out.
+    pub fn apply_unfinished(&self, chat: &Chat) -> Result<String, TextError> {
+        let missing = |what: &str| TextError::Chat(format!("cannot continue the last message of the chat: {what}"));
+        let marked = chat.with_end(END).ok_or_else(|| missing("expected one whose `content` is a text"))?;
+        let text = self.apply(&marked, false)?;
+        let end = text.rfind(END.trim_end()).ok_or_else(|| missing("the chat template does not write it"))?;
+        // A template that cuts spaces at the end has cut those of the message too.
+        let kept = text[end..].starts_with(END);
+        Ok(if kept { text[..end].to_string() } else { text[..end].trim_end().to_string() })
+    }
 }
+
+/// Where a last message ends that the model goes on with: a text that no template and no chat has.
+const END: &str = "\u{f8ff}END-OF-THE-LAST-MESSAGE\u{f8ff} ";
 
 /// The templates in a tokenizer's config: one text, or a list of named ones.
 fn named(config: &Value) -> Result<Vec<(String, String)>, TextError> {

@@ -25,6 +25,20 @@ fn refused(text: &str) -> String {
     template(text).apply(&hello(), true).unwrap_err().to_string()
 }
 
+#[test]
+fn the_last_message_is_left_unfinished() {
+    let chat = hello().with_message("assistant", "Well, ");
+    let kept = template("{% for m in messages %}<{{ m.role }}>{{ m.content }}<end>{% endfor %}");
+    assert_eq!(kept.apply_unfinished(&chat).unwrap(), "<user>Hello<end><assistant>Well, ");
+    let trimmed = template("{% for m in messages %}{{ m.content | trim }}\n{% endfor %}");
+    assert_eq!(trimmed.apply_unfinished(&chat).unwrap(), "Hello\nWell,");
+    let silent = template("{{ messages[0].content }}").apply_unfinished(&chat).unwrap_err().to_string();
+    assert!(silent.contains("does not write it"), "{silent}");
+    let call = Chat::from_json(br#"[{"role": "assistant", "tool_calls": []}]"#).unwrap();
+    let bare = kept.apply_unfinished(&call).unwrap_err().to_string();
+    assert!(bare.contains("`content` is a text"), "{bare}");
+}
+
 /// A case of the file; templates see its values as they stand there, with the order of their keys.
 #[derive(serde::Deserialize)]
 struct Case {

@@ -1,0 +1,74 @@
+//! A model's files, saved as a folder and opened again.
+
+use crate::support::gguf_writer::tiny_model;
+use crate::support::{folder, golden};
+use kiln_core::{DType, Storage};
+use kiln_models::source::ModelFiles;
+use serde_json::json;
+
+#[test]
+fn a_saved_model_opens_as_it_was() {
+    let source = folder();
+    let write = |name: &str, text: &str| {
+        let path = source.path().join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    };
+    for file in ["config.json", "generation_config.json", "model.safetensors"] {
+        std::fs::copy(golden("qwen2").join(file), source.path().join(file)).unwrap();
+    }
+    write("tokenizer.json", r#"{"some": "tokenizer"}"#);
+    write("tokenizer_config.json", r#"{"pad_token": "<pad>", "model_max_length": 8}"#);
+    write("special_tokens_map.json", r#"{"pad_token": "<other>", "mask_token": "<mask>"}"#);
+    write("chat_template.jinja", "T");
+    write("additional_chat_templates/tools.jinja", "tools");
+    write("modules.json", r#"[{"idx": 0, "path": ""}, {"idx": 1, "path": "1_Pooling"}]"#);
+    write("1_Pooling/config.json", r#"{"pooling_mode_mean_tokens": true}"#);
+    let files = ModelFiles::open_folder(source.path()).unwrap();
+    let config = files.tokenizer_config.as_ref().unwrap();
+    assert_eq!((&config["pad_token"], &config["mask_token"]), (&json!("<pad>"), &json!("<mask>")));
+
+    let target = folder();
+    let target = target.path().join("a/b");
+    files.save_pretrained(&target).unwrap();
+    let again = ModelFiles::open_folder(&target).unwrap();
+    assert_eq!((&again.config, &again.generation_config), (&files.config, &files.generation_config));
+    assert_eq!((&again.tokenizer_json, &again.tokenizer_config), (&files.tokenizer_json, &files.tokenizer_config));
+    assert_eq!(
+        (&again.chat_template, &again.sentence_transformer),
+        (&files.chat_template, &files.sentence_transformer)
+    );
+    assert_eq!(again.checkpoint.len(), files.checkpoint.len());
+    for (name, entry) in files.checkpoint.iter() {
+        let saved = again.checkpoint.get(name).unwrap();
+        assert_eq!((saved.storage, &saved.shape), (entry.storage, &entry.shape), "{name}");
+        assert_eq!(again.checkpoint.bytes(name).unwrap(), files.checkpoint.bytes(name).unwrap(), "{name}");
+    }
+    // Over itself, too: the weights that are being read stay until the new ones are whole.
+    again.save_pretrained(&target).unwrap();
+    assert_eq!(ModelFiles::open_folder(&target).unwrap().checkpoint.len(), files.checkpoint.len());
+    let left = std::fs::read_dir(&target).unwrap().flatten().map(|e| e.file_name().into_string().unwrap());
+    assert_eq!(left.filter(|name| name.ends_with("partial")).count(), 0);
+
+    let file = target.join("config.json");
+    let message = files.save_pretrained(&file).unwrap_err().to_string();
+    assert!(message.starts_with("cannot create") && message.contains("config.json"), "{message}");
+}
+
+#[test]
+fn blocks_are_saved_as_f32() {
+    let source = folder();
+    let path = source.path().join("tiny.gguf");
+    tiny_model("llama").write(&path);
+    let files = ModelFiles::open_file(&path).unwrap();
+    let target = folder();
+    files.save_pretrained(target.path()).unwrap();
+    let again = ModelFiles::open_folder(target.path()).unwrap();
+    assert_eq!(again.config, files.config);
+    for (name, entry) in files.checkpoint.iter() {
+        assert_eq!(again.checkpoint.to_f32(name).unwrap(), files.checkpoint.to_f32(name).unwrap(), "{name}");
+        if matches!(entry.storage, Storage::Block(_)) {
+            assert_eq!(again.checkpoint.get(name).unwrap().storage, Storage::Dense(DType::F32), "{name}");
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! What a `tokenizer_config.json` says beside chat templates: lengths, sides, special tokens by name.
+
+use super::{Side, TextError, Tokenizer};
+use serde::Deserialize;
+use serde_json::Value;
+
+/// Files that leave a length open have a number above this, 1e30 mostly.
+const NO_LENGTH: f64 = 1e20;
+
+/// The fields of a `tokenizer_config.json` that encoding asks for, and the whole of it.
+#[derive(Debug, Clone, Default)]
+pub(super) struct TokenizerConfig {
+    pub fields: Fields,
+    /// The file's JSON; `null` without one.
+    pub json: Value,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Fields {
+    pub model_max_length: Option<f64>,
+    pub padding_side: Option<Side>,
+    pub truncation_side: Option<Side>,
+    pub pad_token_type_id: Option<u32>,
+    pub model_input_names: Option<Vec<String>>,
+}
+
+impl Tokenizer {
+    /// This tokenizer, with what its `tokenizer_config.json` says.
+    ///
+    /// # Errors
+    /// A text that is no JSON object, or a field of another type.
+    pub fn with_config(mut self, tokenizer_config: &[u8]) -> Result<Self, TextError> {
+        let json: Value = serde_json::from_slice(tokenizer_config).map_err(|e| TextError::Config(e.to_string()))?;
+        if !json.is_object() {
+            return Err(TextError::Config("it is no JSON object".into()));
+        }
+        let fields = Fields::deserialize(&json).map_err(|e| TextError::Config(e.to_string()))?;
+        self.config = TokenizerConfig { fields, json };
+        Ok(self)
+    }
+
+    /// The `tokenizer_config.json`; `null` without one.
+    pub fn config(&self) -> &Value {
+        &self.config.json
+    }
+
+    /// The most tokens that the model takes, if the config says.
+    pub fn model_max_length(&self) -> Option<usize> {
+        // Whole and below 1e20; what is above usize is cut to it.
+        self.config.fields.model_max_length.filter(|n| (1.0..NO_LENGTH).contains(n)).map(|n| n as usize)
+    }
+
+    /// Where padding goes.
+    pub fn padding_side(&self) -> Side {
+        self.config.fields.padding_side.unwrap_or_default()
+    }
+
+    /// Where texts are cut.
+    pub fn truncation_side(&self) -> Side {
+        self.config.fields.truncation_side.unwrap_or_default()
+    }
+
+    /// Whether the model is given an input of that name; true where the config does not list them.
+    pub fn gives(&self, input: &str) -> bool {
+        self.config.fields.model_input_names.as_ref().is_none_or(|names| names.iter().any(|name| name == input))
+    }
+
+    /// A special token by its name, such as `mask_token`: its id and its text. Where the config does not speak of
+    /// it, one of the texts that are common for it.
+    pub fn special_token(&self, name: &str) -> Option<(u32, String)> {
+        let entry = self.config.json.get(name);
+        let stated = entry.and_then(|e| e.as_str().or_else(|| e.get("content")?.as_str()));
+        let common: &[&str] = match name {
+            "cls_token" => &["[CLS]", "<s>"],
+            "mask_token" => &["[MASK]", "<mask>"],
+            "pad_token" => &["[PAD]", "<pad>"],
+            "unk_token" => &["[UNK]", "<unk>"],
+            _ => &[],
+        };
+        let common = if entry.is_none() { common } else { &[] };
+        let texts = stated.into_iter().chain(common.iter().copied());
+        texts.filter_map(|text| Some((self.token_to_id(text)?, text.to_string()))).next()
+    }
+
+    pub(super) fn pad_token_type_id(&self) -> u32 {
+        self.config.fields.pad_token_type_id.unwrap_or(0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixtures::sentencepiece;
+    use super::*;
+
+    #[test]
+    fn the_config_says_lengths_sides_and_tokens() {
+        let plain = sentencepiece();
+        assert_eq!((plain.model_max_length(), plain.padding_side()), (None, Side::Right));
+        assert!(plain.gives("token_type_ids"));
+        let config = br#"{"model_max_length": 1000000000000000019884624838656, "padding_side": "left",
+            "model_input_names": ["input_ids"], "mask_token": {"content": "<s>"}, "pad_token": null}"#;
+        let tokenizer = plain.clone().with_config(config).unwrap();
+        assert_eq!((tokenizer.model_max_length(), tokenizer.padding_side()), (None, Side::Left));
+        assert_eq!(tokenizer.special_token("mask_token"), Some((tokenizer.token_to_id("<s>").unwrap(), "<s>".into())));
+        assert_eq!(tokenizer.special_token("pad_token"), None);
+        assert!(tokenizer.gives("input_ids") && !tokenizer.gives("token_type_ids"));
+        let tokenizer = plain.clone().with_config(br#"{"model_max_length": 64}"#).unwrap();
+        assert_eq!(tokenizer.model_max_length(), Some(64));
+        for wrong in [&b"[]"[..], b"{", br#"{"padding_side": "top"}"#] {
+            let message = plain.clone().with_config(wrong).unwrap_err().to_string();
+            assert!(message.starts_with("tokenizer_config.json: "), "{message}");
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! What pipelines take, as JSON: one input or a list of them.
+
+use super::{GenerationInput, Pipeline, PipelineOptions, TextPair};
+use crate::{Error, Result};
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+/// The inputs of a call.
+pub(super) struct Inputs {
+    pub items: Vec<Value>,
+    /// Whether it was one input and no list.
+    pub is_one: bool,
+}
+
+impl Inputs {
+    pub fn of(pipeline: &Pipeline, input: &Value, options: &PipelineOptions) -> Self {
+        let several = match (pipeline, input) {
+            (Pipeline::TextGeneration(_), chat) if is_chat(chat) => None,
+            // The words of one text count as a list of one text.
+            (Pipeline::TokenClassification(_), Value::Array(words))
+                if options.is_split_into_words && !words.iter().all(Value::is_array) =>
+            {
+                Some(vec![input.clone()])
+            }
+            (Pipeline::QuestionAnswering(_), object) => questions(object),
+            (_, Value::Array(items)) => Some(items.clone()),
+            _ => None,
+        };
+        match several {
+            Some(items) => Inputs { items, is_one: false },
+            None => Inputs { items: vec![input.clone()], is_one: true },
+        }
+    }
+}
+
+/// Several questions: a list, or an object with lists, where one context may be for all.
+fn questions(input: &Value) -> Option<Vec<Value>> {
+    if let Value::Array(items) = input {
+        return Some(items.clone());
+    }
+    let (questions, contexts) = (input.get("question")?.as_array()?, input.get("context")?);
+    let context = |i: usize| match contexts {
+        Value::Array(each) => each.get(i).cloned().unwrap_or_default(),
+        one => one.clone(),
+    };
+    Some(questions.iter().enumerate().map(|(i, q)| json!({"question": q, "context": context(i)})).collect())
+}
+
+/// All inputs, of one type.
+pub(super) fn all<T: DeserializeOwned>(pipeline: &'static str, items: &[Value], expected: &str) -> Result<Vec<T>> {
+    let one = |item: &Value| {
+        serde_json::from_value(item.clone()).map_err(|e| Error::Pipeline {
+            pipeline,
+            reason: format!("expected {expected}, or a list of those, found {item}: {e}"),
+        })
+    };
+    items.iter().map(one).collect()
+}
+
+/// Texts or pairs; a mere text stands for an object with it.
+pub(super) fn text_pairs(pipeline: &'static str, items: &[Value]) -> Result<Vec<TextPair>> {
+    let object = |item: &Value| match item {
+        Value::String(text) => json!({ "text": text }),
+        other => other.clone(),
+    };
+    let objects: Vec<Value> = items.iter().map(object).collect();
+    all(pipeline, &objects, "a text or an object with `text` and `text_pair`")
+}
+
+/// Texts or chats.
+pub(super) fn prompts(pipeline: &'static str, items: &[Value]) -> Result<Vec<GenerationInput>> {
+    let one = |item: &Value| match item {
+        Value::String(text) => Ok(GenerationInput::Text(text.clone())),
+        chat if is_chat(chat) => Ok(GenerationInput::Chat(chat.clone())),
+        other => Err(Error::Pipeline {
+            pipeline,
+            reason: format!(
+                "expected a text, a list of messages with `role` and `content`, or a list of those, found {other}"
+            ),
+        }),
+    };
+    items.iter().map(one).collect()
+}
+
+fn is_chat(input: &Value) -> bool {
+    let is_message = |message: &Value| message.get("role").is_some_and(Value::is_string);
+    input.as_array().is_some_and(|all| !all.is_empty() && all.iter().all(is_message))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_and_chats_are_told_apart() {
+        let chat = json!([{"role": "user", "content": "Hello"}]);
+        assert!(is_chat(&chat) && !is_chat(&json!([chat])) && !is_chat(&json!([])));
+        let both = prompts("p", &[json!("a text"), chat.clone()]).unwrap();
+        assert_eq!(both, [GenerationInput::Text("a text".into()), GenerationInput::Chat(chat)]);
+        let wrong = prompts("p", &[json!([{"content": "Hello"}])]).unwrap_err().to_string();
+        assert!(wrong.contains("`role` and `content`"), "{wrong}");
+    }
+
+    #[test]
+    fn one_context_may_be_for_several_questions() {
+        let several = |input: Value| questions(&input).map(|all| json!(all));
+        let two = json!([{"question": "a", "context": "c"}, {"question": "b", "context": "c"}]);
+        assert_eq!(several(json!({"question": ["a", "b"], "context": "c"})), Some(two.clone()));
+        assert_eq!(several(json!({"question": ["a", "b"], "context": ["c", "c"]})), Some(two.clone()));
+        assert_eq!(several(two.clone()), Some(two));
+        assert_eq!(several(json!({"question": "a", "context": "c"})), None);
+    }
+}
