@@ -30,9 +30,5 @@ fn no_bytes_break_the_loader() {
 #[test]
 fn no_plan_breaks_the_loader() {
     let plan = serde_json::to_vec(&toy::plan()).expect("JSON");
-    std::fs::write("../fuzz/corpus/plan/decoder.json", &plan).unwrap();
-    std::fs::write("../fuzz/corpus/plan/encoder_decoder.json", serde_json::to_vec(&toy::encoder_decoder()).unwrap())
-        .unwrap();
-    std::fs::write("../fuzz/corpus/artifact/decoder", toy::artifact()).unwrap();
     run(mutate::inputs(&["fuzz/corpus/plan"]), plan, 5_000, check::plan);
 }
