@@ -179,6 +179,7 @@ fn wrong_usage_is_code_2() {
         (&["compile", "m", "-o", &out, "--target", "gpu"], "gpu"),
         (&["compile", "m", "-o", &out, "--dtype", "f8"], "f8"),
         (&["compile", "m", "-o", &out, "--max-seq=-1"], "-1"),
+        (&["compile", "m", "-o", &out, "--numerics", "wild"], "exact, reassociates or fast"),
         (&["generate", "m"], "--prompt"),
         (&["generate", "m", "--input-ids", "1,x"], "`x` is not a token id"),
         (&["generate", "m", "--prompt", "a", "--input-ids", "1"], "cannot be used with"),
@@ -194,6 +195,29 @@ fn wrong_usage_is_code_2() {
         bench.ends(2, args, &[word]);
     }
     assert!(bench.works(&["--version"]).starts_with("kiln "));
+}
+
+#[test]
+fn passes_run_on_a_text() {
+    let bench = Bench::new();
+    let file = bench.arg("m.kir");
+    let text = "entry @f(\n  %0: f32[4] input \"x\"\n) {\n  %1: f32[4] = sigmoid %0\n  %2: f32[4] = mul %0, %1\n  return \"y\" %2\n}\n";
+    std::fs::write(&file, text).expect("writes");
+    assert_eq!(bench.works(&["opt", &file, "--passes", "verify"]), text);
+    let silu = "entry @f(\n  %0: f32[4] input \"x\"\n) {\n  %1: f32[4] = silu %0\n  return \"y\" %1\n}\n";
+    assert_eq!(bench.works(&["opt", &file]), silu);
+    assert!(bench.works(&["opt", &file, "--passes", "egraph, lower"]).contains("map (neg exp add div): input"));
+    let json = bench.json(&["opt", &file, "--passes", "egraph(silu)", "--json"]);
+    assert_eq!(json["module"], silu);
+    assert_eq!(json["passes"][0]["rules"], json!({ "silu": 1 }));
+    assert_eq!((&json["passes"][0]["nodes_before"], &json["passes"][0]["nodes_after"]), (&json!(3), &json!(2)));
+    let stats = bench.kiln(&["opt", &file, "--passes", "egraph(silu)", "--stats"]);
+    let stats = String::from_utf8_lossy(&stats.stderr).to_string();
+    assert!(stats.contains("egraph(silu)") && stats.contains("3 -> 2"), "{stats}");
+    bench.fails(&["opt", &file, "--passes", "bake"], &["there is no pass `bake`", "egraph"]);
+    std::fs::write(&file, text.replace("sigmoid", "sigma")).expect("writes");
+    bench.fails(&["opt", &file], &["line 4: unknown op `sigma`"]);
+    bench.fails(&["opt", &bench.arg("none.kir")], &["cannot read", "none.kir"]);
 }
 
 #[test]

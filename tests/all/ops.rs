@@ -1,7 +1,7 @@
 //! Every op, compiled, against the interpreter.
 
 use kiln::ir::{
-    ArgKind, Module, Op,
+    ArgKind, Function, Module, Op,
     interp::{Tensor, relative_error},
     sample,
 };
@@ -37,6 +37,11 @@ fn run_compiled(
         .map_err(|e| e.to_string())?;
     let fixed = sizes.iter().map(|(n, v)| (n.to_string(), *v)).collect();
     let mut session = Session::new(&model, &SessionOptions { sizes: fixed }).map_err(|e| e.to_string())?;
+    call(&mut session, f, args)
+}
+
+/// The results of an entry, in order; its states are those of the session.
+pub fn call(session: &mut Session, f: &Function, args: &[Tensor]) -> Result<Vec<Tensor>, String> {
     let inputs: Vec<(&str, TensorView<'_>)> = f
         .args
         .iter()

@@ -1,15 +1,17 @@
 //! Random programs and values for tests: one list of cases that every evaluator (interpreter, compiled code) is run on.
 //!
-//! [`op_cases`] gives single-op modules for every op, [`random_sizes`] values for their size symbols, and [`random_args`]
+//! [`op_cases`] gives single-op modules for every op, [`module_of`] and [`random_module`] modules of many ops, [`random_sizes`] values for their size symbols, and [`random_args`]
 //! arguments for any entry, suited to what consumes them: indices near their range, slots that exist, positive numbers
 //! for a logarithm, blocks with sensible scales. `examples` reads the examples that the documents under `specs/` carry.
 
 mod cases;
 mod examples;
+mod graphs;
 mod values;
 
 pub use cases::op_cases;
 pub use examples::{Example, ExampleCall, examples};
+pub use graphs::{Choice, Printed, module_of, random_module, together};
 pub use values::random_args;
 
 use crate::Module;

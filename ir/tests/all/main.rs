@@ -1,10 +1,14 @@
-//! The interpreter against the examples of `specs/`, the decomposition of composites, algebraic laws, and burn.
+//! The interpreter against the examples of `specs/`, the decomposition of composites, algebraic laws, and burn; random modules; what the
+//! parser and the verifier say of any input.
 
 mod against_burn;
 mod cases;
 mod decomposition;
+mod fuzz;
+mod graphs;
 mod laws;
 mod spec;
+mod verifier;
 
 use kiln_ir::{
     Op, Type,

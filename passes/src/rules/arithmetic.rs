@@ -28,7 +28,7 @@ pub fn rules() -> Vec<Rule> {
         rw!("pow-one",      exact;        "(pow ?x 1.0)"  => "?x"),
         rw!("pow-two",      exact;        "(pow ?x 2.0)"  => "(mul ?x ?x)"),
         rw!("pow-three",    reassociates; "(pow ?x 3.0)"  => "(mul ?x (mul ?x ?x))"),
-        rw!("pow-half",     exact;        "(pow ?x 0.5)"  => "(sqrt ?x)"),
+        rw!("pow-half",     reassociates; "(pow ?x 0.5)"  => "(sqrt ?x)"), // but for -inf, whose root is NaN
         rw!("pow-minus-half", reassociates; "(pow ?x -0.5)" => "(rsqrt ?x)"),
         rw!("pow-minus-one", reassociates; "(pow ?x -1.0)" => "(div (like 1.0 ?x) ?x)"),
         // x / √y = x · y^-½, also where the root is broadcast.

@@ -29,12 +29,12 @@ pub fn problem(args: &str, float: &str) -> (Module, Function) {
 }
 
 /// The case in another float type.
-fn typed(text: &str, float: &str) -> String {
+pub fn typed(text: &str, float: &str) -> String {
     text.replace("zeros_of", "like 0.0").replace("ones_of", "like 1.0").replace(" f32)", &format!(" {float})"))
 }
 
 /// One function with the results of both, which have the same arguments.
-fn side_by_side(a: &Function, b: &Function) -> Function {
+pub fn side_by_side(a: &Function, b: &Function) -> Function {
     let mut out = a.clone();
     let mut renamed: Vec<NodeId> = vec![];
     for (id, node) in b.nodes() {
@@ -48,7 +48,7 @@ fn side_by_side(a: &Function, b: &Function) -> Function {
     out
 }
 
-fn named(names: &str, all: &[Rule]) -> Vec<Rule> {
+pub fn named(names: &str, all: &[Rule]) -> Vec<Rule> {
     let find = |n: &str| all.iter().find(|r| r.name == n).unwrap_or_else(|| panic!("no rule `{n}`")).clone();
     names.split_whitespace().map(find).collect()
 }

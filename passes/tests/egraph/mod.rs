@@ -7,4 +7,5 @@ mod explain;
 mod laws;
 mod numeric;
 mod oracle;
+mod random;
 mod unsound;

@@ -1,6 +1,7 @@
 //! Lowered plans against the interpreter: every kernel spec is run by its plain reference meaning, in the memory that the plan gives it.
 
 mod plan;
+mod random;
 
 use kiln_core::{DType, KernelSpec, TargetSpec};
 use kiln_ir::interp::{Tensor, relative_error};
@@ -345,7 +346,7 @@ fn a_cache_that_is_no_state_is_copied() {
   %4: f32[6, 4] = transpose %0 {perm = [1, 0]}
   %5: f32[6, 4] = cache_update %4, %1, %2, %3
   %6: f32[6, 4] = exp %5
-  %7: f32[6, 4] = cache_update %6, %1, %3, %2
+  %7: f32[6, 4] = cache_update %6, %1, %2, %3
   return "y" %7, "c" %0 updates 0
 }"#,
         &[],

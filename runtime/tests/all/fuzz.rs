@@ -1,0 +1,34 @@
+//! The fuzzer's checks of artifacts and plans, on their corpus and random mutations of it.
+
+#[path = "../../../fuzz/checks/artifact.rs"]
+mod check;
+#[path = "../../../fuzz/checks/mutate.rs"]
+mod mutate;
+
+use crate::toy;
+use mutate::Random;
+use std::path::PathBuf;
+
+fn run(mut inputs: Vec<(PathBuf, Vec<u8>)>, more: Vec<u8>, count: usize, check: fn(&[u8])) {
+    inputs.push(("the test's own".into(), more));
+    inputs.iter().for_each(|(_, bytes)| check(bytes));
+    let mut random = Random(0x9e37_79b9_7f4a_7c15);
+    for _ in 0..count {
+        let (path, bytes) = &inputs[random.below(inputs.len())];
+        let mutated = mutate::mutate(bytes, &inputs, &mut random);
+        if std::panic::catch_unwind(|| check(&mutated)).is_err() {
+            panic!("a mutation of {}:\n{}", path.display(), String::from_utf8_lossy(&mutated));
+        }
+    }
+}
+
+#[test]
+fn no_bytes_break_the_loader() {
+    run(mutate::inputs(&["fuzz/corpus/artifact"]), toy::artifact(), 5_000, check::artifact);
+}
+
+#[test]
+fn no_plan_breaks_the_loader() {
+    let plan = serde_json::to_vec(&toy::plan()).expect("JSON");
+    run(mutate::inputs(&["fuzz/corpus/plan"]), plan, 5_000, check::plan);
+}
