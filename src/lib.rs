@@ -22,12 +22,18 @@
 // The command's modules name this crate by its name.
 extern crate self as kiln;
 
+pub mod ablation;
 mod auto;
+pub mod bench;
+pub mod bisect;
 mod cache;
 pub mod cli;
 pub mod compile;
+pub mod costs;
 mod error;
+pub mod graph;
 pub mod pipeline;
+pub mod target;
 pub mod verify;
 
 pub use auto::{

@@ -70,6 +70,15 @@ pub fn read_tensors(path: &Path, prefix: &str) -> Result<Vec<(String, interp::Te
     Ok(out)
 }
 
+/// One sequence of token ids spread over the vocabulary, the same each time, as inputs.
+///
+/// # Errors
+/// None for a length that fits memory.
+pub fn token_ids(length: usize, vocab_size: usize) -> Result<Vec<(String, interp::Tensor)>> {
+    let ids: Vec<i64> = (0..length as i64).map(|i| (i * 7919 + 13) % vocab_size.max(1) as i64).collect();
+    Ok(vec![("input_ids".to_string(), interp::Tensor::from_i64(vec![1, length], &ids)?)])
+}
+
 /// Calls a signature on tensors by name.
 ///
 /// # Errors

@@ -82,6 +82,7 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--programs", type=Path, required=True)
     parser.add_argument("--models", type=Path, required=True)
+    parser.add_argument("--kiln", type=Path, required=True)
     parser.add_argument("--pairs", type=int, default=9)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--only", choices=["prefill", "decode"])
@@ -147,7 +148,7 @@ def main():
     if options.profile:
         for model in ["smollm2", "random"]:
             print(f"\n# {model}", flush=True)
-            program = [programs / "bench-kiln", models / f"{model}.kiln", "--threads", str(threads), "--profile"]
+            program = [options.kiln, "bench", models / f"{model}.kiln", "--threads", str(threads), "--profile"]
             subprocess.run(program, check=True)
 
 

@@ -23,4 +23,4 @@ for model in smollm2 random; do
     fi
 done
 
-python3 compare.py --programs "$CARGO_TARGET_DIR/release" --models "$cache" "$@"
+python3 compare.py --programs "$CARGO_TARGET_DIR/release" --models "$cache" --kiln "$kiln" "$@"

@@ -151,8 +151,8 @@ impl Op {
                 axis_in(*axis, first.rank())?;
                 let mut total = Dim::constant(0);
                 for t in ops {
-                    if t.storage != first.storage || with_axis(first, *axis, 1.into()) != with_axis(t, *axis, 1.into())
-                    {
+                    let same_rank = t.storage == first.storage && t.rank() == first.rank();
+                    if !same_rank || with_axis(first, *axis, 1.into()) != with_axis(t, *axis, 1.into()) {
                         return Err(format!("{t} and {first} differ in more than axis {axis}"));
                     }
                     total = total + t.shape[*axis].clone();
@@ -199,7 +199,7 @@ impl Op {
                     return Err("takes numbers, found bool".into());
                 }
                 let size = &ops[0].shape[*axis];
-                if size.as_const().is_some_and(|n| n < *k as i64) {
+                if size.as_const().is_some_and(|n| i64::try_from(*k).is_err() || n < *k as i64) {
                     return Err(format!("an axis of size {size} has no {k} largest elements"));
                 }
                 Ok(TensorType::new(DType::I64, with_axis(ops[0], *axis, (*k).into()).shape))
@@ -295,6 +295,9 @@ fn attention(a: &crate::AttentionAttrs, ops: &[&TensorType]) -> Result<TensorTyp
     };
     if q.storage != k.storage || k.storage != v.storage {
         return Err("q, k and v have one element type".into());
+    }
+    if let Some(window) = a.window.filter(|w| *w < 1) {
+        return Err(format!("a window of {window} keys shows none: expected at least 1"));
     }
     if d != dk {
         return Err(format!("q has head size {d}, k has {dk}"));

@@ -125,7 +125,7 @@ impl fmt::Display for Literal {
 }
 
 impl Literal {
-    /// Parses what `Display` prints.
+    /// Parses what `Display` prints. Of all NaNs the text has one.
     pub(crate) fn parse(dtype: DType, shape: Vec<usize>, text: &str) -> Result<Self, String> {
         let inner = text
             .trim()
@@ -134,12 +134,18 @@ impl Literal {
             .ok_or_else(|| format!("expected a list in brackets, found `{text}`"))?;
         let mut bytes = Vec::new();
         for item in inner.split(',').map(str::trim).filter(|s| !s.is_empty()) {
-            let bad = |e: &dyn fmt::Display| format!("`{item}` is not a {dtype}: {e}");
+            let bad = |e: &dyn fmt::Display| format!("`{item}` as {dtype}: {e}");
             match dtype {
                 DType::I64 => bytes.extend(item.parse::<i64>().map_err(|e| bad(&e))?.to_le_bytes()),
-                DType::F32 => bytes.extend(item.parse::<f32>().map_err(|e| bad(&e))?.to_le_bytes()),
+                DType::F32 => {
+                    let v: f32 = item.parse().map_err(|e| bad(&e))?;
+                    bytes.extend(if v.is_nan() { f32::NAN } else { v }.to_le_bytes());
+                }
                 DType::Bool => bytes.push(u8::from(item.parse::<bool>().map_err(|e| bad(&e))?)),
-                _ => write_element(dtype, item.parse::<f64>().map_err(|e| bad(&e))?, &mut bytes),
+                _ => {
+                    let v: f64 = item.parse().map_err(|e| bad(&e))?;
+                    write_element(dtype, if v.is_nan() { f64::NAN } else { v }, &mut bytes);
+                }
             }
         }
         let found = bytes.len() / dtype.size();

@@ -247,6 +247,17 @@ impl Op {
         }
     }
 
+    /// The sizes among its attributes.
+    pub fn dims(&self) -> Vec<&Dim> {
+        match self {
+            Op::Iota { shape, .. } | Op::Reshape(shape) | Op::Broadcast(shape) => shape.iter().collect(),
+            Op::DimSize(d) => vec![d],
+            Op::Slice { start, len, .. } => vec![start, len],
+            Op::Pad { low, high, .. } => vec![low, high],
+            _ => vec![],
+        }
+    }
+
     /// Whether the op has a decomposition into primitives ([`crate::compose`]).
     pub fn is_composite(&self) -> bool {
         matches!(

@@ -52,6 +52,13 @@ impl Check<'_> {
         IrError::Verify { function: f.name.to_string(), node, reason: reason.into() }
     }
 
+    /// The typing rule's error, which names the op itself.
+    fn ill_typed(&self, id: NodeId, error: &IrError) -> IrError {
+        let f = self.f();
+        let line = f.node(id).source.map(|s| format!(" at {s}")).unwrap_or_default();
+        IrError::Verify { function: f.name.to_string(), node: format!("{id}{line}"), reason: error.to_string() }
+    }
+
     fn function(&self) -> Result<(), IrError> {
         let f = self.f();
         let mut args_seen = vec![false; f.args.len()];
@@ -86,17 +93,17 @@ impl Check<'_> {
                 if *callee >= self.id {
                     return Err(self.error(Some(id), "a callee comes before its caller"));
                 }
-                f.call_type(self.module.function(*callee), &node.operands)
-                    .map_err(|e| self.error(Some(id), e.to_string()))?
+                f.call_type(self.module.function(*callee), &node.operands).map_err(|e| self.ill_typed(id, &e))?
             }
             op => {
                 let types: Vec<&Type> = node.operands.iter().map(|o| f.ty(*o)).collect();
-                op.infer(&types).map_err(|e| self.error(Some(id), e.to_string()))?
+                op.infer(&types).map_err(|e| self.ill_typed(id, &e))?
             }
         };
         if inferred != node.ty {
             return Err(self.error(Some(id), format!("its type is {inferred}, the node says {}", node.ty)));
         }
+        node.op.dims().into_iter().try_for_each(|d| self.symbols(id, d))?;
         if let Type::Tensor(t) = &node.ty {
             t.shape.iter().try_for_each(|d| self.dim(id, d))?;
             if let Storage::Block(b) = t.storage
@@ -108,7 +115,8 @@ impl Check<'_> {
         Ok(())
     }
 
-    fn dim(&self, id: NodeId, d: &Dim) -> Result<(), IrError> {
+    /// The symbols of a size are declared.
+    fn symbols(&self, id: NodeId, d: &Dim) -> Result<(), IrError> {
         let mut unknown = None;
         d.for_each_symbol(&mut |s| {
             if !self.module.symbols.contains_key(s) {
@@ -117,11 +125,15 @@ impl Check<'_> {
         });
         match unknown {
             Some(s) => Err(self.error(Some(id), format!("the size symbol `{s}` is not declared"))),
-            None if d.as_const().is_some_and(|n| n < 0) => {
-                Err(self.error(Some(id), format!("the size {d} is negative")))
-            }
             None => Ok(()),
         }
+    }
+
+    fn dim(&self, id: NodeId, d: &Dim) -> Result<(), IrError> {
+        if d.as_const().is_some_and(|n| n < 0) {
+            return Err(self.error(Some(id), format!("the size {d} is negative")));
+        }
+        self.symbols(id, d)
     }
 
     /// Follows each state argument through its versions.

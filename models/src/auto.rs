@@ -103,7 +103,9 @@ static REGISTRY: LazyLock<RwLock<Registry>> = LazyLock::new(|| {
     insert(&mut known, "xlm-roberta", &encoder::TASKS, roberta::trace);
     insert(&mut known, "electra", &encoder::TASKS, electra::trace);
     insert(&mut known, "modernbert", &encoder::TASKS, modernbert::trace);
-    insert(&mut known, "bart", &[Task::Seq2SeqLm], bart::trace);
+    let bart_tasks = [Task::Seq2SeqLm, Task::SequenceClassification, Task::QuestionAnswering];
+    insert(&mut known, "bart", &bart_tasks, bart::trace);
+    insert(&mut known, "mt5", &[Task::Seq2SeqLm], t5::trace_mt5);
     insert(&mut known, "t5", &[Task::Seq2SeqLm], t5::trace);
     RwLock::new(known)
 });

@@ -5,6 +5,7 @@
 //! not the one to judge it, and an opened [`Checkpoint`].
 
 mod default_model;
+mod gguf_files;
 mod hub;
 mod save;
 
@@ -12,7 +13,7 @@ pub use default_model::{DEFAULT_MODEL, fetch_default_model};
 pub use hub::{HubOptions, PushOptions, Pushed, push_to_hub};
 
 use crate::gguf::{self, Gguf};
-use crate::weights::Checkpoint;
+use crate::weights::{Checkpoint, WEIGHTS};
 use crate::{Error, Result};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
@@ -55,12 +56,19 @@ impl ModelFiles {
 
     /// As [`resolve`](Self::resolve), with the hub given rather than taken from the environment.
     ///
+    /// Where a folder or a repository holds no weights but one `.gguf` file, that is taken; `gguf_file` of the options picks one of several.
+    ///
     /// # Errors
-    /// The same.
+    /// The same, and [`Error::InvalidOption`] where a `.gguf` file must be picked, or there is none of that name.
     pub fn resolve_with(model: &str, options: &HubOptions) -> Result<ModelFiles> {
         let path = Path::new(model);
         if path.is_dir() {
-            return Self::open_folder(path);
+            let found = gguf_files::in_folder(path)?;
+            let others = WEIGHTS.iter().any(|name| path.join(name).exists());
+            return match gguf_files::choose(model, &found, others, options.gguf_file.as_deref())? {
+                Some(gguf) => Self::open_file(&path.join(gguf)),
+                None => Self::open_folder(path),
+            };
         }
         if path.is_file() {
             return Self::open_file(path);
@@ -134,7 +142,7 @@ impl ModelFiles {
             tokenizer_json,
             tokenizer_config,
             chat_template,
-            sentence_transformer: None,
+            sentence_transformer: gguf::sentence_transformer(&gguf)?,
             checkpoint: gguf::checkpoint(&gguf)?,
         })
     }

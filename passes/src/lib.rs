@@ -10,6 +10,7 @@ mod error;
 mod lower;
 mod memory;
 pub mod metrics;
+mod minimal;
 pub mod pipeline;
 pub mod rules;
 pub mod simplify;
@@ -17,7 +18,8 @@ mod variants;
 mod widen;
 
 pub use error::PassError;
-pub use lower::{Compiled, ConstantData};
+pub use lower::{Compiled, ConstantData, FusedGroup, FusedStep, Fusion, fusion};
+pub use minimal::minimal;
 pub use pipeline::Pipeline;
 
 use kiln_core::TargetSpec;

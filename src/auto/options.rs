@@ -17,6 +17,8 @@ pub struct PretrainedOptions {
     pub dtype: DType,
     /// The branch, tag or commit on the hub.
     pub revision: Option<String>,
+    /// The GGUF file to take of a model that has several, or that has safetensors too.
+    pub gguf_file: Option<String>,
     /// The folder of the hub's cache.
     pub cache_dir: Option<PathBuf>,
     /// The folder of the compile cache; by default `kiln/artifacts` in the user's cache folder.
@@ -41,6 +43,7 @@ impl Default for PretrainedOptions {
             target: TargetSpec::x86_64_v3(),
             dtype: DType::F32,
             revision: None,
+            gguf_file: None,
             cache_dir: None,
             artifacts_dir: None,
             local_files_only: false,
@@ -58,6 +61,7 @@ impl PretrainedOptions {
         let environment = HubOptions::from_env();
         HubOptions {
             revision: self.revision.clone().or(environment.revision),
+            gguf_file: self.gguf_file.clone(),
             cache_dir: self.cache_dir.clone().unwrap_or(environment.cache_dir),
             local_files_only: self.local_files_only || environment.local_files_only,
             token: self.token.clone().or(environment.token),

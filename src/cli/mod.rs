@@ -9,6 +9,11 @@
 //! }
 //! ```
 
+mod bench;
+mod bisect;
+mod calibrate;
+mod explain;
+mod graph;
 mod inspect;
 mod opt;
 mod pipeline;
@@ -16,8 +21,9 @@ mod run;
 mod verify;
 
 use clap::{Args, Parser, Subcommand};
+use kiln::ir::{Function, Module};
 use kiln::passes::egraph::Numerics;
-use kiln::{CompileOptions, CompileReport, Error, Model, ModelFiles, Result, TargetSpec, cached_artifact};
+use kiln::{CompileOptions, CompileReport, Error, HubOptions, Model, ModelFiles, Result, TargetSpec, cached_artifact};
 use kiln_core::DType;
 use kiln_runtime::cli::{ConfigArgs, GenerateArgs};
 use std::{
@@ -86,6 +92,16 @@ enum Verb {
     Opt(opt::OptArgs),
     /// Compare compiled results with the interpreter, and with a folder of golden outputs.
     Verify(verify::VerifyArgs),
+    /// Time calls, and the steps of each beside what the machine could do.
+    Bench(bench::BenchArgs),
+    /// Measure this machine, and write what the cost model needs to a target file.
+    Calibrate(calibrate::CalibrateArgs),
+    /// Tell by which laws a model's blocks become what they become.
+    Explain(explain::ExplainArgs),
+    /// Draw a model's blocks as they were written and as they became, with a box for each kernel.
+    Graph(graph::GraphArgs),
+    /// Find the rewrite rule that makes a model's output wrong.
+    Bisect(bisect::BisectArgs),
     /// Fetch the default model and let it write.
     Demo {
         /// The text to continue.
@@ -103,8 +119,8 @@ enum Verb {
 /// How to compile.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct CompileArgs {
-    /// The machine to compile for: `cpu`, or `cpu:NAME`.
-    #[arg(long, default_value = "cpu", value_parser = TargetSpec::parse)]
+    /// The machine to compile for: `cpu`, a machine by name (`cpu:zen4`), or a target file (`machine.toml`).
+    #[arg(long, default_value = "cpu", value_parser = kiln::target::find)]
     target: TargetSpec,
     /// The type to compute in: auto, f32, bf16 or f16.
     #[arg(long, default_value = "auto", value_parser = parse_dtype)]
@@ -112,6 +128,9 @@ pub(crate) struct CompileArgs {
     /// The longest sequence; what the model's config says by default.
     #[arg(long)]
     max_seq: Option<usize>,
+    /// The .gguf file to take of a hub id or a folder that has several, or that has safetensors too.
+    #[arg(long)]
+    gguf_file: Option<String>,
     /// What rewriting may do to the bits of results: exact (nothing), reassociates (another order of sums and products), or fast (also other
     /// formulas, with a stated error).
     #[arg(long, default_value = "reassociates", value_parser = parse_numerics)]
@@ -137,6 +156,11 @@ fn parse_dtype(text: &str) -> std::result::Result<DType, String> {
 }
 
 impl CompileArgs {
+    /// Whether no other machine was named.
+    fn is_default_target(&self) -> bool {
+        self.target == TargetSpec::x86_64_v3()
+    }
+
     fn options(&self) -> CompileOptions {
         CompileOptions {
             target: self.target.clone(),
@@ -145,6 +169,12 @@ impl CompileArgs {
             passes: kiln::passes::Options { numerics: self.numerics, ..kiln::passes::Options::default() },
             ..CompileOptions::default()
         }
+    }
+
+    /// The files of MODEL.
+    fn files(&self, model: &str) -> Result<ModelFiles> {
+        let options = HubOptions { gguf_file: self.gguf_file.clone(), ..HubOptions::from_env() };
+        Ok(ModelFiles::resolve_with(model, &options)?)
     }
 }
 
@@ -158,7 +188,7 @@ fn artifact(model: &str, options: &CompileArgs) -> Result<(PathBuf, f64)> {
     if is_artifact(model) {
         return Ok((PathBuf::from(model), 0.0));
     }
-    let files = ModelFiles::resolve(model)?;
+    let files = options.files(model)?;
     artifact_of(&files, options)
 }
 
@@ -168,6 +198,34 @@ fn artifact_of(files: &ModelFiles, options: &CompileArgs) -> Result<(PathBuf, f6
     let (path, report) = cached_artifact(files, &options.options())?;
     spinner.finish_and_clear();
     Ok((path, if report.is_some() { start.elapsed().as_secs_f64() } else { 0.0 }))
+}
+
+/// The graph of MODEL, which may be a module as text.
+fn module(model: &str, options: &CompileArgs) -> Result<Module> {
+    if is_artifact(model) {
+        return Err(Error::Option(format!(
+            "`{model}` is compiled already: give a hub id, a folder, a .gguf file, or a module as text (.kir)"
+        )));
+    }
+    if Path::new(model).extension().is_some_and(|e| e == "kir") {
+        let read = |source| Error::Io { action: "read", path: model.into(), source };
+        let module = kiln::ir::text::parse(&std::fs::read_to_string(model).map_err(read)?)?;
+        kiln::ir::verify(&module)?;
+        return Ok(module);
+    }
+    Ok(kiln::compile::trace(&ModelFiles::resolve(model)?, &options.options())?.module)
+}
+
+/// The function of that name, or all of them.
+fn blocks<'m>(module: &'m Module, name: Option<&str>) -> Result<Vec<&'m Function>> {
+    let Some(name) = name else { return Ok(module.functions.iter().collect()) };
+    match module.find(name) {
+        Some((_, f)) => Ok(vec![f]),
+        None => {
+            let known = module.functions.iter().map(|f| f.name.to_string()).collect::<Vec<_>>().join(", ");
+            Err(Error::Option(format!("there is no block `{name}`: expected one of {known}")))
+        }
+    }
 }
 
 fn spinner(message: &'static str) -> indicatif::ProgressBar {
@@ -193,6 +251,11 @@ fn run(cli: Cli) -> Result<()> {
         Verb::Inspect(args) => inspect::run(&args),
         Verb::Opt(args) => opt::run(&args),
         Verb::Verify(args) => verify::run(&args),
+        Verb::Bench(args) => bench::run(&args),
+        Verb::Calibrate(args) => calibrate::run(&args),
+        Verb::Explain(args) => explain::run(&args),
+        Verb::Graph(args) => graph::run(&args),
+        Verb::Bisect(args) => bisect::run(&args),
         Verb::Demo { prompt, max_new_tokens, threads } => demo(&prompt, max_new_tokens, threads),
     }
 }
@@ -201,7 +264,7 @@ fn compile(model: &str, output: &Path, options: &CompileArgs, json: bool) -> Res
     if is_artifact(model) {
         return Err(Error::Option(format!("`{model}` is compiled already: give a hub id, a folder or a .gguf file")));
     }
-    let files = ModelFiles::resolve(model)?;
+    let files = options.files(model)?;
     let spinner = spinner("compiling");
     let report = kiln::compile(&files, output, &options.options())?;
     spinner.finish_and_clear();
@@ -237,6 +300,7 @@ fn demo(prompt: &str, max_new_tokens: usize, threads: Option<usize>) -> Result<(
         target: TargetSpec::x86_64_v3(),
         dtype: DType::F32,
         max_seq: None,
+        gguf_file: None,
         numerics: Numerics::default(),
     };
     let (path, compile_seconds) = artifact_of(&files, &options)?;

@@ -14,7 +14,7 @@ pub struct OptArgs {
     #[arg(long, default_value = "egraph", long_help = passes_help())]
     passes: String,
     /// The machine that costs are taken for: `cpu`, or `cpu:NAME`.
-    #[arg(long, default_value = "cpu", value_parser = TargetSpec::parse)]
+    #[arg(long, default_value = "cpu", value_parser = kiln::target::find)]
     target: TargetSpec,
     /// Say on stderr what each pass did: nodes, time, and how often each law applied.
     #[arg(long)]

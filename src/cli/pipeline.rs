@@ -214,6 +214,7 @@ impl CompileArgs {
             dtype: self.dtype,
             max_seq: self.max_seq,
             numerics: self.numerics,
+            gguf_file: self.gguf_file.clone(),
             threads,
             ..PretrainedOptions::default()
         }

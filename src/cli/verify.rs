@@ -2,8 +2,7 @@
 
 use super::{CompileArgs, artifact_of};
 use clap::Args;
-use kiln::ir::interp::Tensor;
-use kiln::{Error, LoadOptions, Model, ModelFiles, Result, Session, SessionOptions, compile, verify};
+use kiln::{Error, LoadOptions, Model, Result, Session, SessionOptions, compile, verify};
 use std::path::PathBuf;
 
 #[derive(Args)]
@@ -29,14 +28,12 @@ pub fn run(args: &VerifyArgs) -> Result<()> {
             "verify needs the model itself (a hub id, a folder or a .gguf file), not an artifact".into(),
         ));
     }
-    let files = ModelFiles::resolve(&args.model)?;
+    let files = args.options.files(&args.model)?;
     let traced = compile::trace(&files, &args.options.options())?;
     let (path, _) = artifact_of(&files, &args.options)?;
     let model = Model::open(&path, &LoadOptions::default())?;
     let mut session = Session::new(&model, &SessionOptions::default())?;
-    // Token ids spread over the vocabulary, the same each time.
-    let ids: Vec<i64> = (0..args.length as i64).map(|i| (i * 7919 + 13) % traced.vocab_size as i64).collect();
-    let inputs = vec![("input_ids".to_string(), Tensor::from_i64(vec![1, args.length], &ids)?)];
+    let inputs = verify::token_ids(args.length, traced.vocab_size)?;
     let got = verify::call(&mut session, "forward", &inputs)?;
     let want = verify::interpret(&traced.module, "forward", &files.checkpoint, &inputs, &[])?;
     let tolerance = verify::tolerance(args.options.options().dtype);

@@ -1,6 +1,6 @@
 //! What pipelines take, as JSON: one input or a list of them.
 
-use super::{GenerationInput, Pipeline, TextPair};
+use super::{GenerationInput, Pipeline, PipelineOptions, TextPair};
 use crate::{Error, Result};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -13,9 +13,15 @@ pub(super) struct Inputs {
 }
 
 impl Inputs {
-    pub fn of(pipeline: &Pipeline, input: &Value) -> Self {
+    pub fn of(pipeline: &Pipeline, input: &Value, options: &PipelineOptions) -> Self {
         let several = match (pipeline, input) {
             (Pipeline::TextGeneration(_), chat) if is_chat(chat) => None,
+            // The words of one text count as a list of one text.
+            (Pipeline::TokenClassification(_), Value::Array(words))
+                if options.is_split_into_words && !words.iter().all(Value::is_array) =>
+            {
+                Some(vec![input.clone()])
+            }
             (Pipeline::QuestionAnswering(_), object) => questions(object),
             (_, Value::Array(items)) => Some(items.clone()),
             _ => None,

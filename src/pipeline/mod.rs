@@ -140,7 +140,7 @@ impl Pipeline {
     /// # Errors
     /// An input of another form, or what the pipeline's own `run` says.
     pub fn run(&self, input: &Value, options: &PipelineOptions) -> Result<Value> {
-        let input = input::Inputs::of(self, input);
+        let input = input::Inputs::of(self, input, options);
         let mut results = self.run_each(&input.items, options)?;
         let one = input.is_one && results.len() == 1;
         Ok(match self {
@@ -180,6 +180,9 @@ impl Pipeline {
                         _ => json!(classes),
                     })
                     .collect()
+            }
+            Pipeline::TokenClassification(p) if options.is_split_into_words => {
+                values(p.run_words(&input::all(name, items, "a list of words")?, options)?)
             }
             Pipeline::TokenClassification(p) => values(p.run(&texts()?, options)?),
             Pipeline::FillMask(p) => {

@@ -53,6 +53,10 @@ pub struct PipelineOptions {
     /// token-classification: with it, a text that is longer than the model takes goes through it in pieces, each of which repeats that
     /// many tokens of the one before; without it, it is cut.
     pub stride: Option<usize>,
+    /// token-classification: whether a text comes as a list of its words.
+    pub is_split_into_words: bool,
+    /// token-classification: what stands between words that come as a list, in the text that `start` and `end` count in; a space by default.
+    pub delimiter: Option<String>,
     /// fill-mask: the only tokens to choose from.
     #[serde(deserialize_with = "one_or_many")]
     pub targets: Option<Vec<String>>,

@@ -57,6 +57,15 @@ impl TextModel {
 
     /// The tokens of texts or pairs, cut to what the model takes unless the options say how.
     pub fn encode(&self, texts: &[(&str, Option<&str>)], options: Option<&EncodeOptions>) -> Result<Vec<Encoding>> {
+        Ok(self.tokenizer.encode_batch(texts, &self.limited(options))?)
+    }
+
+    /// As [`encode`](Self::encode), of texts that come as words.
+    pub fn encode_words(&self, texts: &[Vec<String>], options: Option<&EncodeOptions>) -> Result<Vec<Encoding>> {
+        Ok(self.tokenizer.encode_words(texts, &self.limited(options))?)
+    }
+
+    fn limited(&self, options: Option<&EncodeOptions>) -> EncodeOptions {
         let mut options = options.cloned().unwrap_or_default();
         if options.max_length.is_none() {
             options.max_length = Some(self.max_length);
@@ -65,7 +74,7 @@ impl TextModel {
                 options.truncation = options.truncation.or(Some(Truncation::LongestFirst));
             }
         }
-        Ok(self.tokenizer.encode_batch(texts, &options)?)
+        options
     }
 
     /// The outputs of those names for each text: `result[text][output]`. Texts go through the model by batches of `batch_size`.

@@ -54,22 +54,43 @@ impl TokenClassificationPipeline {
     /// # Errors
     /// A text that the tokenizer cannot split, or a stride without aggregation.
     pub fn run(&self, texts: &[String], options: &PipelineOptions) -> Result<Vec<Vec<Entity>>> {
-        let strategy = options.aggregation_strategy;
-        if options.stride.is_some() && strategy == AggregationStrategy::None {
-            return Err(Error::Pipeline {
-                pipeline: NAME,
-                reason: "with a stride, expected an aggregation_strategy other than none: tokens of the pieces' overlap would come twice".into(),
-            });
-        }
-        let pieces = options.stride.map(|stride| EncodeOptions {
-            truncation: Some(Truncation::LongestFirst),
-            stride,
-            return_overflowing_tokens: true,
-            ..EncodeOptions::default()
-        });
         let inputs: Vec<_> = texts.iter().map(|text| (text.as_str(), None)).collect();
-        let encodings = self.text_model.encode(&inputs, pieces.as_ref())?;
-        let rows = self.text_model.forward(&encodings, &["logits"], options.batch_size)?;
+        let encodings = self.text_model.encode(&inputs, pieces(options)?.as_ref())?;
+        self.classify(texts, &encodings, options)
+    }
+
+    /// As [`run`](Self::run), of texts that come as words; places are in the text of the words with
+    /// [`delimiter`](PipelineOptions::delimiter) between them.
+    ///
+    /// # Errors
+    /// The same.
+    pub fn run_words(&self, texts: &[Vec<String>], options: &PipelineOptions) -> Result<Vec<Vec<Entity>>> {
+        let delimiter = options.delimiter.as_deref().unwrap_or(" ");
+        let joined: Vec<String> = texts.iter().map(|words| words.join(delimiter)).collect();
+        let mut encodings = self.text_model.encode_words(texts, pieces(options)?.as_ref())?;
+        for encoding in &mut encodings {
+            let mut start = 0;
+            let mut starts = vec![];
+            for word in &texts[encoding.input] {
+                starts.push(start);
+                start += word.chars().count() + delimiter.chars().count();
+            }
+            for (offsets, word) in encoding.offsets.iter_mut().zip(&encoding.word_ids) {
+                if let Some(start) = word.and_then(|word| starts.get(word as usize)) {
+                    *offsets = (offsets.0 + start, offsets.1 + start);
+                }
+            }
+        }
+        self.classify(&joined, &encodings, options)
+    }
+
+    fn classify(
+        &self,
+        texts: &[String],
+        encodings: &[Encoding],
+        options: &PipelineOptions,
+    ) -> Result<Vec<Vec<Entity>>> {
+        let rows = self.text_model.forward(encodings, &["logits"], options.batch_size)?;
         let outside = ["O".to_string()];
         let ignored = options.ignore_labels.as_deref().unwrap_or(&outside);
         let tokenizer = self.text_model.tokenizer();
@@ -80,7 +101,7 @@ impl TokenClassificationPipeline {
         for (encoding, rows) in encodings.iter().zip(&rows) {
             let scores: Vec<Vec<f32>> = rows[0].iter().map(softmax).collect();
             let tokens = tokens(&texts[encoding.input], encoding, scores, tokenizer, unk);
-            let mut entities = aggregate(tokens, strategy, id2label, &join)?;
+            let mut entities = aggregate(tokens, options.aggregation_strategy, id2label, &join)?;
             entities.retain(|e| {
                 let label = e.entity.as_ref().or(e.entity_group.as_ref());
                 label.is_none_or(|label| !ignored.contains(label))
@@ -91,6 +112,19 @@ impl TokenClassificationPipeline {
         let each = results.into_iter().zip(pieces);
         Ok(each.map(|(entities, pieces)| if pieces > 1 { without_overlap(entities) } else { entities }).collect())
     }
+}
+
+/// How longer texts come in pieces, if they do.
+fn pieces(options: &PipelineOptions) -> Result<Option<EncodeOptions>> {
+    let Some(stride) = options.stride else { return Ok(None) };
+    if options.aggregation_strategy == AggregationStrategy::None {
+        return Err(Error::Pipeline {
+            pipeline: NAME,
+            reason: "with a stride, expected an aggregation_strategy other than none: tokens that pieces share would come twice".into(),
+        });
+    }
+    let truncation = Some(Truncation::LongestFirst);
+    Ok(Some(EncodeOptions { truncation, stride, return_overflowing_tokens: true, ..EncodeOptions::default() }))
 }
 
 /// Of entities of overlapping pieces that overlap, the longest, and of equally long ones the surest.

@@ -8,46 +8,46 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 /// A folder with a compile cache and a folder `out`, in which failing commands must leave nothing.
-struct Bench {
+pub struct Bench {
     folder: tempfile::TempDir,
 }
 
 impl Bench {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         std::fs::create_dir(folder.path().join("out")).expect("a folder");
         Bench { folder }
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
     /// The path as an argument.
-    fn arg(&self, name: &str) -> String {
+    pub fn arg(&self, name: &str) -> String {
         self.path(name).to_str().expect("UTF-8").to_string()
     }
 
-    fn kiln(&self, args: &[&str]) -> Output {
+    pub fn kiln(&self, args: &[&str]) -> Output {
         let mut command = Command::new(env!("CARGO_BIN_EXE_kiln"));
         command.args(args).env("XDG_CACHE_HOME", self.path("cache")).env("HF_HUB_OFFLINE", "1");
         command.current_dir(self.folder.path()).output().expect("kiln runs")
     }
 
     /// stdout of a command that succeeds.
-    fn works(&self, args: &[&str]) -> String {
+    pub fn works(&self, args: &[&str]) -> String {
         let output = self.kiln(args);
         let errors = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "kiln {args:?}: {errors}");
         String::from_utf8(output.stdout).expect("UTF-8")
     }
 
-    fn json(&self, args: &[&str]) -> Value {
+    pub fn json(&self, args: &[&str]) -> Value {
         serde_json::from_str(&self.works(args)).expect("one JSON object")
     }
 
     /// A command ends with the code and a message with these words; nothing is in `out` afterwards.
-    fn ends(&self, code: i32, args: &[&str], words: &[&str]) {
+    pub fn ends(&self, code: i32, args: &[&str], words: &[&str]) {
         let output = self.kiln(args);
         let errors = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(code), "kiln {args:?}: {errors}");
@@ -59,19 +59,19 @@ impl Bench {
         assert!(left.is_empty(), "kiln {args:?} left {left:?}");
     }
 
-    fn fails(&self, args: &[&str], words: &[&str]) {
+    pub fn fails(&self, args: &[&str], words: &[&str]) {
         self.ends(1, args, words);
     }
 
     /// The llama golden, compiled to `m.kiln`.
-    fn artifact(&self) -> String {
+    pub fn artifact(&self) -> String {
         let files = ModelFiles::open_folder(&golden("llama")).expect("opens");
         kiln::compile(&files, &self.path("m.kiln"), &options()).expect("compiles");
         self.arg("m.kiln")
     }
 
     /// A copy of the llama golden's config and weights.
-    fn model(&self, name: &str) -> PathBuf {
+    pub fn model(&self, name: &str) -> PathBuf {
         let folder = self.path(name);
         std::fs::create_dir(&folder).expect("a folder");
         for file in ["config.json", "model.safetensors"] {
@@ -81,13 +81,13 @@ impl Bench {
     }
 
     /// `compile` of a folder fails.
-    fn refuses(&self, folder: &Path, words: &[&str]) {
+    pub fn refuses(&self, folder: &Path, words: &[&str]) {
         let out = self.arg("out/m.kiln");
         self.fails(&["compile", folder.to_str().expect("UTF-8"), "-o", &out], words);
     }
 }
 
-fn llama() -> String {
+pub fn llama() -> String {
     golden("llama").to_str().expect("UTF-8").to_string()
 }
 

@@ -6,6 +6,7 @@ mod goldens;
 mod minilm;
 mod ops;
 mod pipelines;
+mod sight;
 mod smollm;
 mod structure;
 

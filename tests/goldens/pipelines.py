@@ -245,6 +245,9 @@ CASES = {
             for strategy in ["none", "simple", "first", "average", "max"]
         ],
         case("bert-token", BOOK, aggregation_strategy="simple"),
+        case("bert-token", ["Anna", "lives", "in", "Berlin."], is_split_into_words=True),
+        case("bert-token", [ANNA.split(), BOOK.split()], is_split_into_words=True, aggregation_strategy="first", ignore_labels=[]),
+        case("bert-token", [LONG.split()], is_split_into_words=True, delimiter="--", aggregation_strategy="simple", stride=4),
         case("bert-token", LONG, aggregation_strategy="simple", stride=4),
         case("bert-token", [LONG, ANNA], aggregation_strategy="first", stride=8, ignore_labels=[]),
     ],
@@ -320,6 +323,7 @@ CASES = {
         case("t5", CAT, generate={"max_new_tokens": 8}),
         case("t5", [CAT, FILM], generate={"max_new_tokens": 6, "num_beams": 1}),
         case("t5", CAT, generate={"max_new_tokens": 6, "num_beams": 4, "num_return_sequences": 3}),
+        case("t5", [CAT, LONG, FILM], batch_size=2, generate={"max_new_tokens": 6, "num_beams": 2}),
         case("t5", [CAT, FILM], generate={"max_new_tokens": 6, "num_return_sequences": 2}),
         case("bart", ANNA, generate={"max_new_tokens": 8, "no_repeat_ngram_size": 2}),
         case("bart", STORY, truncation=True, generate={"max_new_tokens": 6, "num_beams": 1, "no_repeat_ngram_size": 2}),
@@ -371,6 +375,8 @@ def encodings(special):
         encoding([PAUL], [CAT], truncation="only_first", max_length=shortest + 24, stride=2, return_overflowing_tokens=True),
         encoding([PAUL], truncation=True, max_length=9, add_special_tokens=False),
         encoding([PAUL], truncation=True, max_length=9, truncation_side="left"),
+        encoding([CAT.split(), ["naïve", "books", "🙂"]], is_split_into_words=True),
+        encoding([CAT.split(), PAUL.split()], is_split_into_words=True, truncation=True, max_length=12, padding=True),
     ]  # fmt: skip
 
 

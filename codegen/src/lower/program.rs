@@ -121,24 +121,55 @@ pub fn block_scales(b: &Builder<'_>, buf: Buf, format: BlockFormat, at: Ix, with
     let f16_at = |offset: usize| b.cast(b.load_as(buf, b.iadd(at, Ix::C(offset as i64)), Ty::F16, 1), Ty::F32);
     let d = f16_at(format.scale_offset());
     let minimum = format.minimum_offset().map(f16_at);
-    match format {
-        BlockFormat::Q8_0 | BlockFormat::Q4_0 | BlockFormat::Q4_1 => (d, minimum),
-        BlockFormat::Q4K | BlockFormat::Q5K => {
-            let (s, m) = scale_and_minimum(b, buf, b.iadd(at, Ix::C(4)), b.idiv(within, Ix::C(32)));
-            (b.mul(d, s), minimum.map(|e| b.neg(b.mul(e, m))))
+    let Some(scales) = format.part_scales_offset() else { return (d, minimum) };
+    let scales = b.iadd(at, Ix::C(scales as i64));
+    let part = b.idiv(within, Ix::C(format.part_len() as i64));
+    let (s, m) = match format {
+        BlockFormat::Q2K => {
+            let both = unsigned_bytes(b, buf, b.iadd(scales, part), 1);
+            (b.and(both, b.int(Ty::U32, 15)), b.shr(both, b.int(Ty::U32, 4)))
+        }
+        BlockFormat::Q3K => {
+            let s = b.sub(b.bitcast(q3k_scale(b, buf, scales, part), Ty::I32), b.int(Ty::I32, 32));
+            return (b.mul(d, b.cast(s, Ty::F32)), None);
         }
         BlockFormat::Q6K => {
-            let part = b.iadd(b.iadd(at, Ix::C(192)), b.idiv(within, Ix::C(16)));
-            let s = b.cast(b.load_as(buf, part, Ty::I8, 1), Ty::I32);
-            (b.mul(d, b.cast(s, Ty::F32)), None)
+            let s = b.cast(b.load_as(buf, b.iadd(scales, part), Ty::I8, 1), Ty::I32);
+            return (b.mul(d, b.cast(s, Ty::F32)), None);
         }
+        _ => scale_and_minimum(b, buf, scales, part),
+    };
+    let float = |v: Val| b.cast(b.bitcast(v, Ty::I32), Ty::F32);
+    (b.mul(d, float(s)), minimum.map(|e| b.neg(b.mul(e, float(m)))))
+}
+
+/// Bytes as u32.
+fn unsigned_bytes(b: &Builder<'_>, buf: Buf, at: Ix, lanes: usize) -> Val {
+    b.cast(b.load(buf, at, lanes), Ty::U32)
+}
+
+/// An index as u32, to shift by.
+fn shift(b: &Builder<'_>, i: Ix) -> Val {
+    match i {
+        Ix::C(c) => b.int(Ty::U32, c),
+        Ix::V(_) => b.cast(b.ix_value(i), Ty::U32),
     }
 }
 
-/// [`BlockFormat::scale_and_minimum`] of the twelve bytes at `at`, as f32.
+/// [`BlockFormat::part_scale`] of `Q3K`, before 32 is subtracted, from the twelve bytes at `at`: u32.
+fn q3k_scale(b: &Builder<'_>, buf: Buf, at: Ix, part: Ix) -> Val {
+    let byte = |offset: Ix| unsigned_bytes(b, buf, b.iadd(at, offset), 1);
+    let low = b.shr(byte(b.irem(part, Ix::C(8))), shift(b, b.imul(b.idiv(part, Ix::C(8)), Ix::C(4))));
+    let high = byte(b.iadd(Ix::C(8), b.irem(part, Ix::C(4))));
+    let high = b.shr(high, shift(b, b.imul(b.idiv(part, Ix::C(4)), Ix::C(2))));
+    let u = |n: i64| b.int(Ty::U32, n);
+    b.or(b.and(low, u(15)), b.shl(b.and(high, u(3)), u(4)))
+}
+
+/// [`BlockFormat::part_scale`] of `Q4K` and `Q5K`, from the twelve bytes at `at`: u32.
 fn scale_and_minimum(b: &Builder<'_>, buf: Buf, at: Ix, part: Ix) -> (Val, Val) {
     let u = |n: i64| b.int(Ty::U32, n);
-    let byte = |offset: Ix| b.cast(b.load(buf, b.iadd(at, offset), 1), Ty::U32);
+    let byte = |offset: Ix| unsigned_bytes(b, buf, b.iadd(at, offset), 1);
     // The bytes of parts p and p + 4 are the same three.
     let column = b.irem(part, Ix::C(4));
     let (first, second, third) = (byte(column), byte(b.iadd(column, Ix::C(4))), byte(b.iadd(column, Ix::C(8))));
@@ -146,24 +177,35 @@ fn scale_and_minimum(b: &Builder<'_>, buf: Buf, at: Ix, part: Ix) -> (Val, Val) 
     let early = b.icompare(CompareOp::Lt, part, Ix::C(4));
     let s = b.select(early, b.and(first, u(63)), b.or(b.and(third, u(15)), upper(first)));
     let m = b.select(early, b.and(second, u(63)), b.or(b.shr(third, u(4)), upper(second)));
-    let float = |v: Val| b.cast(b.bitcast(v, Ty::I32), Ty::F32);
-    (float(s), float(m))
+    (s, m)
 }
 
 /// `lanes` values (1, or 8 from a multiple of 8) as the block that starts at byte `at` holds them, from value `within` on: i32.
 pub fn block_codes(b: &Builder<'_>, buf: Buf, format: BlockFormat, at: Ix, within: Ix, lanes: usize) -> Val {
     let u = |n: i64| b.int(Ty::U32, n);
-    let number = |i: Ix| match i {
-        Ix::C(c) => u(c),
-        Ix::V(_) => b.cast(b.ix_value(i), Ty::U32),
-    };
-    let bytes = |offset: Ix| b.cast(b.load(buf, b.iadd(at, offset), lanes), Ty::U32);
+    let bytes = |offset: Ix| unsigned_bytes(b, buf, b.iadd(at, offset), lanes);
     let data = Ix::C(format.values_offset() as i64);
-    // Bits 4 and up of each code, from bytes that hold `width` bits for each of several stretches of values.
-    let upper = |offset: Ix, stretch: Ix, width: i64| {
-        let shifted = b.shr(bytes(offset), number(b.imul(stretch, Ix::C(width))));
-        b.shl(b.and(shifted, u((1 << width) - 1)), u(4))
+    let upper_data = Ix::C(format.upper_bits_offset().unwrap_or(0) as i64);
+    // Of bytes that hold `width` bits for each of several stretches of values, those of one.
+    let field = |offset: Ix, stretch: Ix, width: i64| {
+        let shifted = b.shr(bytes(offset), shift(b, b.imul(stretch, Ix::C(width))));
+        b.and(shifted, u((1 << width) - 1))
     };
+    // Two bits for each value: pair p of byte i is that of value 32 p + i of its half.
+    let pairs = |data: Ix| {
+        let half = b.imul(b.idiv(within, Ix::C(128)), Ix::C(32));
+        let offset = b.iadd(data, b.iadd(half, b.irem(within, Ix::C(32))));
+        field(offset, b.idiv(b.irem(within, Ix::C(128)), Ix::C(32)), 2)
+    };
+    // One bit for each value: bit p of byte i is that of value 32 p + i.
+    let bit_of_32 = || field(b.iadd(upper_data, b.irem(within, Ix::C(32))), b.idiv(within, Ix::C(32)), 1);
+    // One bit for each value, eight in a byte.
+    let bit_of_8 = || {
+        let byte = unsigned_bytes(b, buf, b.iadd(at, b.iadd(upper_data, b.idiv(within, Ix::C(8)))), 1);
+        let first = shift(b, b.irem(within, Ix::C(8)));
+        b.and(b.shr(byte, b.add(b.iota(Ty::U32, lanes), first)), u(1))
+    };
+    let with_upper = |low: Val, upper: Val, from: i64| b.or(low, b.shl(upper, u(from)));
     // Low nibbles are `stretch` values, high nibbles as many that follow them.
     let nibbles = |stretch: i64| {
         let byte = b.iadd(b.imul(b.idiv(within, Ix::C(2 * stretch)), Ix::C(stretch)), b.irem(within, Ix::C(stretch)));
@@ -176,16 +218,12 @@ pub fn block_codes(b: &Builder<'_>, buf: Buf, format: BlockFormat, at: Ix, withi
             return b.cast(b.load_as(buf, b.iadd(at, b.iadd(data, within)), Ty::I8, lanes), Ty::I32);
         }
         BlockFormat::Q4_0 | BlockFormat::Q4_1 => nibbles(16),
+        BlockFormat::Q5_0 | BlockFormat::Q5_1 => with_upper(nibbles(16), bit_of_8(), 4),
+        BlockFormat::Q2K => pairs(data),
+        BlockFormat::Q3K => with_upper(pairs(data), bit_of_32(), 2),
         BlockFormat::Q4K => nibbles(32),
-        BlockFormat::Q5K => {
-            let offset = b.iadd(Ix::C(16), b.irem(within, Ix::C(32)));
-            b.or(nibbles(32), upper(offset, b.idiv(within, Ix::C(32)), 1))
-        }
-        BlockFormat::Q6K => {
-            let half = b.imul(b.idiv(within, Ix::C(128)), Ix::C(32));
-            let offset = b.iadd(Ix::C(128), b.iadd(half, b.irem(within, Ix::C(32))));
-            b.or(nibbles(64), upper(offset, b.idiv(b.irem(within, Ix::C(128)), Ix::C(32)), 2))
-        }
+        BlockFormat::Q5K => with_upper(nibbles(32), bit_of_32(), 4),
+        BlockFormat::Q6K => with_upper(nibbles(64), pairs(upper_data), 4),
     };
     b.bitcast(code, Ty::I32)
 }
@@ -193,11 +231,13 @@ pub fn block_codes(b: &Builder<'_>, buf: Buf, format: BlockFormat, at: Ix, withi
 /// The value that a code stands for, with its part's scale and what is added.
 pub fn block_value(b: &Builder<'_>, format: BlockFormat, code: Val, (d, m): (Val, Option<Val>)) -> Val {
     let q = b.cast(code, Ty::F32);
-    match (format, m) {
-        (BlockFormat::Q4_0, _) => b.mul(b.sub(q, b.f32(8.0)), d),
-        (BlockFormat::Q6K, _) => b.mul(b.sub(q, b.f32(32.0)), d),
-        (_, Some(m)) => b.add(b.mul(q, d), m),
-        (_, None) => b.mul(q, d),
+    let q = match format.zero_code() {
+        0 => q,
+        zero => b.sub(q, b.f32(f32::from(zero))),
+    };
+    match m {
+        Some(m) => b.add(b.mul(q, d), m),
+        None => b.mul(q, d),
     }
 }
 

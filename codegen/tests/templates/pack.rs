@@ -7,8 +7,8 @@ use kiln_core::*;
 fn every_storage_and_shape() {
     let mut r = Random(41);
     let mut cases = vec![];
-    let storages = ["f32", "f16", "bf16", "q8_0", "q4_0", "q4_1", "q4_k", "q5_k", "q6_k"];
-    for storage in storages.map(|s| s.parse::<Storage>().unwrap()) {
+    let dense = [DType::F32, DType::F16, DType::BF16].map(Storage::Dense);
+    for storage in dense.into_iter().chain(BlockFormat::ALL.map(Storage::Block)) {
         for transposed in [false, true] {
             // (rows, depth, first column, columns in all, panel, parts)
             for (n, k, column_offset, n_total, panel, parts) in [

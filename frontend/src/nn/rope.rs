@@ -23,6 +23,18 @@ pub enum Frequencies {
         /// Length of the original context.
         max_position_embeddings: usize,
     },
+    /// LongRoPE: one set of numbers within the original context, another beyond it.
+    ///
+    /// The batch's largest position plus one decides, at each call anew, for all of the call's tokens. (transformers starts a generation
+    /// over that crosses the border; here the keys before it stay turned as they were.)
+    LongRope {
+        /// The `dim / 2` numbers within the original context.
+        short: Vec<f32>,
+        /// The `dim / 2` numbers beyond it.
+        long: Vec<f32>,
+        /// Length of the original context.
+        original_max_position_embeddings: usize,
+    },
 }
 
 /// Cosines and sines of the angles `position * inverse frequency`.
@@ -30,7 +42,7 @@ pub enum Frequencies {
 pub struct RotaryEmbedding {
     /// The inverse frequencies.
     pub frequencies: Frequencies,
-    /// What cosines and sines are multiplied by: 1, except for YaRN.
+    /// What cosines and sines are multiplied by: 1, except for YaRN and LongRoPE.
     pub attention_scaling: f32,
 }
 
@@ -42,6 +54,10 @@ impl RotaryEmbedding {
             Frequencies::Fixed(frequencies) => constant(position_ids, frequencies),
             Frequencies::Dynamic { original, theta, factor, max_position_embeddings } => {
                 dynamic(position_ids, original, *theta, *factor, *max_position_embeddings)
+            }
+            Frequencies::LongRope { short, long, original_max_position_embeddings } => {
+                let beyond = length(position_ids).gt(*original_max_position_embeddings as i64);
+                beyond.where_cond(&constant(position_ids, long), &constant(position_ids, short))
             }
         };
         let angles = position_ids.to_dtype(DType::F32).unsqueeze(-1) * inv_freq;
@@ -59,12 +75,18 @@ fn constant(beside: &Tensor, values: &[f32]) -> Tensor {
     beside.context().constant(DType::F32, &[values.len()], &values)
 }
 
+/// The length of the longest sequence, as the positions imply it: one number.
+#[track_caller]
+fn length(position_ids: &Tensor) -> Tensor {
+    position_ids.flatten(0, -1).max(0) + 1
+}
+
 /// The inverse frequencies at the length that the positions imply.
 #[track_caller]
 fn dynamic(position_ids: &Tensor, original: &[f32], theta: f64, factor: f64, context: usize) -> Tensor {
     let dim = 2.0 * original.len() as f64;
     let exponents: Vec<f32> = (0..original.len()).map(|i| (2.0 * i as f64 / dim) as f32).collect();
-    let length = position_ids.flatten(0, -1).max(0) + 1;
+    let length = length(position_ids);
     // Within the original context the stretch is 1 up to rounding; the select below takes care of that, and of the power of a negative number.
     let beyond = length.maximum(context as i64).to_dtype(DType::F32);
     let stretch = beyond * factor / context as f64 - (factor - 1.0);

@@ -173,11 +173,15 @@ fn blocks(b: BlockFormat, shape: Vec<usize>, count: usize, size: f64, random: &m
         let put = |bytes: &mut Vec<u8>, at: usize, value: f64| {
             bytes[first + at..first + at + 2].copy_from_slice(&half::f16::from_f64(value).to_le_bytes());
         };
-        // The codes reach 127, or lie about zero up to 8; those of parts are scaled by 63 or 127 once more. Minima bring them there.
+        // The codes reach 127, or lie about zero up to 8 or so; those of parts are scaled once more. Minima bring them there.
         let (reach, minimum) = match b {
             BlockFormat::Q8_0 => (127.0, 0.0),
             BlockFormat::Q4_0 => (8.0, 0.0),
             BlockFormat::Q4_1 => (8.0, -8.0),
+            BlockFormat::Q5_0 => (16.0, 0.0),
+            BlockFormat::Q5_1 => (16.0, -16.0),
+            BlockFormat::Q2K => (2.0 * 15.0, 2.0),
+            BlockFormat::Q3K => (4.0 * 32.0, 0.0),
             BlockFormat::Q4K => (8.0 * 63.0, 8.0),
             BlockFormat::Q5K => (16.0 * 63.0, 16.0),
             BlockFormat::Q6K => (32.0 * 127.0, 0.0),

@@ -173,7 +173,8 @@ impl Reader<'_> {
     }
 
     fn real(&mut self, key: &str) -> Result<Real, String> {
-        self.get(key).map(Real::new)
+        // Of all NaNs the text has one.
+        self.get(key).map(|v: f64| Real::new(if v.is_nan() { f64::NAN } else { v }))
     }
 
     fn list<T: FromStr<Err: fmt::Display>>(&mut self, key: &str) -> Result<Vec<T>, String> {

@@ -203,6 +203,12 @@ impl<'a> Parser<'a> {
         }
         self.expect("{")?;
         while !self.eat("return") {
+            if !self.rest().starts_with('%') {
+                return Err(format!(
+                    "expected a value such as `%1: f32[2] = neg %0`, or `return`, found {}",
+                    self.found()
+                ));
+            }
             let name = self.value_name()?;
             self.expect(":")?;
             let ty = self.ty()?;

@@ -37,7 +37,7 @@ fn print_function(module: &Module, function: &Function, f: &mut fmt::Formatter<'
             ArgKind::Param { live: true } => "live",
             ArgKind::State => "state",
         };
-        write!(f, "{}\n  {id}: {} {kind} {:?}", if first { "" } else { "," }, arg.ty, arg.name)?;
+        write!(f, "{}\n  {id}: {} {kind} {}", if first { "" } else { "," }, arg.ty, quoted(&arg.name))?;
         first = false;
         match arg.default {
             None => {}
@@ -67,10 +67,15 @@ fn print_function(module: &Module, function: &Function, f: &mut fmt::Formatter<'
     }
     f.write_str("  return")?;
     for (i, o) in function.outputs.iter().enumerate() {
-        write!(f, "{} {:?} {}", if i > 0 { "," } else { "" }, o.name, o.value)?;
+        write!(f, "{} {} {}", if i > 0 { "," } else { "" }, quoted(&o.name), o.value)?;
         if let Some(a) = o.updates {
             write!(f, " updates {a}")?;
         }
     }
     f.write_str("\n}\n")
+}
+
+/// A name between quotes, with the escapes that the format has.
+fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n"))
 }

@@ -104,6 +104,16 @@ impl<'a> Fields<'a> {
         self.number(name, range)?.ok_or_else(|| self.missing(name, &expected))
     }
 
+    /// A list of so many numbers, each in a range.
+    pub(crate) fn required_numbers(&self, name: &str, count: usize, range: RangeInclusive<f64>) -> Result<Vec<f64>> {
+        let expected = format!("a list of {count} numbers from {:e} to {:e}", range.start(), range.end());
+        let numbers = self.typed(name, &expected, |v| {
+            let numbers = v.as_array()?.iter().map(|x| x.as_f64().filter(|x| range.contains(x)));
+            numbers.collect::<Option<Vec<f64>>>().filter(|all| all.len() == count)
+        })?;
+        numbers.ok_or_else(|| self.missing(name, &expected))
+    }
+
     /// A number of attention heads that divides the field `of`, whose value is `width`.
     pub fn heads(&self, name: &str, of: &str, width: usize) -> Result<usize> {
         let heads = self.required_size(name, 1 << 16)?;
@@ -115,9 +125,14 @@ impl<'a> Fields<'a> {
 
     /// The number of classes: the length of `id2label`, else `num_labels`, else 2.
     pub fn num_labels(&self) -> Result<usize> {
+        self.num_labels_or(2)
+    }
+
+    /// The number of classes, for configs with another default.
+    pub fn num_labels_or(&self, default: usize) -> Result<usize> {
         match self.object("id2label")? {
             Some(labels) if !labels.map.is_empty() => Ok(labels.map.len()),
-            _ => Ok(self.size("num_labels", 1 << 24)?.unwrap_or(2)),
+            _ => Ok(self.size("num_labels", 1 << 24)?.unwrap_or(default)),
         }
     }
 

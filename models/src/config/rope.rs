@@ -66,9 +66,21 @@ pub enum RopeType {
         /// Whether the ramp starts and ends at whole dimensions.
         truncate: bool,
     },
+    /// LongRoPE: each frequency has a divisor of its own, one within the original context and another beyond it.
+    LongRope {
+        /// The divisors within the original context.
+        short_factor: Vec<f64>,
+        /// The divisors beyond it.
+        long_factor: Vec<f64>,
+        /// The context that the model was first trained with.
+        original_max_position_embeddings: usize,
+        /// What cos and sin are multiplied by; by default `sqrt(1 + ln(factor) / ln(original))`, where `factor` is how far the context is
+        /// stretched.
+        attention_factor: f64,
+    },
 }
 
-const KINDS: &str = "default, linear, dynamic, llama3 or yarn";
+const KINDS: &str = "default, linear, dynamic, llama3, yarn or longrope";
 pub(crate) const THETA: std::ops::RangeInclusive<f64> = 1.0001..=1e15;
 const FACTOR: std::ops::RangeInclusive<f64> = 1e-3..=1e6;
 
@@ -168,16 +180,21 @@ impl RopeConfig {
                 RopeType::Dynamic { factor: fields.required_number("factor", 1.0..=1e6)?, max_position_embeddings }
             }
             "llama3" => llama3(&fields, original()?)?,
+            // Early configs of Phi-3 call it `su`, or `yarn`.
+            "longrope" | "su" => longrope(&fields, original()?, rotary_dim, max_position_embeddings)?,
+            "yarn" if fields.get("long_factor").is_some() => {
+                longrope(&fields, original()?, rotary_dim, max_position_embeddings)?
+            }
             "yarn" => yarn(&fields, original()?, max_position_embeddings)?,
             other => return Err(fields.invalid("rope_type", KINDS, &Value::String(other.to_string()))),
         };
         Ok(RopeConfig { rope_theta, rope_type })
     }
 
-    /// The `head_dim / 2` inverse frequencies, and the factor for cos and sin (1 except for YaRN).
+    /// The `head_dim / 2` inverse frequencies, and the factor for cos and sin (1 except for YaRN and LongRoPE).
     ///
-    /// `seq_len` is the length of the longest sequence so far and matters to [`RopeType::Dynamic`] only; `None` stands for
-    /// `max_position_embeddings`.
+    /// `seq_len` is the length of the longest sequence so far and matters to [`RopeType::Dynamic`] and [`RopeType::LongRope`] only; `None`
+    /// stands for the original context.
     pub fn inv_freq(&self, head_dim: usize, seq_len: Option<usize>) -> (Vec<f32>, f32) {
         let plain = inverse_frequencies(self.rope_theta as f32, head_dim);
         match &self.rope_type {
@@ -193,6 +210,13 @@ impl RopeConfig {
                 (plain.into_iter().map(scale).collect(), 1.0)
             }
             RopeType::Yarn { .. } => self.yarn_inv_freq(head_dim),
+            RopeType::LongRope { short_factor, long_factor, original_max_position_embeddings, attention_factor } => {
+                let beyond = seq_len.is_some_and(|length| length > *original_max_position_embeddings);
+                let factors = if beyond { long_factor } else { short_factor };
+                let powers = powers(self.rope_theta as f32, head_dim);
+                let frequencies = factors.iter().zip(powers).map(|(factor, power)| 1.0 / (*factor as f32 * power));
+                (frequencies.collect(), *attention_factor as f32)
+            }
         }
     }
 
@@ -336,5 +360,25 @@ fn yarn(fields: &Fields, original_max_position_embeddings: usize, max_position_e
         mscale: fields.number("mscale", 0.0..=1e6)?,
         mscale_all_dim: fields.number("mscale_all_dim", 0.0..=1e6)?,
         truncate: fields.bool("truncate", true)?,
+    })
+}
+
+fn longrope(
+    fields: &Fields,
+    original_max_position_embeddings: usize,
+    rotary_dim: usize,
+    max_position_embeddings: usize,
+) -> Result<RopeType> {
+    let stretched = max_position_embeddings as f64 / original_max_position_embeddings as f64;
+    let factor = fields.number("factor", FACTOR)?.unwrap_or(stretched);
+    let by_default = match factor > 1.0 {
+        true => (1.0 + factor.ln() / (original_max_position_embeddings as f64).ln()).sqrt(),
+        false => 1.0,
+    };
+    Ok(RopeType::LongRope {
+        short_factor: fields.required_numbers("short_factor", rotary_dim / 2, FACTOR)?,
+        long_factor: fields.required_numbers("long_factor", rotary_dim / 2, FACTOR)?,
+        original_max_position_embeddings,
+        attention_factor: fields.number("attention_factor", 0.0..=1e6)?.unwrap_or(by_default),
     })
 }

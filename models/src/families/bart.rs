@@ -1,5 +1,7 @@
-//! BART: an encoder and a decoder with learned positions, normalised after each block. [`seq2seq`] says what comes out.
+//! BART: an encoder and a decoder with learned positions, normalised after each block. [`seq2seq`] says what comes out of the model that writes
+//! text, [`encoder`] what comes out of those that classify a text or find an answer in it: these read the text once more in the decoder.
 
+use super::encoder::{self, Encoder, Inputs};
 use super::encoder_layers::split_heads;
 use super::seq2seq::{self, EncoderDecoder, Sizes};
 use crate::auto::{TraceOptions, Traced};
@@ -7,7 +9,7 @@ use crate::config::{self, Fields};
 use crate::weights::Pretrained;
 use crate::{Result, Task};
 use kiln_frontend::nn::{Activation, Attention, Embedding, LayerNorm, Linear, Memory, Past};
-use kiln_frontend::{Context, Module, Param, ParamSource, Tensor};
+use kiln_frontend::{Context, Module, Param, ParamSource, Tensor, dims};
 use serde_json::Value;
 
 /// The rows of a position embedding that come before the first position's.
@@ -32,6 +34,12 @@ pub struct BartConfig {
     pub max_position_embeddings: usize,
     /// Whether embeddings are multiplied by the root of `d_model`.
     pub scale_embedding: bool,
+    /// The token that ends a text; by its last one a text is classified.
+    pub eos_token_id: u32,
+    /// What the decoder begins with.
+    pub decoder_start_token_id: u32,
+    /// Classes of a classifier.
+    pub num_labels: usize,
 }
 
 /// The sizes of one of the two stacks of layers.
@@ -58,6 +66,8 @@ impl BartConfig {
             return Err(fields.invalid("tie_word_embeddings", expected, &Value::Bool(false)));
         }
         let d_model = fields.required_size("d_model", 1 << 20)?;
+        let vocab_size = fields.required_size("vocab_size", 1 << 24)?;
+        let eos_token_id = fields.token_ids("eos_token_id", vocab_size)?.first().copied().unwrap_or(2);
         let stack = |name: &str| -> Result<StackConfig> {
             Ok(StackConfig {
                 layers: fields.required_size(&format!("{name}_layers"), 10_000)?,
@@ -66,23 +76,34 @@ impl BartConfig {
             })
         };
         Ok(BartConfig {
-            vocab_size: fields.required_size("vocab_size", 1 << 24)?,
+            vocab_size,
             d_model,
             encoder: stack("encoder")?,
             decoder: stack("decoder")?,
             activation_function: config::Activation::read(&fields, "activation_function", config::Activation::Gelu)?,
             max_position_embeddings: fields.size("max_position_embeddings", 1 << 28)?.unwrap_or(1024),
             scale_embedding: fields.bool("scale_embedding", false)?,
+            eos_token_id,
+            decoder_start_token_id: fields.token_id("decoder_start_token_id", vocab_size)?.unwrap_or(2),
+            num_labels: fields.num_labels_or(3)?,
         })
     }
 }
 
-/// The model with its output projection, which is the embedding.
+/// The model with the head of its task. The output projection is the embedding.
 #[derive(Debug, Module)]
 struct Bart {
     model: BartModel,
+    classification_head: Option<ClassificationHead>,
+    qa_outputs: Option<Linear>,
     /// Absent in a checkpoint of the body alone, where transformers takes zeros.
     final_logits_bias: Option<Param>,
+}
+
+#[derive(Debug, Module)]
+struct ClassificationHead {
+    dense: Linear,
+    out_proj: Linear,
 }
 
 #[derive(Debug, Module)]
@@ -126,8 +147,13 @@ struct LayerAttention {
 }
 
 impl Bart {
-    fn new(c: &BartConfig, final_logits_bias: bool) -> Self {
+    fn new(c: &BartConfig, task: Task, final_logits_bias: bool) -> Self {
         Bart {
+            classification_head: (task == Task::SequenceClassification).then(|| ClassificationHead {
+                dense: Linear::new(c.d_model, c.d_model, true),
+                out_proj: Linear::new(c.d_model, c.num_labels, true),
+            }),
+            qa_outputs: (task == Task::QuestionAnswering).then(|| Linear::new(c.d_model, 2, true)),
             model: BartModel {
                 shared: Embedding::new(c.vocab_size, c.d_model),
                 encoder: Stack::new(c, &c.encoder, false),
@@ -144,6 +170,27 @@ impl Bart {
         let words = if self.model.embed_scale == 1.0 { words } else { words * self.model.embed_scale };
         let positions = stack.embed_positions.forward(&(position_ids + POSITION_OFFSET as i64));
         stack.layernorm_embedding.forward(&(words + positions))
+    }
+}
+
+impl Bart {
+    /// The heads' entry: the decoder reads the text itself, one token later.
+    fn forward(&self, c: &BartConfig, inputs: &Inputs) {
+        let (cx, ids) = (inputs.cx, &inputs.ids);
+        let [batch, seq] = ids.dims();
+        let places = cx.arange(&seq);
+        let before = ids.index_select(1, &(&places - 1).maximum(0));
+        let decoder_ids = places.gt(0).where_cond(&before, i64::from(c.decoder_start_token_id));
+        let hidden = seq2seq::decode_whole(cx, self, [ids, &inputs.mask, &decoder_ids]);
+        if let Some(head) = &self.classification_head {
+            // The place of the last eos; the first place in a text without one, which transformers refuses.
+            let place = cx.iota(dims![batch, seq], 1);
+            let last = ids.eq(i64::from(c.eos_token_id)).where_cond(&place, 0).max(1).unsqueeze(-1);
+            let chosen = place.eq(&last).unsqueeze(-1).where_cond(&hidden, 0.0).sum(1);
+            inputs.output("logits", &head.out_proj.forward(&head.dense.forward(&chosen).tanh()));
+        } else if let Some(qa_outputs) = &self.qa_outputs {
+            inputs.output_spans(&qa_outputs.forward(&hidden));
+        }
     }
 }
 
@@ -248,20 +295,28 @@ fn layer_norm(c: &BartConfig) -> LayerNorm {
     LayerNorm::new(c.d_model, LAYER_NORM_EPS)
 }
 
-/// Traces `BartForConditionalGeneration`.
+/// Traces BART with the head of a task.
 ///
 /// # Errors
-/// A config or options that make no sense, and parameters that do not fit the config.
-pub fn trace(_: Task, config: &Value, source: &dyn ParamSource, options: &TraceOptions) -> Result<Traced> {
+/// A config or options that make no sense, parameters that do not fit the config, and a checkpoint without that head.
+pub fn trace(task: Task, config: &Value, source: &dyn ParamSource, options: &TraceOptions) -> Result<Traced> {
     let c = BartConfig::from_json(config)?;
     let checkpoint = Pretrained { source, prefix: "model" };
-    let model = Bart::new(&c, checkpoint.has("final_logits_bias"));
+    let (vocab_size, max_seq) = (c.vocab_size, options.max_seq_within(c.max_position_embeddings)?);
+    if task != Task::Seq2SeqLm {
+        let tied = &["model.encoder.embed_tokens.weight", "model.decoder.embed_tokens.weight", "lm_head.weight"];
+        let encoder = Encoder { checkpoint, task, vocab_size, max_seq, tied };
+        return encoder::trace(&encoder, options, Bart::new(&c, task, false), |model, inputs| {
+            model.forward(&c, inputs)
+        });
+    }
+    let model = Bart::new(&c, task, checkpoint.has("final_logits_bias"));
     let sizes = Sizes {
-        vocab_size: c.vocab_size,
+        vocab_size,
         decoder_layers: c.decoder.layers,
         heads: c.decoder.attention_heads,
         head_dim: c.d_model / c.decoder.attention_heads,
-        max_seq: options.max_seq_within(c.max_position_embeddings)?,
+        max_seq,
     };
     seq2seq::trace(model, &sizes, &checkpoint, options)
 }

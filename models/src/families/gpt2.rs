@@ -100,36 +100,41 @@ struct Gpt2Mlp {
     act: nn::Activation,
 }
 
-/// A linear layer, under the name that OpenAI gave it: the weight is `[in, out]`.
+/// A linear layer, under the name that OpenAI gave it: the weight is `[in, out]`, or `[out, in]` in a checkpoint that comes from GGUF.
 #[derive(Debug, Module)]
 struct Conv1D {
     weight: Param,
     bias: Param,
+    transposed: bool,
 }
 
 impl Conv1D {
-    fn new(inputs: usize, outputs: usize) -> Self {
-        Conv1D { weight: Param::new([inputs, outputs]), bias: Param::new([outputs]) }
+    fn new(inputs: usize, outputs: usize, transposed: bool) -> Self {
+        let shape = if transposed { [outputs, inputs] } else { [inputs, outputs] };
+        Conv1D { weight: Param::new(shape), bias: Param::new([outputs]), transposed }
     }
 
     fn forward(&self, x: &Tensor) -> Tensor {
-        x.matmul(&self.weight.beside(x)) + self.bias.beside(x)
+        let weight = self.weight.beside(x);
+        let y = if self.transposed { x.linear(&weight) } else { x.matmul(&weight) };
+        y + self.bias.beside(x)
     }
 }
 
 impl Gpt2Model {
-    fn new(c: &Gpt2Config) -> Self {
+    fn new(c: &Gpt2Config, transposed: bool) -> Self {
         Gpt2Model {
             wte: Embedding::new(c.vocab_size, c.n_embd),
             wpe: Embedding::new(c.n_positions, c.n_embd),
-            h: (0..c.n_layer).map(|layer| Gpt2Block::new(c, layer)).collect(),
+            h: (0..c.n_layer).map(|layer| Gpt2Block::new(c, layer, transposed)).collect(),
             ln_f: LayerNorm::new(c.n_embd, c.layer_norm_epsilon),
         }
     }
 }
 
 impl Gpt2Block {
-    fn new(c: &Gpt2Config, layer: usize) -> Self {
+    fn new(c: &Gpt2Config, layer: usize, transposed: bool) -> Self {
+        let linear = |inputs, outputs| Conv1D::new(inputs, outputs, transposed);
         let mut scale = 1.0;
         if c.scale_attn_weights {
             scale /= ((c.n_embd / c.n_head) as f64).sqrt();
@@ -140,15 +145,15 @@ impl Gpt2Block {
         Gpt2Block {
             ln_1: LayerNorm::new(c.n_embd, c.layer_norm_epsilon),
             attn: Gpt2Attention {
-                c_attn: Conv1D::new(c.n_embd, 3 * c.n_embd),
-                c_proj: Conv1D::new(c.n_embd, c.n_embd),
+                c_attn: linear(c.n_embd, 3 * c.n_embd),
+                c_proj: linear(c.n_embd, c.n_embd),
                 heads: c.n_head,
                 attention: Attention { scale, causal: true, window: None },
             },
             ln_2: LayerNorm::new(c.n_embd, c.layer_norm_epsilon),
             mlp: Gpt2Mlp {
-                c_fc: Conv1D::new(c.n_embd, c.n_inner),
-                c_proj: Conv1D::new(c.n_inner, c.n_embd),
+                c_fc: linear(c.n_embd, c.n_inner),
+                c_proj: linear(c.n_inner, c.n_embd),
                 act: c.activation_function.into(),
             },
         }
@@ -218,5 +223,9 @@ pub fn trace(task: Task, config: &Value, source: &dyn ParamSource, options: &Tra
         max_position_embeddings: c.n_positions,
         tie_word_embeddings: c.tie_word_embeddings,
     };
-    causal_lm::trace(task, Gpt2Model::new(&c), &sizes, source, options)
+    // The projection to queries, keys and values is no square: its shape tells.
+    let names = ["transformer.h.0.attn.c_attn.weight", "h.0.attn.c_attn.weight"];
+    let shape = names.iter().find_map(|name| source.lookup(name)).map(|(_, shape)| shape);
+    let transposed = shape == Some(vec![3 * c.n_embd, c.n_embd]);
+    causal_lm::trace(task, Gpt2Model::new(&c, transposed), &sizes, source, options)
 }

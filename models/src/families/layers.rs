@@ -215,6 +215,10 @@ pub fn rotary_embedding(rope: &RopeConfig, rotary_dim: usize) -> RotaryEmbedding
         RopeType::Dynamic { factor, max_position_embeddings } => {
             Frequencies::Dynamic { original: inv_freq, theta: rope.rope_theta, factor, max_position_embeddings }
         }
+        RopeType::LongRope { original_max_position_embeddings, .. } => {
+            let (long, _) = rope.inv_freq(rotary_dim, Some(original_max_position_embeddings + 1));
+            Frequencies::LongRope { short: inv_freq, long, original_max_position_embeddings }
+        }
         _ => Frequencies::Fixed(inv_freq),
     };
     RotaryEmbedding { frequencies, attention_scaling }

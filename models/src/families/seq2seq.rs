@@ -70,12 +70,23 @@ fn forward(cx: &Context, model: &impl EncoderDecoder, max_seq: i64) {
     let mask = cx.input_or("attention_mask", DType::I64, dims![batch, seq], DefaultFill::Ones).ne(0);
     let decoder_input_ids = cx.input("decoder_input_ids", DType::I64, dims![batch, decoder_seq]);
 
-    let encoded = model.encode(cx, &input_ids, &mask);
+    let hidden = decode_whole(cx, model, [&input_ids, &mask, &decoder_input_ids]);
+    cx.output("logits", &model.logits(&hidden).to_dtype(DType::F32));
+}
+
+/// Token ids `[batch, seq]`, their mask, and the decoder's token ids `[batch, decoder_seq]` to the decoder's hidden states
+/// `[batch, decoder_seq, hidden]`.
+pub(super) fn decode_whole(
+    cx: &Context,
+    model: &impl EncoderDecoder,
+    [input_ids, mask, decoder_input_ids]: [&Tensor; 3],
+) -> Tensor {
+    let encoded = model.encode(cx, input_ids, mask);
     let layer = |(key, value)| (Past::None { mask: None }, Memory::new(key, value, mask.clone()));
     let layers: Vec<_> = model.cross_key_values(&encoded).into_iter().map(layer).collect();
-    let position_ids = cx.iota(dims![batch, decoder_seq], 1);
-    let hidden = model.decode(cx, &decoder_input_ids, &position_ids, &layers);
-    cx.output("logits", &model.logits(&hidden).to_dtype(DType::F32));
+    let [batch, seq] = decoder_input_ids.dims();
+    let position_ids = cx.iota(dims![batch, seq], 1);
+    model.decode(cx, decoder_input_ids, &position_ids, &layers)
 }
 
 /// The states that `encode` leaves.

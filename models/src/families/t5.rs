@@ -1,4 +1,4 @@
-//! T5 (versions 1.0 and 1.1): an encoder and a decoder that tell positions by a bias on the attention's scores. [`seq2seq`] says what comes
+//! T5 (versions 1.0 and 1.1) and mT5: an encoder and a decoder that tell positions by a bias on the attention's scores. [`seq2seq`] says what comes
 //! out.
 
 use super::encoder_layers::split_heads;
@@ -11,7 +11,7 @@ use kiln_frontend::nn::{self, Attention, Embedding, Linear, Memory, Past, RmsNor
 use kiln_frontend::{Context, Module, Param, ParamSource, Path, Tensor};
 use serde_json::Value;
 
-/// `model_type: t5`, with transformers' defaults.
+/// `model_type: t5` or `mt5`, with transformers' defaults.
 #[derive(Clone, Debug, PartialEq)]
 pub struct T5Config {
     /// Rows of the embedding.
@@ -51,39 +51,51 @@ impl T5Config {
     /// [`Error::MissingField`](crate::Error::MissingField), [`Error::InvalidField`](crate::Error::InvalidField) and
     /// [`Error::ContradictoryFields`](crate::Error::ContradictoryFields) name what is wrong.
     pub fn from_json(config: &Value) -> Result<T5Config> {
-        let fields = Fields::of("t5", config)?;
-        let num_layers = fields.required_size("num_layers", 10_000)?;
-        let buckets = fields.size("relative_attention_num_buckets", 1 << 16)?.unwrap_or(32);
-        let max_distance = fields.size("relative_attention_max_distance", 1 << 16)?.unwrap_or(128);
-        if buckets < 4 || max_distance <= buckets / 2 {
-            return Err(fields.contradictory(format!(
-                "relative_attention_num_buckets is {buckets} and relative_attention_max_distance is {max_distance}; expected at least 4 \
-                 buckets, and a distance above half of them"
-            )));
-        }
-        let tie_word_embeddings = fields.bool("tie_word_embeddings", true)?;
-        Ok(T5Config {
-            vocab_size: fields.required_size("vocab_size", 1 << 24)?,
-            d_model: fields.required_size("d_model", 1 << 20)?,
-            d_kv: fields.required_size("d_kv", 1 << 16)?,
-            d_ff: fields.required_size("d_ff", 1 << 22)?,
-            num_layers,
-            num_decoder_layers: fields.size("num_decoder_layers", 10_000)?.unwrap_or(num_layers),
-            num_heads: fields.required_size("num_heads", 1 << 16)?,
-            relative_attention_num_buckets: buckets,
-            relative_attention_max_distance: max_distance,
-            layer_norm_epsilon: fields.number("layer_norm_epsilon", 0.0..=1.0)?.unwrap_or(1e-6),
-            feed_forward: feed_forward(&fields)?,
-            tie_word_embeddings,
-            scale_decoder_outputs: fields.bool("scale_decoder_outputs", tie_word_embeddings)?,
-            n_positions: fields.size("n_positions", 1 << 28)?.unwrap_or(512),
-        })
+        read(&Fields::of("t5", config)?, "relu")
+    }
+
+    /// Reads a `config.json` of mT5: T5 1.1 with gated feed-forward blocks, whose hidden states nothing divides.
+    ///
+    /// # Errors
+    /// As [`from_json`](Self::from_json).
+    pub fn mt5(config: &Value) -> Result<T5Config> {
+        let read = read(&Fields::of("mt5", config)?, "gated-gelu")?;
+        Ok(T5Config { scale_decoder_outputs: false, ..read })
     }
 }
 
+fn read(fields: &Fields, default_feed_forward: &str) -> Result<T5Config> {
+    let num_layers = fields.required_size("num_layers", 10_000)?;
+    let buckets = fields.size("relative_attention_num_buckets", 1 << 16)?.unwrap_or(32);
+    let max_distance = fields.size("relative_attention_max_distance", 1 << 16)?.unwrap_or(128);
+    if buckets < 4 || max_distance <= buckets / 2 {
+        return Err(fields.contradictory(format!(
+            "relative_attention_num_buckets is {buckets} and relative_attention_max_distance is {max_distance}; expected at least 4 \
+             buckets, and a distance above half of them"
+        )));
+    }
+    let tie_word_embeddings = fields.bool("tie_word_embeddings", true)?;
+    Ok(T5Config {
+        vocab_size: fields.required_size("vocab_size", 1 << 24)?,
+        d_model: fields.required_size("d_model", 1 << 20)?,
+        d_kv: fields.required_size("d_kv", 1 << 16)?,
+        d_ff: fields.required_size("d_ff", 1 << 22)?,
+        num_layers,
+        num_decoder_layers: fields.size("num_decoder_layers", 10_000)?.unwrap_or(num_layers),
+        num_heads: fields.required_size("num_heads", 1 << 16)?,
+        relative_attention_num_buckets: buckets,
+        relative_attention_max_distance: max_distance,
+        layer_norm_epsilon: fields.number("layer_norm_epsilon", 0.0..=1.0)?.unwrap_or(1e-6),
+        feed_forward: feed_forward(fields, default_feed_forward)?,
+        tie_word_embeddings,
+        scale_decoder_outputs: fields.bool("scale_decoder_outputs", tie_word_embeddings)?,
+        n_positions: fields.size("n_positions", 1 << 28)?.unwrap_or(512),
+    })
+}
+
 /// `relu`, or with a gate `gated-gelu`, where gelu stands for its tanh approximation.
-fn feed_forward(fields: &Fields) -> Result<(Activation, bool)> {
-    let name = fields.string("feed_forward_proj")?.unwrap_or("relu");
+fn feed_forward(fields: &Fields, default: &str) -> Result<(Activation, bool)> {
+    let name = fields.string("feed_forward_proj")?.unwrap_or(default);
     if name == "gated-gelu" {
         return Ok((Activation::GeluNew, true));
     }
@@ -368,7 +380,18 @@ fn norm(c: &T5Config) -> RmsNorm {
 /// # Errors
 /// A config or options that make no sense, and parameters that do not fit the config.
 pub fn trace(_: Task, config: &Value, source: &dyn ParamSource, options: &TraceOptions) -> Result<Traced> {
-    let c = T5Config::from_json(config)?;
+    trace_config(&T5Config::from_json(config)?, source, options)
+}
+
+/// Traces `MT5ForConditionalGeneration`.
+///
+/// # Errors
+/// As [`trace`].
+pub fn trace_mt5(_: Task, config: &Value, source: &dyn ParamSource, options: &TraceOptions) -> Result<Traced> {
+    trace_config(&T5Config::mt5(config)?, source, options)
+}
+
+fn trace_config(c: &T5Config, source: &dyn ParamSource, options: &TraceOptions) -> Result<Traced> {
     // Newer configs call every model tied; one with an output projection of its own has it all the same.
     let lm_head = !c.tie_word_embeddings || source.lookup("lm_head.weight").is_some();
     let sizes = Sizes {
@@ -378,7 +401,7 @@ pub fn trace(_: Task, config: &Value, source: &dyn ParamSource, options: &TraceO
         head_dim: c.d_kv,
         max_seq: options.max_seq_or(c.n_positions)?,
     };
-    let mut traced = seq2seq::trace(T5::new(&c, lm_head), &sizes, source, options)?;
+    let mut traced = seq2seq::trace(T5::new(c, lm_head), &sizes, source, options)?;
     // Old checkpoints hold one, and transformers ignores it too.
     traced.unused_tensors.retain(|n| !n.ends_with("EncDecAttention.relative_attention_bias.weight"));
     Ok(traced)

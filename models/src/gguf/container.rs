@@ -15,7 +15,7 @@ use std::sync::Arc;
 const DEFAULT_ALIGNMENT: u64 = 32;
 const MAX_ALIGNMENT: u64 = 1 << 16;
 const MAX_DIMS: u32 = 4;
-const SUPPORTED: &str = "F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q4_K, Q5_K and Q6_K";
+const SUPPORTED: &str = "F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, Q2_K, Q3_K, Q4_K, Q5_K and Q6_K";
 
 /// An opened GGUF file: its metadata, and where its tensors lie.
 #[derive(Clone, Debug)]
@@ -99,7 +99,11 @@ impl Gguf {
             30 => Storage::Dense(DType::BF16),
             2 => Storage::Block(BlockFormat::Q4_0),
             3 => Storage::Block(BlockFormat::Q4_1),
+            6 => Storage::Block(BlockFormat::Q5_0),
+            7 => Storage::Block(BlockFormat::Q5_1),
             8 => Storage::Block(BlockFormat::Q8_0),
+            10 => Storage::Block(BlockFormat::Q2K),
+            11 => Storage::Block(BlockFormat::Q3K),
             12 => Storage::Block(BlockFormat::Q4K),
             13 => Storage::Block(BlockFormat::Q5K),
             14 => Storage::Block(BlockFormat::Q6K),
@@ -303,8 +307,8 @@ impl Reader<'_> {
 /// ggml's name for a type number, for messages.
 fn ggml_type_name(number: u32) -> String {
     #[rustfmt::skip]
-    const NAMES: [(u32, &str); 19] = [
-        (6, "Q5_0"), (7, "Q5_1"), (9, "Q8_1"), (10, "Q2_K"), (11, "Q3_K"),
+    const NAMES: [(u32, &str); 15] = [
+        (9, "Q8_1"),
         (15, "Q8_K"), (16, "IQ2_XXS"), (17, "IQ2_XS"), (18, "IQ3_XXS"), (19, "IQ1_S"), (20, "IQ4_NL"), (21, "IQ3_S"),
         (22, "IQ2_S"), (23, "IQ4_XS"), (24, "I8"), (25, "I16"), (26, "I32"), (27, "I64"), (28, "F64"),
     ];

@@ -136,6 +136,14 @@ impl Metadata {
         })
     }
 
+    /// An array of finite numbers.
+    pub fn numbers(&self, key: &str) -> Found<Vec<f64>> {
+        self.typed(key, "an array of finite numbers", |v| match v {
+            MetaValue::Array(all) => all.iter().map(|x| x.number().filter(|x| x.is_finite())).collect(),
+            _ => None,
+        })
+    }
+
     fn typed<'a, T>(&'a self, key: &str, expected: &str, read: impl FnOnce(&'a MetaValue) -> Option<T>) -> Found<T> {
         match self.get(key) {
             None => Ok(None),

@@ -4,10 +4,9 @@
 //! `head_dim / 2` divisors of the inverse frequencies. The parameters are found back here: of all that a Llama 3 model uses, the
 //! ones that reproduce the tensor. If none does, the file is refused, for dropping the tensor would change the model.
 
-use super::{Gguf, TensorInfo};
+use super::{Gguf, TensorInfo, rope};
 use crate::Result;
 use crate::config::{RopeConfig, RopeType};
-use kiln_core::{DType, Storage};
 use serde_json::{Value, json};
 
 const LOW_FREQ_FACTOR: f64 = 1.0;
@@ -16,15 +15,8 @@ const TOLERANCE: f32 = 1e-4;
 
 /// The `rope_parameters` that the tensor stands for.
 pub(super) fn parameters(gguf: &Gguf, tensor: &TensorInfo, rope_theta: f64) -> Result<Value> {
-    let [half] = tensor.shape[..] else {
-        return Err(
-            gguf.corrupt(format!("tensor `{}` has shape {:?}, expected one dimension", tensor.name, tensor.shape))
-        );
-    };
-    if tensor.storage != Storage::Dense(DType::F32) {
-        return Err(gguf.unsupported(format!("tensor `{}` is stored as {}, expected f32", tensor.name, tensor.storage)));
-    }
-    let divisors: Vec<f32> = gguf.stored(tensor).as_chunks().0.iter().map(|b| f32::from_le_bytes(*b)).collect();
+    let divisors = rope::factors(gguf, tensor)?;
+    let half = divisors.len();
     if divisors.iter().all(|&d| d == 1.0) {
         return Ok(json!({ "rope_type": "default", "rope_theta": rope_theta }));
     }

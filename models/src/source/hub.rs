@@ -14,7 +14,7 @@ mod push;
 pub use options::HubOptions;
 pub use push::{PushOptions, Pushed, push_to_hub};
 
-use super::ModelFiles;
+use super::{ModelFiles, gguf_files};
 use crate::weights::WEIGHTS;
 use crate::{Error, Result};
 use client::{Client, Failure};
@@ -71,8 +71,8 @@ impl HubId {
 
 /// Downloads what the cache lacks, and opens the snapshot.
 pub(super) fn resolve(id: &HubId, options: &HubOptions) -> Result<ModelFiles> {
-    let (folder, commit) = Hub::new(id, options).snapshot()?;
-    let mut files = ModelFiles::open_folder(&folder)?;
+    let (place, commit) = Hub::new(id, options).snapshot()?;
+    let mut files = if place.is_dir() { ModelFiles::open_folder(&place)? } else { ModelFiles::open_file(&place)? };
     files.id.clone_from(&id.id);
     files.revision = Some(commit);
     Ok(files)
@@ -84,7 +84,7 @@ pub(super) fn reachable(id: &str, options: &HubOptions) -> Result<()> {
     let hub = Hub::new(&id, options);
     match hub.cached() {
         Ok(_) => Ok(()),
-        Err(missing) if options.local_files_only => Err(hub.not_cached(missing)),
+        Err(error) if options.local_files_only => Err(error),
         Err(_) => hub.listing().map(|_| ()).map_err(|failure| hub.client.error("list the files", failure)),
     }
 }
@@ -110,10 +110,10 @@ impl<'a> Hub<'a> {
         Error::NotCached { id, revision, missing, cache: self.options.cache_dir.clone() }
     }
 
-    /// A folder that holds the model, and its commit.
+    /// A folder or a GGUF file that holds the model, and its commit.
     fn snapshot(&self) -> Result<(PathBuf, String)> {
         if self.options.local_files_only {
-            return self.cached().map_err(|missing| self.not_cached(missing));
+            return self.cached();
         }
         match self.listing() {
             Ok(info) => {
@@ -121,9 +121,9 @@ impl<'a> Hub<'a> {
                 Ok((self.complete(&info.sha, &files)?, info.sha))
             }
             Err(mut failure) => match self.cached() {
-                Ok((folder, commit)) if !failure.refused() => {
+                Ok((place, commit)) if !failure.refused() => {
                     tracing::warn!("taking `{}` at {commit} from the cache: {}", self.id.id, failure.problem);
-                    Ok((folder, commit))
+                    Ok((place, commit))
                 }
                 Ok((_, commit)) => {
                     failure.problem += &format!(". The cache holds commit {commit}: HF_HUB_OFFLINE=1 takes that");
@@ -149,12 +149,19 @@ impl<'a> Hub<'a> {
         Ok(info)
     }
 
-    /// Makes the snapshot of a commit hold every file that a model needs; gives its folder.
+    /// Makes the snapshot of a commit hold every file that a model needs; gives its folder, or its GGUF file.
     fn complete(&self, commit: &str, files: &BTreeSet<String>) -> Result<PathBuf> {
         let snapshot = self.cache(commit).pointer_path(commit);
         let unusable = |problem| self.client.error("use it", Failure::broken(problem));
         let weights = WEIGHTS.into_iter().find(|name| files.contains(*name));
-        let (true, Some(weights)) = (files.contains("config.json"), weights) else {
+        let others = weights.is_some() && files.contains("config.json");
+        let ggufs = gguf_files::among(files.iter().map(String::as_str).filter(|name| plain(name)));
+        if let Some(gguf) = gguf_files::choose(&self.id.id, &ggufs, others, self.options.gguf_file.as_deref())? {
+            let path = self.download(&snapshot, commit, gguf)?;
+            self.remember(commit, &snapshot, gguf)?;
+            return Ok(path);
+        }
+        let (true, Some(weights)) = (others, weights) else {
             return Err(unusable(why_unusable(files)));
         };
         self.download(&snapshot, commit, "config.json")?;
@@ -185,13 +192,19 @@ impl<'a> Hub<'a> {
                 self.download(&snapshot, commit, &shard)?;
             }
         }
-        // So that the next run finds the snapshot without a network. A cache that says so already may be read-only.
-        let main = self.cache(&self.id.revision);
-        let known = main.get("config.json").is_some_and(|config| config == snapshot.join("config.json"));
-        if self.id.revision != commit && !known {
-            main.create_ref(commit).map_err(|source| Error::CacheWrite { path: snapshot.clone(), source })?;
-        }
+        self.remember(commit, &snapshot, "config.json")?;
         Ok(snapshot)
+    }
+
+    /// Notes the revision's commit, so that the next run finds the snapshot without a network. A cache that knows it already, as its file
+    /// `name` shows, may be read-only.
+    fn remember(&self, commit: &str, snapshot: &Path, name: &str) -> Result<()> {
+        let main = self.cache(&self.id.revision);
+        let known = main.get(name).is_some_and(|file| file == snapshot.join(name));
+        if self.id.revision != commit && !known {
+            main.create_ref(commit).map_err(|source| Error::CacheWrite { path: snapshot.to_path_buf(), source })?;
+        }
+        Ok(())
     }
 
     fn download(&self, snapshot: &Path, commit: &str, name: &str) -> Result<PathBuf> {
@@ -207,25 +220,36 @@ impl<'a> Hub<'a> {
         download.run()
     }
 
-    /// The snapshot that the cache last knew for the revision, and its commit; if it is not whole, what is missing.
-    fn cached(&self) -> std::result::Result<(PathBuf, String), String> {
-        let by_ref = self.cache(&self.id.revision).get("config.json");
-        let by_commit = || self.cache(&self.id.revision).pointer_path(&self.id.revision).join("config.json");
-        let config = by_ref.unwrap_or_else(by_commit);
-        if !config.exists() {
-            return Err("a snapshot".to_string());
+    /// What the cache last knew for the revision, and its commit.
+    fn cached(&self) -> Result<(PathBuf, String)> {
+        let missing = |what: String| self.not_cached(what);
+        let repo = self.options.cache_dir.join(self.id.at("main").folder_name());
+        let known = std::fs::read_to_string(repo.join("refs").join(&self.id.revision));
+        // A revision that is no branch is a commit.
+        let commit = known.map_or_else(|_| self.id.revision.clone(), |commit| commit.trim().to_string());
+        let folder = self.cache(&commit).pointer_path(&commit);
+        if !folder.is_dir() {
+            return Err(missing("a snapshot".to_string()));
         }
-        let folder = config.parent().unwrap_or(&config).to_path_buf();
-        let commit = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let Some(weights) = WEIGHTS.into_iter().find(|name| folder.join(name).exists()) else {
-            return Err(WEIGHTS.join(" or "));
-        };
+        let weights = WEIGHTS.into_iter().find(|name| folder.join(name).exists());
+        let has_config = folder.join("config.json").exists();
+        let (ggufs, wanted) = (gguf_files::in_folder(&folder)?, self.options.gguf_file.as_deref());
+        match gguf_files::choose(&self.id.id, &ggufs, has_config && weights.is_some(), wanted) {
+            Ok(None) => {}
+            Ok(Some(gguf)) => return Ok((folder.join(gguf), commit)),
+            // The repository may hold what the cache does not.
+            Err(_) => return Err(missing(wanted.unwrap_or("a single .gguf file").to_string())),
+        }
+        let Some(weights) = weights else { return Err(missing(WEIGHTS.join(" or "))) };
+        if !has_config {
+            return Err(missing("config.json".to_string()));
+        }
         if !weights.ends_with(".json") {
             return Ok((folder, commit));
         }
-        let shards = shards(&folder.join(weights)).map_err(|e| format!("a readable {weights} ({e})"))?;
+        let shards = shards(&folder.join(weights)).map_err(|e| missing(format!("a readable {weights} ({e})")))?;
         match shards.into_iter().find(|shard| !folder.join(shard).exists()) {
-            Some(absent) => Err(absent),
+            Some(absent) => Err(missing(absent)),
             None => Ok((folder, commit)),
         }
     }
@@ -249,10 +273,7 @@ fn why_unusable(files: &BTreeSet<String>) -> String {
     } else {
         format!("it holds none of {}", WEIGHTS.join(", "))
     };
-    match files.iter().find(|f| f.ends_with(".gguf")) {
-        Some(gguf) => format!("{lacks}, but {gguf}: download that and give its path"),
-        None => format!("{lacks}; it is no model as transformers saves one"),
-    }
+    format!("{lacks}; it is no model as transformers saves one")
 }
 
 /// The files that an index lists. [`Checkpoint::open`](crate::weights::Checkpoint::open) checks the rest of it.

@@ -38,25 +38,27 @@ pub struct TensorEntry {
     pub storage: Storage,
     /// The shape in PyTorch order (a `Linear` weight is `[out_features, in_features]`).
     pub shape: Vec<usize>,
-    /// How the rows in the file have to be rearranged to be those of the Hugging Face tensor. Reading does it.
-    pub row_order: RowOrder,
+    /// What sets the stored tensor apart from the Hugging Face one. Reading undoes it.
+    pub conversion: Conversion,
     pub(super) file: usize,
     pub(super) offset: usize,
     pub(super) bytes: usize,
 }
 
-/// How the rows of a stored tensor relate to the rows of the Hugging Face tensor.
+/// What llama.cpp's converter does to some tensors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RowOrder {
-    /// The same order.
-    AsStored,
-    /// The order that llama.cpp gives the query and key projections of `llama`: within each head, rows `i` and
+pub enum Conversion {
+    /// Nothing.
+    None,
+    /// 1 is added to each value, as to Gemma's norms, which multiply by `1 + weight`. Stored as f32.
+    OnePlus,
+    /// The rows of the query and key projections of `llama` are reordered: within each head, rows `i` and
     /// `i + head_dim / 2`, which rotary embedding turns together, lie side by side.
     InterleavedPairs {
         /// Rows of one head; even.
         head_dim: usize,
     },
-    /// The order that llama.cpp gives the common projection of `gptneox`: first the queries of all heads, then all keys, then all
+    /// The rows of the common projection of `gptneox` are reordered: first the queries of all heads, then all keys, then all
     /// values; Hugging Face has each head's query, key and value together.
     PartsFirst {
         /// Number of heads.
@@ -66,16 +68,16 @@ pub enum RowOrder {
     },
 }
 
-impl RowOrder {
+impl Conversion {
     /// Where row `row` of the Hugging Face tensor lies in the file.
     pub fn stored_row(self, row: usize) -> usize {
         match self {
-            RowOrder::AsStored => row,
-            RowOrder::InterleavedPairs { head_dim } => {
+            Conversion::None | Conversion::OnePlus => row,
+            Conversion::InterleavedPairs { head_dim } => {
                 let (head, within, half) = (row / head_dim, row % head_dim, head_dim / 2);
                 head * head_dim + 2 * (within % half) + within / half
             }
-            RowOrder::PartsFirst { heads, head_dim } => {
+            Conversion::PartsFirst { heads, head_dim } => {
                 let (head, part) = (row / (3 * head_dim), row / head_dim % 3);
                 (part * heads + head) * head_dim + row % head_dim
             }
@@ -138,10 +140,10 @@ impl Checkpoint {
         &mut self,
         name: String,
         (storage, shape): (Storage, Vec<usize>),
-        row_order: RowOrder,
+        conversion: Conversion,
         (file, offset, bytes): (usize, usize, usize),
     ) -> Result<()> {
-        let entry = TensorEntry { storage, shape, row_order, file, offset, bytes };
+        let entry = TensorEntry { storage, shape, conversion, file, offset, bytes };
         if let Some(first) = self.tensors.get(&name) {
             return Err(Error::DuplicateTensor {
                 first: self.files[first.file].path.clone(),
@@ -225,7 +227,7 @@ impl Checkpoint {
         self.files.iter().map(|f| f.path.as_path())
     }
 
-    /// Where a tensor's stored bytes lie: file, offset, length. The rows there are in [`TensorEntry::row_order`].
+    /// Where a tensor's stored bytes lie: file, offset, length. What sets them apart is in [`TensorEntry::conversion`].
     pub fn location(&self, entry: &TensorEntry) -> Option<(&Path, usize, usize)> {
         self.files.get(entry.file).map(|f| (f.path.as_path(), entry.offset, entry.bytes))
     }

@@ -11,6 +11,6 @@ mod pytorch;
 mod read;
 mod safetensors;
 
-pub use checkpoint::{Checkpoint, RowOrder, TensorEntry};
+pub use checkpoint::{Checkpoint, Conversion, TensorEntry};
 pub(crate) use checkpoint::{Mapped, WEIGHTS, map_file};
 pub(crate) use pretrained::Pretrained;

@@ -3,7 +3,7 @@
 //! `pytorch-reader` parses the pickle inside; nothing of it is executed. Tensors may be strided there and share storage, so they are copied
 //! once, one after the other, into a temporary file without a name, which then is mapped like every other checkpoint.
 
-use super::{Checkpoint, Mapped, RowOrder};
+use super::{Checkpoint, Conversion, Mapped};
 use crate::{Error, Result};
 use kiln_core::{DType, Storage};
 use memmap2::Mmap;
@@ -21,7 +21,7 @@ pub(super) fn open_files(path: &Path, files: Vec<PathBuf>) -> Result<Checkpoint>
     let mut checkpoint = Checkpoint::new(path, mapped);
     for (file, copy) in copies.into_iter().enumerate() {
         for (name, dtype, shape, offset, bytes) in copy.tensors {
-            checkpoint.insert(name, (Storage::Dense(dtype), shape), RowOrder::AsStored, (file, offset, bytes))?;
+            checkpoint.insert(name, (Storage::Dense(dtype), shape), Conversion::None, (file, offset, bytes))?;
         }
     }
     Ok(checkpoint)

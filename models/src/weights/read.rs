@@ -1,6 +1,6 @@
 //! Reading tensors out of a [`Checkpoint`]: borrowed, streamed, or as f32.
 
-use super::{Checkpoint, RowOrder, TensorEntry};
+use super::{Checkpoint, Conversion, TensorEntry};
 use crate::{Error, Result};
 use kiln_core::{DType, Storage};
 use std::borrow::Cow;
@@ -9,21 +9,20 @@ use std::io::Write;
 impl Checkpoint {
     /// The bytes of a tensor, row-major in PyTorch order; block-quantised rows stay blocks.
     ///
-    /// Borrowed from the map, except for a tensor whose rows have to be rearranged, which is copied.
+    /// Borrowed from the map, except for a tensor with a [`Conversion`] to undo, which is copied.
     ///
     /// # Errors
     /// [`Error::MissingTensor`].
     pub fn bytes(&self, name: &str) -> Result<Cow<'_, [u8]>> {
         let entry = self.entry(name)?;
         let stored = self.stored(entry);
-        if entry.row_order == RowOrder::AsStored {
-            return Ok(Cow::Borrowed(stored));
-        }
-        let mut out = Vec::with_capacity(stored.len());
-        for row in rows(entry, stored) {
-            out.extend_from_slice(row);
-        }
-        Ok(Cow::Owned(out))
+        Ok(match entry.conversion {
+            Conversion::None => Cow::Borrowed(stored),
+            Conversion::OnePlus => Cow::Owned(less_one(stored)),
+            Conversion::InterleavedPairs { .. } | Conversion::PartsFirst { .. } => {
+                Cow::Owned(rows(entry, stored).flatten().copied().collect())
+            }
+        })
     }
 
     /// Writes a tensor's bytes, the same ones that [`bytes`](Self::bytes) gives, without a copy of the tensor in memory; the
@@ -34,10 +33,12 @@ impl Checkpoint {
     pub fn write_to(&self, name: &str, out: &mut dyn Write) -> Result<()> {
         let entry = self.entry(name)?;
         let stored = self.stored(entry);
-        let written = if entry.row_order == RowOrder::AsStored {
-            out.write_all(stored)
-        } else {
-            rows(entry, stored).try_for_each(|row| out.write_all(row))
+        let written = match entry.conversion {
+            Conversion::None => out.write_all(stored),
+            Conversion::OnePlus => out.write_all(&less_one(stored)),
+            Conversion::InterleavedPairs { .. } | Conversion::PartsFirst { .. } => {
+                rows(entry, stored).try_for_each(|row| out.write_all(row))
+            }
         };
         self.release(entry);
         written.map_err(Error::io("write the weights of", self.path()))
@@ -83,12 +84,17 @@ impl Checkpoint {
     fn release(&self, _: &TensorEntry) {}
 }
 
+/// f32 values that are stored with 1 added.
+fn less_one(stored: &[u8]) -> Vec<u8> {
+    stored.as_chunks().0.iter().flat_map(|b| (f32::from_le_bytes(*b) - 1.0).to_le_bytes()).collect()
+}
+
 /// The rows of a tensor in Hugging Face order. A vector counts as rows of one element.
 fn rows<'a>(entry: &'a TensorEntry, stored: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
     let count = entry.shape.first().copied().unwrap_or(1).max(1);
     let length = stored.len() / count;
     (0..count).map(move |row| {
-        let at = entry.row_order.stored_row(row) * length;
+        let at = entry.conversion.stored_row(row) * length;
         &stored[at..at + length]
     })
 }

@@ -3,7 +3,7 @@
 //! The `safetensors` crate is the judge of the layout (the tensors cover the buffer, without gap or overlap). Before it is
 //! asked, the header is read here once more, in order, because a user needs to hear which tensor is wrong and how.
 
-use super::{Checkpoint, Mapped, RowOrder, map_file};
+use super::{Checkpoint, Conversion, Mapped, map_file};
 use crate::{Error, Result};
 use ::safetensors::SafeTensors;
 use kiln_core::{DType, Storage};
@@ -118,7 +118,7 @@ fn add_file(checkpoint: &mut Checkpoint, index: usize, file: &Mapped) -> Result<
         };
         let (shape, from, length) =
             place(&d, dtype, data.len()).map_err(|p| corrupt(format!("tensor `{name}`: {p}")))?;
-        checkpoint.insert(name, (Storage::Dense(dtype), shape), RowOrder::AsStored, (index, start + from, length))?;
+        checkpoint.insert(name, (Storage::Dense(dtype), shape), Conversion::None, (index, start + from, length))?;
     }
     SafeTensors::read_metadata(bytes).map_err(|e| corrupt(e.to_string()))?;
     Ok(())

@@ -4,7 +4,7 @@ use crate::support::gguf_writer::*;
 use crate::support::{assert_says, folder, golden};
 use kiln_core::{BlockFormat, Storage};
 use kiln_models::gguf::{self, Gguf, MetaValue};
-use kiln_models::weights::{Checkpoint, RowOrder};
+use kiln_models::weights::{Checkpoint, Conversion};
 use serde_json::Value;
 
 fn open_bytes(bytes: &[u8]) -> kiln_models::Result<Gguf> {
@@ -63,13 +63,13 @@ fn query_and_key_rows_come_back_in_hugging_face_order() {
     }
     let llama = checkpoint(&tiny_model("llama")).unwrap();
     let q = llama.entry("model.layers.0.self_attn.q_proj.weight").unwrap();
-    assert_eq!(q.row_order, RowOrder::InterleavedPairs { head_dim: 16 });
+    assert_eq!(q.conversion, Conversion::InterleavedPairs { head_dim: 16 });
 }
 
 #[test]
 fn stored_rows_are_a_permutation() {
     for head_dim in [2, 4, 16, 64] {
-        let order = RowOrder::InterleavedPairs { head_dim };
+        let order = Conversion::InterleavedPairs { head_dim };
         let mut rows: Vec<usize> = (0..3 * head_dim).map(|row| order.stored_row(row)).collect();
         assert_eq!((rows[0], rows[head_dim / 2]), (0, 1));
         rows.sort_unstable();
@@ -239,7 +239,7 @@ fn wrong_tensors_are_named() {
         open(&tiny_metadata("llama").tensor("blk.0.ffn_up.weight", dims, ggml_type, vec![0; bytes]))
     };
     let name = "tensor `blk.0.ffn_up.weight`";
-    assert_says(one(&[32, 1], 11, 18), &[name, "Q3_K", "F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q4_K, Q5_K and Q6_K"]);
+    assert_says(one(&[32, 1], 20, 18), &[name, "IQ4_NL", "F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, Q2_K"]);
     assert_says(one(&[32, 1], 77, 18), &[name, "number 77"]);
     assert_says(one(&[33, 32], Q4_1, 20 * 33), &[name, "33", "q4_1 blocks"]);
     assert_says(one(&[384, 2], 12, 144 * 3), &[name, "384", "q4_k blocks"]);

@@ -129,6 +129,8 @@ fn metadata_that_is_missing_or_wrong_is_named() {
 fn generation_config_lists_every_end() {
     let generation = |m: GgufWriter| gguf::generation_config_json(&open(&m)).unwrap();
     assert_eq!(generation(tiny_model("llama")), json!({ "bos_token_id": 1, "eos_token_id": 2 }));
+    let start = generation(tiny_model("t5").meta("t5.decoder_start_token_id", Meta::U32(0)));
+    assert_eq!(start, json!({ "bos_token_id": 1, "eos_token_id": 2, "decoder_start_token_id": 0 }));
     let several = tiny_model("llama")
         .meta("tokenizer.ggml.eot_token_id", Meta::U32(5))
         .meta("tokenizer.ggml.eom_token_id", Meta::U32(2))
@@ -169,7 +171,7 @@ fn each_pre_tokenizer_splits_its_own_way() {
     assert_eq!(ids(&with_tokenizer("smollm"), text), word(&[3, 4, 5, 3]));
     assert_eq!(ids(&with_tokenizer("qwen2"), text), word(&[3, 4, 5, 3]));
     assert_eq!(ids(&with_tokenizer("llama-bpe"), text), [&[1][..], &word(&[14, 3])].concat());
-    assert_says(tokenizer(&with_tokenizer("tekken")), &["`tekken`", "smollm"]);
+    assert_says(tokenizer(&with_tokenizer("chatglm-bpe")), &["`chatglm-bpe`", "smollm"]);
 }
 
 #[test]
@@ -193,7 +195,7 @@ fn bad_tokenizers_are_named() {
     let bad = |key: &str, value: Meta, says: &[&str]| {
         assert_says(tokenizer(&with_tokenizer("smollm").set(&format!("tokenizer.ggml.{key}"), value)), says);
     };
-    bad("model", text("llama"), &["`llama`", "gpt2"]);
+    bad("model", text("rwkv"), &["`rwkv`", "gpt2"]);
     bad("tokens", texts(&["a", "b", "a"]), &["token_type"]);
     bad("token_type", Meta::I32s(vec![1]), &["1 entries for 16 tokens"]);
     bad("merges", texts(&["ab"]), &["merge 0", "\"ab\""]);

@@ -1,5 +1,6 @@
 //! Models from a hub on localhost, and onto it.
 
+use crate::support::gguf_writer::{Meta, tiny_model};
 use crate::support::hub_server::{Asked, COMMIT, HubServer, PUSHED, serve, sha256};
 use crate::support::{assert_says, folder, golden, safetensors_bytes};
 use kiln_models::source::{HubOptions, ModelFiles, PushOptions, push_to_hub};
@@ -10,6 +11,7 @@ use std::path::Path;
 pub fn options(endpoint: &str, cache: &Path) -> HubOptions {
     HubOptions {
         revision: None,
+        gguf_file: None,
         endpoint: endpoint.to_string(),
         cache_dir: cache.to_path_buf(),
         token: None,
@@ -106,6 +108,49 @@ fn a_model_comes_from_the_hub_once() {
     options.endpoint = "http://127.0.0.1:9".to_string();
     let unreachable = ModelFiles::resolve_with("kiln/tiny", &options).unwrap();
     assert_eq!(unreachable.revision.as_deref(), Some(COMMIT));
+}
+
+#[test]
+fn gguf_files_come_from_the_hub_too() {
+    let gguf = |layers: u32| tiny_model("llama").set("llama.block_count", Meta::U32(layers)).bytes();
+    let cache = folder();
+    let mut files = BTreeMap::from([("README.md", b"a model".to_vec()), ("tiny.Q8_0.gguf", gguf(1))]);
+    let server = serve("kiln/tiny", files.clone());
+    let mut of = options(&server.endpoint, cache.path());
+    let resolve = |of: &HubOptions| ModelFiles::resolve_with("kiln/tiny", of);
+    let layers = |of: &HubOptions| resolve(of).unwrap().config["num_hidden_layers"].clone();
+    assert_eq!(layers(&of), 1, "the only one");
+    assert!(!paths(&server.asked()).iter().any(|path| path.contains("README")));
+    of.local_files_only = true;
+    let cached = resolve(&of).unwrap();
+    assert_eq!((cached.id.as_str(), cached.revision.as_deref()), ("kiln/tiny", Some(COMMIT)));
+    of.gguf_file = Some("Q4/tiny.gguf".into());
+    assert_says(resolve(&of), &["does not hold Q4/tiny.gguf"]);
+
+    // Several, one of them in a folder.
+    files.insert("Q4/tiny.gguf", gguf(2));
+    let server = serve("kiln/tiny", files.clone());
+    let mut of = options(&server.endpoint, cache.path());
+    assert_says(resolve(&of), &["--gguf-file", "Q4/tiny.gguf, tiny.Q8_0.gguf", "found nothing"]);
+    of.gguf_file = Some("tiny.gguf".into());
+    assert_says(resolve(&of), &["Q4/tiny.gguf, tiny.Q8_0.gguf", "found tiny.gguf"]);
+    of.gguf_file = Some("Q4/tiny.gguf".into());
+    assert_eq!(layers(&of), 2);
+    of.local_files_only = true;
+    assert_eq!(layers(&of), 2);
+    of.gguf_file = None;
+    assert_says(resolve(&of), &["does not hold a single .gguf file"]);
+
+    // safetensors come first, unless a file is asked for.
+    files.extend(golden_files(&["config.json", "model.safetensors"]));
+    let server = serve("kiln/tiny", files);
+    let (cache, mut of) = (folder(), options(&server.endpoint, cache.path()));
+    of.cache_dir = cache.path().to_path_buf();
+    assert_eq!(resolve(&of).unwrap().checkpoint.len(), 21);
+    of.gguf_file = Some("Q4/tiny.gguf".into());
+    assert_eq!(layers(&of), 2);
+    of.gguf_file = Some("../tiny.gguf".into());
+    assert_says(resolve(&of), &["--gguf-file", "found ../tiny.gguf"]);
 }
 
 #[test]

@@ -167,7 +167,6 @@ fn what_the_hub_lacks_is_named() {
     assert_says(at(&["model.safetensors"], "README.md"), &["`kiln/tiny`", "it holds no config.json"]);
     let neither = "it holds none of model.safetensors, model.safetensors.index.json, pytorch_model.bin";
     assert_says(at(&["config.json"], "README.md"), &[neither, "no model as transformers saves one"]);
-    assert_says(at(&["config.json"], "m.Q8_0.gguf"), &[neither, "but m.Q8_0.gguf: download that"]);
     let server = tiny();
     let absent = ModelFiles::resolve_with("kiln/absent", &options(&server.endpoint, cache.path()));
     assert_says(absent, &["`kiln/absent`", "no such repository", &server.endpoint]);

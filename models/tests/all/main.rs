@@ -11,6 +11,7 @@ mod families;
 mod gguf;
 mod gguf_families;
 mod gguf_metadata;
+mod gguf_tokenizers;
 mod hub;
 mod hub_faults;
 mod pytorch;

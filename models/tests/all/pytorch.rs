@@ -1,6 +1,7 @@
 //! Pickled checkpoints: tests/goldens/pytorch.py says what is in the one that is read here.
 
 use crate::support::{assert_says, folder, golden};
+use kiln_core::{DType, Storage};
 use kiln_models::weights::Checkpoint;
 use std::path::Path;
 
@@ -29,6 +30,32 @@ fn one_file_and_shards_are_read() {
     let index = r#"{"weight_map": {"rows.weight": "part.bin", "ids": "part.bin"}}"#;
     std::fs::write(sharded.path().join("pytorch_model.bin.index.json"), index).unwrap();
     expect_tensors(&Checkpoint::open(sharded.path()).unwrap());
+}
+
+/// What torch.save wrote, with all that it keeps: tests/goldens/heads.py.
+#[test]
+fn a_state_dict_of_torch_is_read() {
+    let state = Checkpoint::open(golden("state_dict.bin")).unwrap();
+    let whole = Checkpoint::open(golden("t5-v1_1")).unwrap();
+    let mut narrow = 0;
+    for (name, entry) in whole.iter() {
+        let (want, got) = (whole.to_f32(name).unwrap(), state.to_f32(name).unwrap());
+        assert_eq!(state.entry(name).unwrap().shape, entry.shape, "{name}");
+        match state.entry(name).unwrap().storage {
+            Storage::Dense(DType::F32) => assert_eq!(got, want, "{name}"),
+            storage => {
+                assert_eq!(storage, Storage::Dense(DType::BF16), "{name}");
+                let rounded: Vec<f32> = want.iter().map(|x| half::bf16::from_f32(*x).to_f32()).collect();
+                assert_eq!(got, rounded, "{name}");
+                narrow += 1;
+            }
+        }
+    }
+    assert!(narrow > 10 && whole.len() - narrow > 10, "{narrow} of {}", whole.len());
+    let shared = state.to_f32("shared.weight").unwrap();
+    for tied in ["encoder.embed_tokens.weight", "decoder.embed_tokens.weight"] {
+        assert!(whole.get(tied).is_none() && state.to_f32(tied).unwrap() == shared, "{tied}");
+    }
 }
 
 #[test]

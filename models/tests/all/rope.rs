@@ -1,6 +1,8 @@
 //! Rotary frequencies, against values that transformers' own functions give.
 
+use crate::support::traced::{Model, i64s, named, recorded, rows_of, tensors_in};
 use crate::support::{assert_says, golden};
+use kiln_ir::interp::relative_error;
 use kiln_models::config::{RopeConfig, RopeType};
 use kiln_models::families::llama::LlamaConfig;
 use serde_json::{Value, json};
@@ -75,6 +77,50 @@ fn the_golden_with_llama3_scaling() {
     assert!(got.iter().zip(want).all(|(g, w): (&f32, f32)| (g - w).abs() <= 2e-7 * w), "{got:?}");
 }
 
+/// Against tests/goldens/longrope.py.
+#[test]
+fn longrope_is_that_of_transformers() {
+    let goldens: Value = serde_json::from_slice(&std::fs::read(golden("longrope.json")).unwrap()).unwrap();
+    let parameters = |rope: &Value| {
+        let mut parameters = json!({
+            "rope_type": "longrope", "rope_theta": 10000.0, "original_max_position_embeddings": 8,
+            "short_factor": goldens["short_factor"], "long_factor": goldens["long_factor"],
+        });
+        parameters.as_object_mut().unwrap().extend(rope.as_object().unwrap().clone());
+        parameters
+    };
+    for case in goldens["cases"].as_array().unwrap() {
+        let config = json!({ "max_position_embeddings": 256, "rope_parameters": parameters(&case["rope"]) });
+        let length = case["seq_len"].as_u64().map(|n| n as usize);
+        let (got, factor) = self::config(16, config).unwrap().inv_freq(16, length);
+        let want: Vec<f32> = serde_json::from_value(case["inv_freq"].clone()).unwrap();
+        assert!(got.iter().zip(&want).all(|(g, w)| (g - w).abs() <= 2e-7 * w), "{case}: {got:?}");
+        let want = case["attention_factor"].as_f64().unwrap();
+        assert!((f64::from(factor) - want).abs() <= 1e-6, "{case}: {factor}");
+    }
+    // The names that early configs gave it.
+    for name in ["su", "yarn"] {
+        let (short, long) = ([1.0; 8], [2.0; 8]);
+        let scaling = json!({ "type": name, "short_factor": short, "long_factor": long });
+        let old = config(16, json!({ "rope_scaling": scaling }));
+        assert!(matches!(old.unwrap().rope_type, RopeType::LongRope { .. }), "{name}");
+    }
+
+    let change = |config: &mut Value| {
+        config["original_max_position_embeddings"] = json!(8);
+        config["rope_parameters"] = parameters(&json!({}));
+    };
+    let model = Model::changed("phi3", None, change).unwrap();
+    let ids = rows_of(&recorded("phi3", "in.")["input_ids"]);
+    let want = tensors_in(&golden("longrope.safetensors"));
+    for (name, length) in [("short", 8), ("long", 17)] {
+        let ids: Vec<i64> = ids.iter().flat_map(|row| row[..length].to_vec()).collect();
+        let got = &model.forward(&named([("input_ids", i64s([2, length], &ids))]))["logits"];
+        let error = relative_error(got, &want[name]);
+        assert!(error < 1e-5, "{name}: {error:e}");
+    }
+}
+
 #[test]
 fn both_generations_of_configs_are_read() {
     let new = rope(json!({ "rope_type": "linear", "rope_theta": 20000.0, "factor": 4.0 }));
@@ -98,7 +144,13 @@ fn the_original_context_defaults_to_the_whole() {
 #[test]
 fn bad_parameters_are_named() {
     let bad = |rope: Value, says: &[&str]| assert_says(config(64, json!({ "rope_parameters": rope })), says);
-    bad(json!({ "rope_type": "longrope" }), &["`rope_parameters.rope_type`", "\"longrope\"", "llama3 or yarn"]);
+    bad(json!({ "rope_type": "mrope" }), &["`rope_parameters.rope_type`", "\"mrope\"", "llama3, yarn or longrope"]);
+    bad(json!({ "rope_type": "longrope" }), &["`rope_parameters.short_factor`", "a list of 32 numbers"]);
+    let of_three = json!([1.0, 1.0, 1.0]);
+    bad(
+        json!({ "rope_type": "longrope", "short_factor": of_three, "long_factor": of_three }),
+        &["`rope_parameters.short_factor`", "a list of 32 numbers", "[1.0,1.0,1.0]"],
+    );
     bad(json!({ "rope_type": "linear" }), &["`rope_parameters.factor`"]);
     bad(json!({ "rope_type": "linear", "factor": 0 }), &["`rope_parameters.factor`", "found 0"]);
     bad(json!({ "rope_type": "dynamic", "factor": -2 }), &["`rope_parameters.factor`", "-2"]);

@@ -2,7 +2,7 @@
 
 use crate::support::{assert_says, f32_bytes, folder, golden, safetensors_bytes};
 use kiln_core::{DType, Storage};
-use kiln_models::weights::{Checkpoint, RowOrder};
+use kiln_models::weights::{Checkpoint, Conversion};
 use std::path::Path;
 
 const SOUND: &str = r#"{"__metadata__":{"format":"pt"},"a":{"dtype":"F32","shape":[2,3],"data_offsets":[0,24]},"b":{"dtype":"BF16","shape":[4],"data_offsets":[24,32]}}"#;
@@ -36,7 +36,7 @@ fn gives_names_shapes_and_bytes() {
     let checkpoint = open_bytes(&sound()).unwrap();
     assert_eq!(checkpoint.names().collect::<Vec<_>>(), ["a", "b"]);
     let a = checkpoint.entry("a").unwrap();
-    assert_eq!((a.storage, &a.shape[..], a.row_order), (Storage::Dense(DType::F32), &[2, 3][..], RowOrder::AsStored));
+    assert_eq!((a.storage, &a.shape[..], a.conversion), (Storage::Dense(DType::F32), &[2, 3][..], Conversion::None));
     assert_eq!((a.elements(), a.byte_len()), (6, 24));
     assert_eq!(checkpoint.to_f32("a").unwrap(), [1.0, 2.0, 3.0, 4.0, 5.0, 6.5]);
     assert_eq!(checkpoint.to_f32("b").unwrap(), [1.0, -2.0, 0.5, 3.0]);

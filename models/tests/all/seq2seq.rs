@@ -4,11 +4,14 @@ use crate::support::traced::{Model, Tensors, i64s, named, recorded, renamed, row
 use crate::support::{assert_says, folder, golden};
 use kiln_ir::interp::{Tensor, relative_error};
 use kiln_ir::{ArgKind, DType, Dim};
+use kiln_models::Task;
 use kiln_models::auto::{TraceOptions, trace};
 use kiln_models::source::ModelFiles;
 use serde_json::{Value, json};
 
 const GOLDENS: [&str; 2] = ["t5", "bart"];
+/// Those with an output projection of their own: tests/goldens/heads.py.
+const UNTIED: [&str; 2] = ["mt5", "t5-v1_1"];
 
 #[track_caller]
 fn assert_close(got: &Tensor, want: &Tensor, what: &str) {
@@ -50,7 +53,7 @@ fn step(model: &Model, rows: &[Vec<i64>], slots: &[i64], starts: &[i64], states:
 
 #[test]
 fn forward_gives_transformers_logits() {
-    for name in GOLDENS {
+    for name in GOLDENS.into_iter().chain(UNTIED) {
         let model = Model::golden(name);
         assert_eq!(model.traced.unused_tensors, [""; 0], "{name}");
         let got = model.forward(&recorded(name, "in."));
@@ -60,7 +63,7 @@ fn forward_gives_transformers_logits() {
 
 #[test]
 fn encode_and_step_generate_what_transformers_generates() {
-    for name in GOLDENS {
+    for name in GOLDENS.into_iter().chain(UNTIED) {
         let (model, inputs) = (Model::golden(name), recorded(name, "in."));
         let expected: Value =
             serde_json::from_slice(&std::fs::read(golden(name).join("golden.json")).unwrap()).unwrap();
@@ -73,16 +76,34 @@ fn encode_and_step_generate_what_transformers_generates() {
         let mut done = [false; 2];
         for start in 0..24 {
             let last: Vec<Vec<i64>> = sequences.iter().map(|ids| ids[ids.len() - 1..].to_vec()).collect();
-            let logits = step(&model, &last, &slots, &[start, start], &mut states).to_f32_vec();
-            for (row, logits) in logits.chunks(384).enumerate() {
+            let logits = step(&model, &last, &slots, &[start, start], &mut states);
+            for (row, logits) in logits.to_f32_vec().chunks(logits.shape()[1]).enumerate() {
                 let best = |best: usize, i: usize| if logits[i] > logits[best] { i } else { best };
-                let next = if done[row] { pad } else { (0..384).fold(0, best) as i64 };
+                let next = if done[row] { pad } else { (0..logits.len()).fold(0, best) as i64 };
                 done[row] |= next == eos;
                 sequences[row].push(next);
             }
         }
         assert_eq!(json!(sequences), expected["greedy"], "{name}");
     }
+}
+
+#[test]
+fn the_heads_of_bart_give_what_transformers_gives() {
+    for (name, outputs) in [("bart-classify", &["logits"][..]), ("bart-qa", &["end_logits", "start_logits"])] {
+        let model = Model::golden(name);
+        assert_eq!(model.traced.unused_tensors, [""; 0], "{name}");
+        let (got, want) = (model.forward(&recorded(name, "in.")), recorded(name, "out."));
+        assert_eq!(got.keys().collect::<Vec<_>>(), outputs);
+        outputs.iter().for_each(|output| assert_close(&got[*output], &want[*output], name));
+    }
+    assert_eq!(Model::golden("bart-classify").forward(&recorded("bart-classify", "in."))["logits"].shape(), [2, 4]);
+    let task = Some(Task::SequenceClassification);
+    let error = Model::changed("bart-qa", task, |_| ()).map(|_| ());
+    assert_says(error, &["no head for sequence classification", "classification_head.dense.weight"]);
+    // Without labels in the config there are three, as transformers has it.
+    let fewer = Model::changed("bart-classify", task, |config| config["id2label"] = Value::Null).map(|_| ());
+    assert_says(fewer, &["classification_head.out_proj.weight", "[3, 32]", "[4, 32]"]);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use crate::support::gguf_writer::tiny_model;
 use crate::support::{assert_says, folder, golden};
-use kiln_models::source::ModelFiles;
+use kiln_models::source::{HubOptions, ModelFiles};
 use serde_json::{Value, json};
 
 #[test]
@@ -75,4 +75,20 @@ fn what_is_no_model_is_said_to_be_none() {
     assert_says(ModelFiles::open_folder(empty.path()), &["config.json is not valid JSON"]);
     std::fs::write(empty.path().join("config.json"), "{}").unwrap();
     assert_says(ModelFiles::open_folder(empty.path()), &["has no model.safetensors"]);
+}
+
+#[test]
+fn a_folder_of_gguf_files_is_opened() {
+    let folder = folder();
+    let model = folder.path().to_str().unwrap();
+    tiny_model("llama").write(&folder.path().join("a.gguf"));
+    assert_eq!(ModelFiles::resolve(model).unwrap().id, "a");
+    tiny_model("qwen2").write(&folder.path().join("b.gguf"));
+    assert_says(ModelFiles::resolve(model), &["--gguf-file", model, "a.gguf, b.gguf", "found nothing"]);
+    let options = HubOptions { gguf_file: Some("b.gguf".into()), ..HubOptions::from_env() };
+    assert_eq!(ModelFiles::resolve_with(model, &options).unwrap().config["model_type"], "qwen2");
+    let options = HubOptions { gguf_file: Some("c.gguf".into()), ..HubOptions::from_env() };
+    assert_says(ModelFiles::resolve_with(model, &options), &["found c.gguf"]);
+    let none = tempfile::tempdir().unwrap();
+    assert_says(ModelFiles::resolve_with(none.path().to_str().unwrap(), &options), &["holds no .gguf file"]);
 }

@@ -1,4 +1,5 @@
 //! What a term costs: a roofline, `max(flops / peak, bytes / bandwidth)` plus the launch of a step, summed over declared points.
+//! Weights and caches of keys and values are read from memory; what a step before wrote, from the nearest cache that holds it.
 //!
 //! Extraction comes before fusion, so ops that fusion puts into a neighbour's kernel cost a share of a launch and of their bytes.
 //! What depends on static parameters only is computed once, by `prepare`; what counts then is that its result must stay in memory
@@ -24,11 +25,17 @@ impl Point {
         vec![Point { rows: 1, context: 512 }, Point { rows: 512, context: 512 }]
     }
 
-    /// The value of a symbol: `b` is one sequence, `t` the context, any other the rows; within its bounds.
+    /// The value of each symbol.
+    pub fn sizes(&self, symbols: &Symbols) -> Vec<(String, i64)> {
+        symbols.keys().map(|s| (s.to_string(), self.value(symbols, s))).collect()
+    }
+
+    /// The value of a symbol: one sequence in the batch and in the cache, `t` and what an encoder saw the context, any other the rows;
+    /// within its bounds.
     fn value(&self, symbols: &Symbols, name: &str) -> i64 {
         let v = match name {
-            "b" => 1,
-            "t" => self.context,
+            "b" | "batch" | "rows" => 1,
+            "t" | "src" | "source" => self.context,
             _ => self.rows,
         };
         symbols.get(name).map_or(v, |b| v.clamp(b.min.max(1), b.max.max(1)))
@@ -69,6 +76,12 @@ impl Model<'_> {
         }
     }
 
+    /// Seconds to read or write a tensor once.
+    fn seconds(&self, point: &Point, t: &TensorFact) -> f64 {
+        let bytes = self.bytes(point, t);
+        bytes / if t.fixed { self.target.bandwidth } else { self.target.bandwidth_of(bytes) }
+    }
+
     /// Seconds that a static tensor costs by being there, each time it would be read otherwise.
     pub fn resident(&self, t: &TensorFact) -> f64 {
         self.points.iter().map(|p| RESIDENT * self.bytes(p, t) / self.target.bandwidth).sum()
@@ -86,47 +99,59 @@ impl Model<'_> {
     }
 
     fn at(&self, p: &Point, op: &Op, out: &TensorFact, operands: &[&TensorFact]) -> f64 {
-        let TargetSpec { peak_flops, bandwidth, launch_seconds: launch, .. } = *self.target;
-        let written = self.bytes(p, out);
-        let moved = written + operands.iter().map(|t| self.bytes(p, t)).sum::<f64>();
-        let elements = self.size(p, &out.ty.elements());
+        let TargetSpec { machine_flops: peak, bandwidth, launch_seconds: launch, .. } = *self.target;
         let view = matches!(op, Op::Reshape(_) | Op::Broadcast(_) | Op::Slice { .. } | Op::Get(_));
         if matches!(op, Op::Arg(_) | Op::Constant(_)) {
             return 0.0;
         }
         if out.fixed {
+            let moved = self.bytes(p, out) + operands.iter().map(|t| self.bytes(p, t)).sum::<f64>();
             return if view { 0.0 } else { PREPARED * moved / bandwidth };
         }
+        let written = self.seconds(p, out);
+        let moved = written + operands.iter().map(|t| self.seconds(p, t)).sum::<f64>();
+        let elements = self.size(p, &out.ty.elements());
         match op {
             _ if view => VIEW * launch,
             Op::Iota { .. } | Op::DimSize(_) => VIEW * launch,
-            Op::Transpose(_) => 0.3 * launch + 0.5 * moved / bandwidth,
+            Op::Transpose(_) => 0.3 * launch + 0.5 * moved,
             Op::DotGeneral(d) => {
                 let lhs = operands
                     .first()
                     .map_or(0.0, |t| d.lhs_contract.iter().map(|a| self.size(p, &t.ty.shape[*a])).product::<f64>());
-                launch + (2.0 * elements * lhs / peak_flops).max(moved / bandwidth) + strided(d) * launch
+                launch + (2.0 * elements * lhs / peak).max(moved) + strided(d) * launch
             }
             Op::Attention(a) => {
-                let keys = operands.get(1).map_or(0.0, |k| self.size(p, &k.ty.shape[1]));
+                let (q, k) = (operands.first(), operands.get(1));
+                let keys = k.map_or(0.0, |k| self.size(p, &k.ty.shape[1]));
                 let flops = 4.0 * elements * keys * if a.causal { 0.5 } else { 1.0 };
-                launch + (flops / peak_flops).max(moved / bandwidth)
+                let moved = match (a.cached, q, k) {
+                    // Of a cache, which comes from memory, the rows of this batch.
+                    (true, Some(q), Some(k)) => {
+                        let rows = self.size(p, &q.ty.shape[0]) / self.size(p, &k.ty.shape[0]).max(1.0);
+                        let cache: f64 = operands[1..3].iter().map(|t| self.bytes(p, t)).sum();
+                        self.seconds(p, q) + written + rows.min(1.0) * cache / bandwidth
+                    }
+                    _ => moved,
+                };
+                launch + (flops / peak).max(moved)
             }
             Op::RmsNorm { .. } | Op::LayerNorm { .. } | Op::Softmax { .. } => {
                 let affine = operands.iter().skip(1).filter(|t| t.splat.is_none()).count() as f64;
-                // A row is in the nearest cache when it is read again and written.
-                let rows = (moved - (1.0 - FUSED) * written) / bandwidth;
-                launch + (elements * (6.0 + affine) / peak_flops).max(rows) + FUSED * affine * launch
+                // A row is in the nearest cache when it is read again, scaled and written.
+                let rows = operands.first().map_or(0.0, |x| self.seconds(p, x)) + FUSED * (moved - written);
+                launch + (elements * (6.0 + affine) / peak).max(rows) + 0.5 * FUSED * affine * launch
             }
-            Op::Reduce { .. } => launch + moved / bandwidth,
-            Op::CacheUpdate => launch + 2.0 * operands.get(1).map_or(0.0, |t| self.bytes(p, t)) / bandwidth,
-            Op::Take { .. } | Op::Gather { .. } => launch + 2.0 * written / bandwidth,
+            Op::Reduce { .. } => launch + moved,
+            Op::CacheUpdate => launch + 2.0 * operands.get(1).map_or(0.0, |t| self.seconds(p, t)),
+            // What is picked from, a table or a cache, lies in memory.
+            Op::Take { .. } | Op::Gather { .. } => launch + written + self.bytes(p, out) / bandwidth,
             // Two passes over a row for each of the k, all but the first in the nearest cache.
-            Op::TopK { k, .. } => launch + (1.0 + 0.1 * *k as f64) * moved / bandwidth,
+            Op::TopK { k, .. } => launch + (1.0 + 0.1 * *k as f64) * moved,
             Op::Call(_) => 10.0 * launch,
-            op if op.is_elementwise() => FUSED * (launch + moved / bandwidth),
-            Op::Rope => FUSED * 2.0 * (launch + moved / bandwidth),
-            _ => launch + moved / bandwidth,
+            op if op.is_elementwise() => FUSED * (launch + moved),
+            Op::Rope => FUSED * 2.0 * (launch + moved),
+            _ => launch + moved,
         }
     }
 }

@@ -76,6 +76,13 @@ impl Problem {
 
     /// The cheapest choice found, and its cost; `None` if the root can't be computed.
     pub fn solve(&self) -> Option<(f64, Choice)> {
+        let (mut cost, mut choice) = self.greedy()?;
+        self.moves(&mut cost, &mut choice);
+        Some((cost, choice))
+    }
+
+    /// As [`solve`](Self::solve), without moves: no class and no group of classes switches because all of them would gain together.
+    pub fn greedy(&self) -> Option<(f64, Choice)> {
         let trees = self.trees()?;
         let sets = if self.candidates.len() > LARGE { trees.clone() } else { self.sets(&trees) };
         let mut best: Option<(f64, Choice)> = None;
@@ -86,9 +93,7 @@ impl Problem {
                 best = Some((cost, start));
             }
         }
-        let (mut cost, mut choice) = best?;
-        self.moves(&mut cost, &mut choice);
-        Some((cost, choice))
+        best
     }
 
     /// The cost of a choice, each needed class once; `None` if it needs itself.

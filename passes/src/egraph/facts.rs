@@ -1,6 +1,7 @@
 //! What is known of each class of equal terms: type, staticness, constant value, and where a weight comes from.
 
 use super::index::{self, Affine, AxisMap, Mask};
+use super::rule::Application;
 use super::term::{Attr, Head, Notation, Term};
 use egg::{Analysis, DidMerge, EGraph, Id};
 use kiln_ir::{BinaryOp, CompareOp, DType, Dim, FuncId, Literal, Op, Real, ReduceOp, TensorType, Type, UnaryOp};
@@ -69,6 +70,8 @@ pub struct Facts {
     pub applied: BTreeMap<String, usize>,
     /// Unsound conclusions, each with the law's name; not empty means that the result can't be trusted.
     pub errors: Vec<String>,
+    /// Where laws made two classes one, in order; `None` where nobody asks.
+    pub log: Option<Vec<Application>>,
 }
 
 /// The fact of a tensor class.

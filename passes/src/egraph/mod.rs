@@ -7,9 +7,11 @@
 //!
 //! The result depends on the input, the laws, the target and the options only: limits count iterations and nodes, never time.
 
+mod alternatives;
 pub mod build;
 pub mod convert;
 pub mod cost;
+pub mod explain;
 pub mod extract;
 pub mod facts;
 pub mod index;
@@ -17,10 +19,12 @@ pub mod rule;
 pub mod term;
 mod witness;
 
+pub use alternatives::alternatives;
 pub use build::{add as add_op, constant, splits_last};
 pub use cost::Point;
+pub use explain::{Check, Trace, TraceStep, check, explain};
 pub use facts::{Fact, Facts, Graph, Origin, attr, hides, tensor};
-pub use rule::{Condition, Form, Numerics, Rule, Structural, conclude, is_value};
+pub use rule::{Application, Condition, Form, Numerics, Rule, Structural, conclude, is_value};
 pub use term::{Attr, Head, Notation, Term};
 pub use witness::{equal, expression, witnesses};
 
@@ -46,6 +50,8 @@ pub struct Options {
     pub nodes: usize,
     /// Where costs are taken.
     pub points: Vec<Point>,
+    /// Choose terms by moves of groups, too, and not greedily alone.
+    pub moves: bool,
 }
 
 impl Default for Options {
@@ -56,6 +62,7 @@ impl Default for Options {
             iterations: 40,
             nodes: 50_000,
             points: Point::decode_and_prefill(),
+            moves: true,
         }
     }
 }
@@ -118,6 +125,14 @@ pub fn optimize_with(
     Ok((out, report))
 }
 
+/// Predicted seconds of a function of the module as it is written, over all points; `None` where something in it can't be computed.
+pub fn cost_of(module: &Module, f: &Function, target: &TargetSpec, points: &[Point]) -> Option<f64> {
+    let Loaded { graph, root, classes } = convert::load(module, f);
+    let model = Model { target, symbols: &module.symbols, points };
+    let problem = Problem::new(&graph, root, &model, &convert::terms(&graph, f, &classes));
+    problem.solve().map(|(cost, _)| cost)
+}
+
 /// A function's e-graph after the laws ran.
 pub struct Saturated {
     /// The e-graph, and where the function is in it.
@@ -176,12 +191,9 @@ impl Saturated {
     ) -> Result<(Function, FunctionReport), String> {
         let Loaded { graph, classes, .. } = &self.loaded;
         let problem = self.problem(module, f, target, options);
-        let (cost_after, choice) = problem.solve().ok_or("its results can't be computed from the chosen terms")?;
+        let solved = if options.moves { problem.solve() } else { problem.greedy() };
+        let (cost_after, choice) = solved.ok_or("its results can't be computed from the chosen terms")?;
         let function = Writer::write(module, f, graph, classes, &problem, &choice)?;
-        let written = convert::load(module, f);
-        let model = Model { target, symbols: &module.symbols, points: &options.points };
-        let original = convert::terms(&written.graph, f, &written.classes);
-        let before = Problem::new(&written.graph, written.root, &model, &original);
         let report = FunctionReport {
             name: f.name.to_string(),
             iterations: self.iterations,
@@ -189,7 +201,7 @@ impl Saturated {
             nodes: graph.total_number_of_nodes(),
             classes: graph.number_of_classes(),
             rules: graph.analysis.applied.clone(),
-            cost_before: before.solve().map_or(f64::NAN, |(cost, _)| cost),
+            cost_before: cost_of(module, f, target, &options.points).unwrap_or(f64::NAN),
             cost_after,
         };
         Ok((function, report))

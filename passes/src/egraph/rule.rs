@@ -133,25 +133,34 @@ impl Rule {
     /// What is wrong with the law's text.
     pub fn compile(&self) -> Result<egg::Rewrite<Term, Facts>, String> {
         let wrong = |what: &dyn fmt::Display| format!("rule `{}`: {what}", self.name);
-        match &self.form {
-            Form::Pattern { lhs, rhs, when } => {
-                let parse = |text: &str| text.parse::<PatternAst<Term>>().map_err(|e| wrong(&e));
-                let mut when = when.clone();
-                let lhs = numbers_as_variables(&parse(lhs)?, &mut when);
-                let rhs = parse(rhs)?;
-                if let Some(ENodeOrVar::ENode(t)) =
-                    lhs.iter().find(|n| matches!(n, ENodeOrVar::ENode(t) if matches!(t.head, Head::Build(_))))
-                {
-                    return Err(wrong(&format!("`{t}` builds, so it stands on the right only")));
-                }
-                let conclusion = Conclusion { rhs, when };
-                egg::Rewrite::new(self.name.as_str(), Pattern::new(lhs), conclusion).map_err(|e| wrong(&e))
-            }
-            Form::Structural(law) => {
+        let rewrite = match (self.conclusion()?, &self.form) {
+            (Some(law), _) => egg::Rewrite::new(self.name.as_str(), Pattern::new(law.lhs.clone()), law),
+            (None, Form::Structural(law)) => {
                 let law = StructuralRewrite(law.clone());
-                egg::Rewrite::new(self.name.as_str(), law.clone(), law).map_err(|e| wrong(&e))
+                egg::Rewrite::new(self.name.as_str(), law.clone(), law)
             }
+            (None, Form::Pattern { .. }) => return Err(wrong(&"it concludes nothing")),
+        };
+        rewrite.map_err(|e| wrong(&e))
+    }
+
+    /// The law between patterns, parsed; `None` for one in code.
+    ///
+    /// # Errors
+    /// What is wrong with the law's text.
+    pub(super) fn conclusion(&self) -> Result<Option<Conclusion>, String> {
+        let Form::Pattern { lhs, rhs, when } = &self.form else { return Ok(None) };
+        let wrong = |what: &dyn fmt::Display| format!("rule `{}`: {what}", self.name);
+        let parse = |text: &str| text.parse::<PatternAst<Term>>().map_err(|e| wrong(&e));
+        let mut when = when.clone();
+        let lhs = numbers_as_variables(&parse(lhs)?, &mut when);
+        let rhs = parse(rhs)?;
+        if let Some(ENodeOrVar::ENode(t)) =
+            lhs.iter().find(|n| matches!(n, ENodeOrVar::ENode(t) if matches!(t.head, Head::Build(_))))
+        {
+            return Err(wrong(&format!("`{t}` builds, so it stands on the right only")));
         }
+        Ok(Some(Conclusion { lhs, rhs, when }))
     }
 }
 
@@ -213,9 +222,50 @@ pub fn conclude(graph: &mut Graph, from: Id, to: Id, rule: &str) -> Option<Id> {
     }
 }
 
-struct Conclusion {
-    rhs: PatternAst<Term>,
+/// A law between patterns, ready to be applied.
+pub(super) struct Conclusion {
+    pub(super) lhs: PatternAst<Term>,
+    pub(super) rhs: PatternAst<Term>,
     when: Vec<Condition>,
+}
+
+impl Conclusion {
+    /// Whether the side conditions hold of what the variables are bound to.
+    pub(super) fn holds(&self, graph: &Graph, subst: &Subst) -> bool {
+        self.when.iter().all(|c| (c.holds)(graph, subst))
+    }
+
+    /// Adds the left side; the class of each part of its pattern, the whole last.
+    pub(super) fn left(&self, graph: &mut Graph, subst: &Subst) -> Option<Vec<Id>> {
+        instantiate(&self.lhs, graph, subst)
+    }
+
+    /// As [`left`](Self::left), of the right side; `None` where a builder builds nothing, and then the law says nothing.
+    pub(super) fn right(&self, graph: &mut Graph, subst: &Subst) -> Option<Vec<Id>> {
+        instantiate(&self.rhs, graph, subst)
+    }
+}
+
+/// Adds a pattern's term.
+fn instantiate(pattern: &PatternAst<Term>, graph: &mut Graph, subst: &Subst) -> Option<Vec<Id>> {
+    let mut ids: Vec<Id> = Vec::with_capacity(pattern.len());
+    for node in pattern.iter() {
+        ids.push(match node {
+            ENodeOrVar::Var(v) => graph.find(*subst.get(*v)?),
+            ENodeOrVar::ENode(t) => {
+                let children: Vec<Id> = t.children.iter().map(|c| ids[usize::from(*c)]).collect();
+                match t.head {
+                    Head::Build(name) => build::call(name, graph, &children)?,
+                    _ => graph.add(Term::new(t.head.clone(), children)),
+                }
+            }
+        });
+    }
+    Some(ids)
+}
+
+fn variables(pattern: &PatternAst<Term>) -> Vec<Var> {
+    pattern.iter().filter_map(|n| if let ENodeOrVar::Var(v) = n { Some(*v) } else { None }).collect()
 }
 
 impl Applier<Term, Facts> for Conclusion {
@@ -227,31 +277,48 @@ impl Applier<Term, Facts> for Conclusion {
         _: Option<&PatternAst<Term>>,
         rule: Symbol,
     ) -> Vec<Id> {
-        if !self.when.iter().all(|c| (c.holds)(graph, subst)) {
+        if !self.holds(graph, subst) {
             return vec![];
         }
-        let mut ids: Vec<Id> = Vec::with_capacity(self.rhs.len());
-        for node in self.rhs.iter() {
-            let id = match node {
-                ENodeOrVar::Var(v) => subst.get(*v).map(|id| graph.find(*id)),
-                ENodeOrVar::ENode(t) => {
-                    let children: Vec<Id> = t.children.iter().map(|c| ids[usize::from(*c)]).collect();
-                    match t.head {
-                        Head::Build(name) => build::call(name, graph, &children),
-                        _ => Some(graph.add(Term::new(t.head.clone(), children))),
-                    }
-                }
-            };
-            // A builder without a result: the law says nothing here.
-            let Some(id) = id else { return vec![] };
-            ids.push(id);
+        // As they were before the law changed anything.
+        let application = Application::of(graph, rule, class, &variables(&self.lhs), subst);
+        let Some(to) = self.right(graph, subst).and_then(|ids| ids.last().copied()) else { return vec![] };
+        let changed = conclude(graph, class, to, rule.as_str());
+        if let (Some(log), Some(application), Some(_)) = (&mut graph.analysis.log, application, changed) {
+            log.push(application);
         }
-        ids.last().and_then(|to| conclude(graph, class, *to, rule.as_str())).into_iter().collect()
+        changed.into_iter().collect()
     }
 
     fn vars(&self) -> Vec<Var> {
-        self.rhs.iter().filter_map(|n| if let ENodeOrVar::Var(v) = n { Some(*v) } else { None }).collect()
+        variables(&self.rhs)
     }
+}
+
+/// A place where a law made two classes one.
+#[derive(Clone, Debug)]
+pub struct Application {
+    /// The law's name.
+    pub rule: String,
+    /// The class that it was found in, by its oldest term.
+    pub class: Id,
+    /// What its variables were bound to, by the oldest terms of those classes.
+    pub bound: Vec<(Var, Id)>,
+}
+
+impl Application {
+    /// `None` where nobody asks for a log.
+    fn of(graph: &Graph, rule: Symbol, class: Id, vars: &[Var], subst: &Subst) -> Option<Application> {
+        graph.analysis.log.as_ref()?;
+        let bound = vars.iter().filter_map(|v| Some((*v, oldest(graph, *subst.get(*v)?)))).collect();
+        Some(Application { rule: rule.to_string(), class: oldest(graph, class), bound })
+    }
+}
+
+/// The first term that was found to be of a class: of those of the function that the laws began with, if it has one.
+pub(super) fn oldest(graph: &Graph, id: Id) -> Id {
+    let class = graph.find(id);
+    (0..usize::from(class)).map(Id::from).find(|i| graph.find(*i) == class).unwrap_or(class)
 }
 
 #[derive(Clone)]
@@ -281,6 +348,11 @@ impl Applier<Term, Facts> for StructuralRewrite {
         rule: Symbol,
     ) -> Vec<Id> {
         let class = graph.find(class);
-        self.0.apply(graph, class, rule.as_str())
+        let application = Application::of(graph, rule, class, &[], &Subst::with_capacity(0));
+        let changed = self.0.apply(graph, class, rule.as_str());
+        if let (Some(log), Some(application), false) = (&mut graph.analysis.log, application, changed.is_empty()) {
+            log.push(application);
+        }
+        changed
     }
 }

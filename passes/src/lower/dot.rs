@@ -96,9 +96,10 @@ impl Lowering<'_, '_> {
                 (a, rows, None)
             }
         };
+        // A state may be overwritten before the product is emitted.
         let (a_buffer, a_stride) = match found {
-            Some(found) => found,
-            None => {
+            Some(found) if !a.reads_state() => found,
+            _ => {
                 let copy = self.copy(&a, DType::F32.into(), "copy".into());
                 rows_of(&copy).ok_or_else(|| self.unsupported(id, "its left operand has no rows"))?
             }

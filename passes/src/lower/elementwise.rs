@@ -71,7 +71,7 @@ impl Lowering<'_, '_> {
         let values: Vec<ValueId> = operands.iter().map(|l| b.import(l)).collect();
         let result = apply(&node.op, &mut b, &values);
         let lazy = b.finish_with(self.ty(id).shape.to_vec(), result);
-        let reads_state = lazy.leaves.iter().any(|l| matches!(l.source, Source::Buffer(Buffer::State(_))));
+        let reads_state = lazy.reads_state();
         let shared = self.use_count(id) > 1 && !lazy.is_cheap();
         let large = lazy.insts.len() > 64 || lazy.leaves.len() > 8;
         // A matmul melts only into a value with one user of its own, or none that computes.
@@ -135,14 +135,40 @@ impl Lowering<'_, '_> {
     /// Writes new rows into a state, in place.
     pub(super) fn cache_update(&mut self, id: NodeId, node: &Node) -> Result<Lazy, PassError> {
         let cache = self.lazy(node.operands[0])?;
-        let Some(leaf) = cache.as_buffer().cloned() else {
-            return Err(self.unsupported(id, "the cache must be a state"));
-        };
-        let Source::Buffer(buffer @ Buffer::State(_)) = leaf.source else {
-            return self.functional_update(id, node, &cache);
-        };
-        self.update_in_place(node, &Dest::from_leaf(&leaf, buffer), &cache.shape)?;
-        Ok(cache)
+        match cache.as_buffer().cloned() {
+            Some(leaf)
+                if self.is_version(node.operands[0])
+                    && let Source::Buffer(buffer) = leaf.source =>
+            {
+                self.keep_views(id, buffer);
+                self.update_in_place(node, &Dest::from_leaf(&leaf, buffer), &cache.shape)?;
+                Ok(cache)
+            }
+            _ => self.functional_update(id, node, &cache),
+        }
+    }
+
+    /// Whether the node's value is a version of a state, which nothing reads after it was consumed.
+    fn is_version(&self, id: NodeId) -> bool {
+        let node = self.f.node(id);
+        match node.op {
+            Op::Arg(i) => self.f.args[i as usize].kind == ArgKind::State,
+            Op::CacheUpdate => self.is_version(node.operands[0]),
+            _ => false,
+        }
+    }
+
+    /// Copies the views of a state that are used by the node or after it: the node overwrites what they look at.
+    fn keep_views(&mut self, id: NodeId, state: Buffer) {
+        for (view, _) in self.f.nodes().take(id.index()) {
+            let Some(Value::Lazy(lazy)) = &self.values[view.index()] else { continue };
+            let looks = lazy.leaves.iter().any(|l| l.source == Source::Buffer(state)) && !self.is_version(view);
+            let used = self.results[view.index()] > 0 || self.users[view.index()].iter().any(|u| *u >= id);
+            if looks && used {
+                let copy = self.copy(&lazy.clone(), self.ty(view).storage, self.label(view));
+                self.values[view.index()] = Some(Value::Lazy(copy));
+            }
+        }
     }
 
     /// A cache that is an ordinary value is copied first.

@@ -112,6 +112,11 @@ impl Lazy {
         }
     }
 
+    /// Whether it reads a state, which later nodes may overwrite.
+    pub fn reads_state(&self) -> bool {
+        self.leaves.iter().any(|l| matches!(l.source, Source::Buffer(Buffer::State(_))))
+    }
+
     /// Whether computing it again for each user costs less than storing it.
     pub fn is_cheap(&self) -> bool {
         let work = self.insts.iter().map(|i| match i.op {

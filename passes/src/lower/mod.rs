@@ -9,10 +9,12 @@ mod attention;
 mod dot;
 mod elementwise;
 mod emit;
+mod fusion;
 mod lazy;
 mod rows;
 mod shared;
 
+pub use fusion::{FusedGroup, FusedStep, Fusion, fusion};
 pub use shared::ConstantData;
 
 use crate::{PassError, variants};
@@ -94,6 +96,10 @@ struct Lowering<'s, 't> {
     /// Slices of a matmul whose two halves meet in one epilogue: the matmul, and which half.
     halves: HashMap<NodeId, (NodeId, u32)>,
     steps: Steps,
+    /// For each step, the node whose value it stores.
+    origins: Vec<NodeId>,
+    /// The nodes being lowered or stored, the innermost last.
+    open: Vec<NodeId>,
     /// Whether the node being lowered is static: its launches go to `prepare`.
     in_prepare: bool,
     /// The output buffer that a node's value may be written to directly.
@@ -120,6 +126,8 @@ impl<'s, 't> Lowering<'s, 't> {
             statics,
             halves: HashMap::new(),
             steps: Steps::default(),
+            origins: vec![],
+            open: vec![],
             in_prepare: false,
             output_of,
             shared,
@@ -129,6 +137,12 @@ impl<'s, 't> Lowering<'s, 't> {
     }
 
     fn run(mut self) -> Result<Schedule, PassError> {
+        self.nodes()?;
+        self.steps.finish(&self.range.symbols)
+    }
+
+    /// Lowers everything that the results need.
+    fn nodes(&mut self) -> Result<(), PassError> {
         let f = self.f;
         for (id, _) in f.nodes() {
             // Static nodes are lowered when something asks for them.
@@ -148,10 +162,12 @@ impl<'s, 't> Lowering<'s, 't> {
             let written = value.as_buffer().is_some_and(|l| l.source == Source::Buffer(buffer));
             if !written {
                 let dest = Dest::contiguous(buffer, ty.storage, &ty.shape);
+                self.open.push(o.value);
                 self.launch(emit::map(&ty.shape, &[(value, dest)]), format!("output {}", o.name));
+                self.open.pop();
             }
         }
-        self.steps.finish(&self.range.symbols)
+        Ok(())
     }
 
     fn unsupported(&self, id: NodeId, reason: impl Into<String>) -> PassError {
@@ -184,7 +200,12 @@ impl<'s, 't> Lowering<'s, 't> {
 
     fn launch(&mut self, launch: Launch, label: impl Into<Arc<str>>) {
         let step = self.shared.step(launch, label.into());
-        if self.in_prepare { self.shared.prepare.steps.push(step) } else { self.steps.steps.push(step) }
+        if self.in_prepare {
+            self.shared.prepare.steps.push(step);
+        } else {
+            self.origins.extend(self.open.last());
+            self.steps.steps.push(step);
+        }
     }
 
     /// The node's value, lowering the node if that has not happened.
@@ -197,7 +218,9 @@ impl<'s, 't> Lowering<'s, 't> {
             Some(lazy) => Value::Lazy(lazy),
             None => {
                 let outer = self.enter(id);
+                self.open.push(id);
                 let value = self.lower_node(id, self.f.node(id));
+                self.open.pop();
                 self.in_prepare = outer;
                 value?
             }
@@ -258,15 +281,24 @@ impl<'s, 't> Lowering<'s, 't> {
             Op::LogSumExp { axis } => self.softmax(id, operand(0), *axis, true)?,
             Op::RmsNorm { eps } => {
                 if self.is_prologue(id, node)? {
-                    return Ok(Value::Norm(self.buffer(operand(0))?, eps.get() as f32));
+                    let x = self.buffer(operand(0))?;
+                    if !x.reads_state() {
+                        return Ok(Value::Norm(x, eps.get() as f32));
+                    }
                 }
                 self.norm(id, node, eps.get(), false)?
             }
             Op::LayerNorm { eps } => self.norm(id, node, eps.get(), true)?,
             Op::DotGeneral(d) => return self.dot(id, node, d),
             Op::Rope => {
-                let x = self.lazy(operand(0))?;
-                return Ok(Value::Rope([x, self.lazy(operand(1))?, self.lazy(operand(2))?]));
+                let operands = [self.lazy(operand(0))?, self.lazy(operand(1))?, self.lazy(operand(2))?];
+                let reads_state = operands.iter().any(Lazy::reads_state);
+                let value = Value::Rope(operands);
+                if !reads_state {
+                    return Ok(value);
+                }
+                self.values[id.index()] = Some(value);
+                self.buffer(id)?
             }
             Op::CacheUpdate => self.cache_update(id, node)?,
             Op::Attention(a) => self.attention(id, node, a)?,
@@ -281,7 +313,7 @@ impl<'s, 't> Lowering<'s, 't> {
                 let before = self.f.args[..number as usize].iter().filter(|a| a.kind == ArgKind::Input);
                 Buffer::Input(before.count() as u32)
             }
-            ArgKind::Param { .. } => Buffer::Weight(self.shared.weight(arg)?),
+            ArgKind::Param { .. } => Buffer::Weight(self.shared.weight(self.f, arg)?),
             ArgKind::State => Buffer::State(self.shared.state(arg)?),
         };
         Ok(Lazy::leaf(&arg.ty.shape, Leaf::contiguous(buffer, arg.ty.storage, &arg.ty.shape)))
@@ -309,7 +341,9 @@ impl<'s, 't> Lowering<'s, 't> {
         let ty = self.ty(id);
         let dest = self.destination(id);
         let label = self.label(id);
+        self.open.push(id);
         self.store(&value, &dest, label);
+        self.open.pop();
         self.in_prepare = outer;
         Ok(self.stored(id, Leaf::contiguous(dest.buffer, ty.storage, &ty.shape)))
     }
@@ -322,7 +356,9 @@ impl<'s, 't> Lowering<'s, 't> {
             return Ok(lazy);
         }
         let outer = self.enter(id);
+        self.open.push(id);
         let copy = self.copy(&lazy, ty.storage, self.label(id));
+        self.open.pop();
         self.in_prepare = outer;
         Ok(copy)
     }

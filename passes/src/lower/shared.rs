@@ -6,7 +6,7 @@ use kiln_core::{
     Buffer, DType, Dim, KernelEntry, KernelSpec, Plan, PreparedSpec, Schedule, StateSpec, Step, Storage, Symbols,
     TargetSpec, WeightSpec,
 };
-use kiln_ir::{Arg, ArgKind, Function, Literal, Op};
+use kiln_ir::{Arg, ArgKind, Function, Literal, Op, TensorType};
 use std::{collections::HashMap, sync::Arc};
 
 /// The bytes of a constant of the graph, stored among the weights.
@@ -82,13 +82,13 @@ impl<'a> Shared<'a> {
     }
 
     /// The weight buffer of a parameter.
-    pub fn weight(&mut self, arg: &Arg) -> Result<u32, PassError> {
+    pub fn weight(&mut self, f: &Function, arg: &Arg) -> Result<u32, PassError> {
         let shape: Option<Vec<usize>> =
             arg.ty.shape.iter().map(|d| d.as_const().and_then(|n| usize::try_from(n).ok())).collect();
         let shape = shape.ok_or_else(|| PassError::Unsupported {
-            function: String::new(),
+            function: f.name.to_string(),
             node: format!("parameter `{}`: {}", arg.name, arg.ty),
-            reason: "a parameter has a constant shape".into(),
+            reason: "a parameter has a constant shape, this one has a symbol".into(),
         })?;
         if let Some(i) = self.plan.weights.iter().position(|w| w.name == *arg.name) {
             let known = &self.plan.weights[i];
@@ -132,7 +132,7 @@ impl<'a> Shared<'a> {
             if known.storage != arg.ty.storage || known.shape != *arg.ty.shape {
                 return Err(PassError::Conflict {
                     name: arg.name.to_string(),
-                    first: format!("{}{:?}", known.storage, known.shape),
+                    first: TensorType::new(known.storage, known.shape.clone()).to_string(),
                     second: arg.ty.to_string(),
                 });
             }
@@ -187,7 +187,7 @@ impl<'a> Shared<'a> {
         for (_, node) in f.nodes() {
             let key = match &node.op {
                 Op::Arg(i) => match f.args[*i as usize].kind {
-                    ArgKind::Param { live: false } => Some(KeyNode::Weight(self.weight(&f.args[*i as usize])?)),
+                    ArgKind::Param { live: false } => Some(KeyNode::Weight(self.weight(f, &f.args[*i as usize])?)),
                     _ => None,
                 },
                 op => {

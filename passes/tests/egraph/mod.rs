@@ -4,6 +4,7 @@ mod ablation;
 mod block;
 mod cases;
 mod depth;
+mod explain;
 mod laws;
 mod numeric;
 mod oracle;

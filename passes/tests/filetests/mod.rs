@@ -1,8 +1,9 @@
 //! The runner of `tests/filetests`; its README says what such a file is.
 
 use kiln_core::TargetSpec;
-use kiln_ir::text;
+use kiln_ir::{sample, text};
 use kiln_passes::{Pipeline, pipeline};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 const HEADER: &str = "// passes: ";
@@ -88,6 +89,21 @@ fn every_file_gives_what_it_says() {
         failures.len(),
         failures.join("\n")
     );
+}
+
+#[test]
+fn every_op_has_a_file_that_uses_it() {
+    let ops: BTreeSet<&str> = sample::op_cases(0)
+        .iter()
+        .flat_map(|m| m.functions.iter().flat_map(|f| f.nodes().map(|(_, n)| n.op.name())))
+        .collect();
+    for op in ops {
+        let path = folder().join("ops").join(op).with_extension("kir");
+        let source = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+        let module = text::parse(&source).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+        let used = module.functions.iter().flat_map(|f| f.nodes()).any(|(_, n)| n.op.name() == op);
+        assert!(used, "{} does not use `{op}`", path.display());
+    }
 }
 
 #[test]

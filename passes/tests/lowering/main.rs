@@ -317,6 +317,43 @@ entry @step(%0: f32[b, s, 2, 4] input "k", %1: f32[b, s, 2] input "cos", %2: f32
 }
 
 #[test]
+fn views_of_a_state_keep_what_it_held() {
+    check(
+        r#"sym s in 1..=9
+entry @f(%0: f32[4, 6] state "c", %1: f32[2, s] input "new", %2: i64[2] input "slots", %3: i64[2] input "starts", %4: f32[6, 5] param "w",
+         %5: f32[2, 2, 1, 6] state "r", %6: f32[2, 2, 3] input "angles", %7: f32[6] param "g", %8: f32[2, 1, 1, 6] input "row") {
+  %10: f32[6, 4] = transpose %0 {perm = [1, 0]}
+  %11: f32[2, 4] = slice %10 {axis = 0, start = 2, len = 2}
+  %12: f32[4, 5] = dot_general %0, %4 {lhs_batch = [], rhs_batch = [], lhs_contract = [1], rhs_contract = [0]}
+  %13: f32[2, 2, 1, 6] = rope %5, %6, %6
+  %14: f32[] = constant {data = [1.0]}
+  %15: f32[6] = broadcast %14 {shape = [6]}
+  %16: f32[4, 6] = rms_norm %0, %15 {eps = 0.5}
+  %17: f32[4, 6] = cache_update %0, %11, %2, %3
+  %18: f32[2, 2, 1, 6] = cache_update %5, %8, %2, %3
+  %19: f32[4, 5] = neg %12
+  %20: f32[4, 5] = dot_general %16, %4 {lhs_batch = [], rhs_batch = [], lhs_contract = [1], rhs_contract = [0]}
+  return "c" %17 updates 0, "r" %18 updates 5, "transposed" %10, "product" %19, "rotated" %13, "normed" %20
+}"#,
+        &[("s", 3)],
+    );
+}
+
+#[test]
+fn a_cache_that_is_no_state_is_copied() {
+    check(
+        r#"entry @f(%0: f32[4, 6] state "c", %1: f32[2, 3] input "new", %2: i64[2] input "slots", %3: i64[2] input "starts") {
+  %4: f32[6, 4] = transpose %0 {perm = [1, 0]}
+  %5: f32[6, 4] = cache_update %4, %1, %2, %3
+  %6: f32[6, 4] = exp %5
+  %7: f32[6, 4] = cache_update %6, %1, %3, %2
+  return "y" %7, "c" %0 updates 0
+}"#,
+        &[],
+    );
+}
+
+#[test]
 fn concat_pad_and_select() {
     check(
         r#"sym s in 1..=9

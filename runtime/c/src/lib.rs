@@ -71,8 +71,9 @@ impl KilnModel {
         let model = Model::open(OsStr::from_bytes(path), &options)?;
         let artifact = model.artifact();
         let tokenizer = artifact.section(Section::Tokenizer).map(Tokenizer::from_bytes).transpose()?;
-        let config = artifact.section(Section::GenerationConfig).map(GenerationConfig::from_json).transpose()?;
-        Ok(KilnModel { tokenizer, config: config.unwrap_or_default(), model })
+        let config =
+            GenerationConfig::of_model(artifact.section(Section::GenerationConfig), artifact.section(Section::Config))?;
+        Ok(KilnModel { tokenizer, config, model })
     }
 
     fn generate(

@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 /// A block-quantised storage format, laid out as GGUF lays it out: a row is a sequence of blocks, and a block holds its
 /// scale (and minimum) as little-endian f16 beside its packed values.
 ///
-/// The `K` formats have blocks of 256 values, in parts with scales of their own: parts of 32 values with a 6-bit scale `s` and a
-/// 6-bit minimum `m` each ([`scale_and_minimum`](Self::scale_and_minimum)), or parts of 16 with an 8-bit scale.
+/// The `K` formats have blocks of 256 values, in parts with scales `s`, and some with minima `m`, of their own
+/// ([`part_scale`](Self::part_scale)): parts of 32 values, or parts of 16.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum BlockFormat {
@@ -16,6 +16,18 @@ pub enum BlockFormat {
     Q4_0,
     /// f16 scale `d`, f16 minimum `m`, then nibbles as in `Q4_0`: `x = d * q + m`.
     Q4_1,
+    /// f16 scale `d`, 4 bytes, of which bit i is bit 4 of value i, then nibbles as in `Q4_0`; `x = d * (q - 16)`.
+    Q5_0,
+    /// f16 scale `d`, f16 minimum `m`, then as in `Q5_0`: `x = d * q + m`.
+    Q5_1,
+    /// 16 bytes of 4-bit `s` (low) and `m` (high) for 16 values each, 64 bytes of pairs of bits, f16 scale `d`, f16 minimum `e`. Each half
+    /// of the block has 32 bytes: value i of its 128 is pair i / 32 of byte i % 32; `x = (d * s) * q - e * m`.
+    #[serde(rename = "q2_k")]
+    Q2K,
+    /// 32 bytes, of which bit p of byte i is bit 2 of value 32 p + i, 64 bytes of pairs as in `Q2K`, 12 bytes of 6-bit `s` for 16 values
+    /// each, f16 scale `d`; `x = (d * (s - 32)) * (q - 4)`.
+    #[serde(rename = "q3_k")]
+    Q3K,
     /// f16 scale `d`, f16 minimum `e`, 12 bytes of 6-bit `s` and `m`, then 128 bytes, 32 for two parts: value i of the first is
     /// the low nibble of byte i, of the second the high one; `x = (d * s) * q - e * m`.
     #[serde(rename = "q4_k")]
@@ -32,8 +44,18 @@ pub enum BlockFormat {
 
 impl BlockFormat {
     /// Every block format.
-    pub const ALL: [BlockFormat; 6] =
-        [BlockFormat::Q8_0, BlockFormat::Q4_0, BlockFormat::Q4_1, BlockFormat::Q4K, BlockFormat::Q5K, BlockFormat::Q6K];
+    pub const ALL: [BlockFormat; 10] = [
+        BlockFormat::Q8_0,
+        BlockFormat::Q4_0,
+        BlockFormat::Q4_1,
+        BlockFormat::Q5_0,
+        BlockFormat::Q5_1,
+        BlockFormat::Q2K,
+        BlockFormat::Q3K,
+        BlockFormat::Q4K,
+        BlockFormat::Q5K,
+        BlockFormat::Q6K,
+    ];
 
     /// The most values that a block of any format has.
     pub const MAX_BLOCK_LEN: usize = 256;
@@ -41,15 +63,15 @@ impl BlockFormat {
     /// Values in one block.
     pub const fn block_len(self) -> usize {
         match self {
-            BlockFormat::Q8_0 | BlockFormat::Q4_0 | BlockFormat::Q4_1 => 32,
-            BlockFormat::Q4K | BlockFormat::Q5K | BlockFormat::Q6K => 256,
+            BlockFormat::Q8_0 | BlockFormat::Q4_0 | BlockFormat::Q4_1 | BlockFormat::Q5_0 | BlockFormat::Q5_1 => 32,
+            BlockFormat::Q2K | BlockFormat::Q3K | BlockFormat::Q4K | BlockFormat::Q5K | BlockFormat::Q6K => 256,
         }
     }
 
     /// Values in one part of a block: those with the same scale and minimum.
     pub const fn part_len(self) -> usize {
         match self {
-            BlockFormat::Q6K => 16,
+            BlockFormat::Q2K | BlockFormat::Q3K | BlockFormat::Q6K => 16,
             _ => 32,
         }
     }
@@ -60,6 +82,10 @@ impl BlockFormat {
             BlockFormat::Q8_0 => 34,
             BlockFormat::Q4_0 => 18,
             BlockFormat::Q4_1 => 20,
+            BlockFormat::Q5_0 => 22,
+            BlockFormat::Q5_1 => 24,
+            BlockFormat::Q2K => 84,
+            BlockFormat::Q3K => 110,
             BlockFormat::Q4K => 144,
             BlockFormat::Q5K => 176,
             BlockFormat::Q6K => 210,
@@ -69,6 +95,8 @@ impl BlockFormat {
     /// At which byte of a block its f16 scale lies.
     pub const fn scale_offset(self) -> usize {
         match self {
+            BlockFormat::Q2K => 80,
+            BlockFormat::Q3K => 108,
             BlockFormat::Q6K => 208,
             _ => 0,
         }
@@ -77,8 +105,20 @@ impl BlockFormat {
     /// At which byte of a block its f16 minimum lies, if it has one.
     pub const fn minimum_offset(self) -> Option<usize> {
         match self {
-            BlockFormat::Q4_1 | BlockFormat::Q4K | BlockFormat::Q5K => Some(2),
-            BlockFormat::Q8_0 | BlockFormat::Q4_0 | BlockFormat::Q6K => None,
+            BlockFormat::Q4_1 | BlockFormat::Q5_1 | BlockFormat::Q4K | BlockFormat::Q5K => Some(2),
+            BlockFormat::Q2K => Some(82),
+            BlockFormat::Q8_0 | BlockFormat::Q4_0 | BlockFormat::Q5_0 | BlockFormat::Q3K | BlockFormat::Q6K => None,
+        }
+    }
+
+    /// At which byte of a block the scales of its parts begin, if they have any.
+    pub const fn part_scales_offset(self) -> Option<usize> {
+        match self {
+            BlockFormat::Q2K => Some(0),
+            BlockFormat::Q3K => Some(96),
+            BlockFormat::Q4K | BlockFormat::Q5K => Some(4),
+            BlockFormat::Q6K => Some(192),
+            _ => None,
         }
     }
 
@@ -87,9 +127,36 @@ impl BlockFormat {
         match self {
             BlockFormat::Q8_0 | BlockFormat::Q4_0 => 2,
             BlockFormat::Q4_1 => 4,
+            BlockFormat::Q5_0 => 6,
+            BlockFormat::Q5_1 => 8,
+            BlockFormat::Q2K => 16,
+            BlockFormat::Q3K => 32,
             BlockFormat::Q4K => 16,
             BlockFormat::Q5K => 48,
             BlockFormat::Q6K => 0,
+        }
+    }
+
+    /// At which byte of a block the upper bits of its values begin, in the formats that split them.
+    pub const fn upper_bits_offset(self) -> Option<usize> {
+        match self {
+            BlockFormat::Q5_0 => Some(2),
+            BlockFormat::Q5_1 => Some(4),
+            BlockFormat::Q3K => Some(0),
+            BlockFormat::Q5K => Some(16),
+            BlockFormat::Q6K => Some(128),
+            _ => None,
+        }
+    }
+
+    /// What a code stands for zero with: it is subtracted from each.
+    pub const fn zero_code(self) -> u8 {
+        match self {
+            BlockFormat::Q3K => 4,
+            BlockFormat::Q4_0 => 8,
+            BlockFormat::Q5_0 => 16,
+            BlockFormat::Q6K => 32,
+            _ => 0,
         }
     }
 
@@ -99,19 +166,59 @@ impl BlockFormat {
             BlockFormat::Q8_0 => "q8_0",
             BlockFormat::Q4_0 => "q4_0",
             BlockFormat::Q4_1 => "q4_1",
+            BlockFormat::Q5_0 => "q5_0",
+            BlockFormat::Q5_1 => "q5_1",
+            BlockFormat::Q2K => "q2_k",
+            BlockFormat::Q3K => "q3_k",
             BlockFormat::Q4K => "q4_k",
             BlockFormat::Q5K => "q5_k",
             BlockFormat::Q6K => "q6_k",
         }
     }
 
-    /// The 6-bit scale and minimum of one of the eight parts of a `Q4K` or `Q5K` block, from their twelve bytes: those of the first
-    /// four parts are the low bits of bytes 0 to 3 and 4 to 7; the last four have a low nibble (scale) and a high nibble (minimum)
-    /// in bytes 8 to 11, and their upper two bits on top of the first four's.
-    pub fn scale_and_minimum(bytes: &[u8; 12], part: usize) -> (u8, u8) {
-        match part {
-            0..4 => (bytes[part] & 63, bytes[part + 4] & 63),
-            _ => (bytes[part + 4] & 15 | bytes[part - 4] >> 6 << 4, bytes[part + 4] >> 4 | bytes[part] >> 6 << 4),
+    /// The scale and the minimum of a part (1 and 1 where parts have none), from the bytes of its block.
+    ///
+    /// - `Q2K`: byte p has the scale of part p in its low nibble, the minimum in its high one.
+    /// - `Q3K`: of the twelve bytes, the first eight have the low nibbles of the scales, those of parts 8 to 15 above those of parts 0 to 7; pair
+    ///   p / 4 of byte 8 + p % 4 has the upper two bits; 32 is subtracted.
+    /// - `Q4K` and `Q5K`: of the twelve bytes, scales and minima of the first four parts are the low six bits of bytes 0 to 3 and 4 to 7; the
+    ///   last four have a low nibble (scale) and a high nibble (minimum) in bytes 8 to 11, and their upper two bits on top of the first four's.
+    /// - `Q6K`: byte p, signed.
+    pub fn part_scale(self, block: &[u8], part: usize) -> (i8, u8) {
+        let Some(first) = self.part_scales_offset() else { return (1, 1) };
+        let byte = |i: usize| block[first + i];
+        match self {
+            BlockFormat::Q2K => ((byte(part) & 15) as i8, byte(part) >> 4),
+            BlockFormat::Q3K => {
+                let low = byte(part % 8) >> (part / 8 * 4) & 15;
+                let high = byte(8 + part % 4) >> (part / 4 * 2) & 3;
+                ((low | high << 4) as i8 - 32, 1)
+            }
+            BlockFormat::Q6K => (byte(part) as i8, 1),
+            _ if part < 4 => ((byte(part) & 63) as i8, byte(part + 4) & 63),
+            _ => {
+                let (scale, minimum) = (byte(part + 4) & 15, byte(part + 4) >> 4);
+                ((scale | byte(part - 4) >> 6 << 4) as i8, minimum | byte(part) >> 6 << 4)
+            }
+        }
+    }
+
+    /// The code of value `i` of a block.
+    fn code(self, block: &[u8], i: usize) -> u8 {
+        let low = &block[self.values_offset()..];
+        let high = &block[self.upper_bits_offset().unwrap_or(0)..];
+        // Nibbles are `stretch` values, low ones first, high ones after them.
+        let nibble = |stretch: usize| low[i / (2 * stretch) * stretch + i % stretch] >> (i / stretch % 2 * 4) & 15;
+        let pair = || low[i / 128 * 32 + i % 32] >> (i % 128 / 32 * 2) & 3;
+        match self {
+            BlockFormat::Q8_0 => low[i],
+            BlockFormat::Q4_0 | BlockFormat::Q4_1 => nibble(16),
+            BlockFormat::Q5_0 | BlockFormat::Q5_1 => nibble(16) | (high[i / 8] >> (i % 8) & 1) << 4,
+            BlockFormat::Q2K => pair(),
+            BlockFormat::Q3K => pair() | (high[i % 32] >> (i / 32) & 1) << 2,
+            BlockFormat::Q4K => nibble(32),
+            BlockFormat::Q5K => nibble(32) | (high[i % 32] >> (i / 32) & 1) << 4,
+            BlockFormat::Q6K => nibble(64) | (high[i / 128 * 32 + i % 32] >> (i % 128 / 32 * 2) & 3) << 4,
         }
     }
 
@@ -121,47 +228,22 @@ impl BlockFormat {
     pub fn dequantize_block(self, block: &[u8], out: &mut [f32]) {
         let f16_at = |i: usize| half::f16::from_le_bytes([block[i], block[i + 1]]).to_f32();
         let d = f16_at(self.scale_offset());
-        let minimum = self.minimum_offset().map_or(0.0, f16_at);
-        let values = &block[self.values_offset()..];
-        match self {
-            BlockFormat::Q8_0 => {
-                for (x, q) in out[..32].iter_mut().zip(&values[..32]) {
-                    *x = d * f32::from(*q as i8);
-                }
-            }
-            BlockFormat::Q4_0 => {
-                for (i, q) in values[..16].iter().enumerate() {
-                    out[i] = d * (f32::from(q & 15) - 8.0);
-                    out[i + 16] = d * (f32::from(q >> 4) - 8.0);
-                }
-            }
-            BlockFormat::Q4_1 => {
-                for (i, q) in values[..16].iter().enumerate() {
-                    out[i] = d * f32::from(q & 15) + minimum;
-                    out[i + 16] = d * f32::from(q >> 4) + minimum;
-                }
-            }
-            BlockFormat::Q4K | BlockFormat::Q5K => {
-                let mut parts = [0; 12];
-                parts.copy_from_slice(&block[4..16]);
-                for (part, out) in out[..256].chunks_exact_mut(32).enumerate() {
-                    let (s, m) = Self::scale_and_minimum(&parts, part);
-                    let (scale, minimum) = (d * f32::from(s), minimum * f32::from(m));
-                    for (i, x) in out.iter_mut().enumerate() {
-                        let low = values[part / 2 * 32 + i] >> (part % 2 * 4) & 15;
-                        let high = if self == BlockFormat::Q5K { block[16 + i] >> part & 1 } else { 0 };
-                        *x = scale * f32::from(low | high << 4) - minimum;
-                    }
-                }
-            }
-            BlockFormat::Q6K => {
-                for (i, x) in out[..256].iter_mut().enumerate() {
-                    let (half, within) = (i / 128, i % 128);
-                    let low = values[half * 64 + within % 64] >> (within / 64 * 4) & 15;
-                    let high = block[128 + half * 32 + within % 32] >> (within / 32 * 2) & 3;
-                    let scale = d * f32::from(block[192 + i / 16] as i8);
-                    *x = scale * (f32::from(low | high << 4) - 32.0);
-                }
+        let minimum = self.minimum_offset().map(f16_at);
+        for (part, out) in out[..self.block_len()].chunks_exact_mut(self.part_len()).enumerate() {
+            let (s, m) = self.part_scale(block, part);
+            let scale = d * f32::from(s);
+            for (i, x) in out.iter_mut().enumerate() {
+                let code = self.code(block, part * self.part_len() + i);
+                let q = match self {
+                    BlockFormat::Q8_0 => f32::from(code as i8),
+                    _ => f32::from(code) - f32::from(self.zero_code()),
+                };
+                // Minima of parts are subtracted, that of a whole block is added.
+                *x = match (minimum, self.part_scales_offset()) {
+                    (None, _) => scale * q,
+                    (Some(minimum), None) => scale * q + minimum,
+                    (Some(minimum), Some(_)) => scale * q - minimum * f32::from(m),
+                };
             }
         }
     }
@@ -184,11 +266,17 @@ mod tests {
 
     #[test]
     fn parts_of_a_block_have_their_own_scales() {
-        let mut bytes = [0u8; 12];
+        let mut block = [0u8; 144];
         // Part 1: scale 5, minimum 9. Part 5: scale 0b10_0011, minimum 0b01_1100.
-        (bytes[1], bytes[5], bytes[9]) = (5 | 0b10 << 6, 9 | 0b01 << 6, 0b1100_0011);
-        assert_eq!(BlockFormat::scale_and_minimum(&bytes, 1), (5, 9));
-        assert_eq!(BlockFormat::scale_and_minimum(&bytes, 5), (0b10_0011, 0b01_1100));
+        (block[5], block[9], block[13]) = (5 | 0b10 << 6, 9 | 0b01 << 6, 0b1100_0011);
+        assert_eq!(BlockFormat::Q4K.part_scale(&block, 1), (5, 9));
+        assert_eq!(BlockFormat::Q4K.part_scale(&block, 5), (0b10_0011, 0b01_1100));
+        let mut block = [0u8; 110];
+        // Part 14: low nibble 0b1010 above part 6's 0b0101, upper bits 0b11 in pair 3 of byte 10.
+        (block[96 + 6], block[96 + 10]) = (0b1010_0101, 0b1100_0000);
+        assert_eq!(BlockFormat::Q3K.part_scale(&block, 14).0, 0b11_1010 - 32);
+        assert_eq!(BlockFormat::Q3K.part_scale(&block, 6).0, 0b0101 - 32);
+        assert_eq!(BlockFormat::Q8_0.part_scale(&block, 0), (1, 1));
     }
 
     #[test]

@@ -53,7 +53,7 @@ pub enum DimError {
 impl Dim {
     /// The constant `n`.
     pub fn constant(n: i64) -> Self {
-        Dim { terms: if n == 0 { vec![] } else { vec![(vec![], n)] } }
+        Dim { terms: if n == 0 { vec![] } else { vec![(vec![], n.max(-i64::MAX))] } }
     }
 
     /// The symbol `name`.
@@ -254,7 +254,8 @@ impl Dim {
         for (mut atoms, c) in terms {
             atoms.sort();
             let slot = sum.entry(atoms).or_insert(0);
-            *slot = slot.saturating_add(c);
+            // One number has no negative: without it, every coefficient prints, negates and divides.
+            *slot = slot.saturating_add(c).max(-i64::MAX);
         }
         Dim { terms: sum.into_iter().filter(|(_, c)| *c != 0).collect() }
     }
@@ -413,7 +414,8 @@ impl Parser<'_> {
         let end = self.rest.find(|c: char| !(c.is_alphanumeric() || c == '_')).unwrap_or(self.rest.len());
         let (word, rest) = self.rest.split_at(end);
         if word.is_empty() {
-            return Err(format!("expected a size, found `{}`", self.rest));
+            let found = if self.rest.is_empty() { "the end".into() } else { format!("`{}`", self.rest) };
+            return Err(format!("expected a size, found {found}"));
         }
         self.rest = rest;
         if word.starts_with(|c: char| c.is_ascii_digit()) {

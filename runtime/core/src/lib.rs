@@ -28,4 +28,4 @@ pub use plan::{
     Buffer, DefaultFill, InputSpec, KernelEntry, OutputSpec, Plan, PreparedSpec, Schedule, Signature, StateSpec, Step,
     Temporary, Variant, WeightSpec,
 };
-pub use target::TargetSpec;
+pub use target::{Cache, TargetSpec};

@@ -185,6 +185,13 @@ pub struct Step {
     pub bytes: Dim,
 }
 
+impl Step {
+    /// Whether it reads or writes weights or states, which lie in memory, rather than only what other steps wrote just before.
+    pub fn streams(&self) -> bool {
+        self.operands.iter().any(|b| matches!(b, Buffer::Weight(_) | Buffer::Prepared(_) | Buffer::State(_)))
+    }
+}
+
 /// A buffer of a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

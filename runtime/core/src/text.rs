@@ -43,7 +43,8 @@ impl Plan {
             let (read, written) = step.operands.split_at(kernel.spec.reads().len().min(step.operands.len()));
             let list =
                 |buffers: &[Buffer]| buffers.iter().map(|b| self.buffer(signature, *b)).collect::<Vec<_>>().join(", ");
-            writeln!(f, "{indent}{}: {} -> {}", kernel.spec, list(read), list(written))?;
+            let read = if read.is_empty() { String::new() } else { format!(": {}", list(read)) };
+            writeln!(f, "{indent}{}{read} -> {}", kernel.spec, list(written))?;
         }
         Ok(())
     }

@@ -64,14 +64,8 @@ struct JsonTimings {
 /// # Errors
 /// When it does not parse.
 pub fn generation_config(model: &Model) -> Result<GenerationConfig, CliError> {
-    let config = match model.artifact().section(Section::GenerationConfig) {
-        Some(json) => GenerationConfig::from_json(json),
-        None => match model.artifact().section(Section::Config) {
-            Some(config) => GenerationConfig::from_model_config(config),
-            None => Ok(GenerationConfig::default()),
-        },
-    };
-    config.map_err(CliError::Config)
+    let section = |section| model.artifact().section(section);
+    GenerationConfig::of_model(section(Section::GenerationConfig), section(Section::Config)).map_err(CliError::Config)
 }
 
 /// The tokenizer that an artifact holds, if it has one.

@@ -1,7 +1,8 @@
-//! Where kernels run: the CPU check ([`cpu`]) and the threads ([`pool`]).
+//! Where kernels run: the CPU check ([`cpu`]), the threads ([`pool`]), and how fast both are ([`rates`]).
 
 pub mod cpu;
 pub mod pool;
+pub mod rates;
 
 pub use cpu::KernelFn;
 pub use pool::{Pool, Workers};

@@ -24,6 +24,10 @@ pub struct StepTime {
     pub flops: i64,
     /// Bytes read and written.
     pub bytes: i64,
+    /// Whether it reads weights or states, which come from memory, rather than only what steps before it wrote.
+    pub streams: bool,
+    /// How many pieces its work was cut into.
+    pub chunks: i64,
 }
 
 impl Outputs<'_> {

@@ -227,6 +227,8 @@ impl Session {
             nanoseconds: *nanoseconds,
             flops: step.flops.eval(&size).unwrap_or(0),
             bytes: step.bytes.eval(&size).unwrap_or(0),
+            streams: step.streams(),
+            chunks: step.chunks.eval(&size).unwrap_or(1),
         });
         times.collect()
     }

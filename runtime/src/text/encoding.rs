@@ -55,8 +55,33 @@ impl Tokenizer {
     ) -> Result<Vec<Encoding>, TextError> {
         let mut encodings = vec![];
         for (text, pair) in texts {
-            encodings.push(self.encode_one(text, *pair, options)?);
+            let split = |text: &str| self.inner.encode_char_offsets(text, false).map_err(failed(text.len()));
+            encodings.push(self.encode_split(split(text)?, pair.map(split).transpose()?, options)?);
         }
+        self.pieces(encodings, options)
+    }
+
+    /// As [`encode_batch`](Self::encode_batch), of texts that come as words (transformers' `is_split_into_words`): word ids count them, and
+    /// offsets are in the word.
+    ///
+    /// # Errors
+    /// The same.
+    pub fn encode_words(&self, texts: &[Vec<String>], options: &EncodeOptions) -> Result<Vec<Encoding>, TextError> {
+        let mut encodings = vec![];
+        for words in texts {
+            let bytes = words.iter().map(String::len).sum();
+            let split = self.inner.encode_char_offsets(words.clone(), false).map_err(failed(bytes))?;
+            encodings.push(self.encode_split(split, None, options)?);
+        }
+        self.pieces(encodings, options)
+    }
+
+    /// Encodings as rows of a batch.
+    fn pieces(
+        &self,
+        mut encodings: Vec<tokenizers::Encoding>,
+        options: &EncodeOptions,
+    ) -> Result<Vec<Encoding>, TextError> {
         self.pad(&mut encodings, options)?;
         let mut pieces = vec![];
         for (input, mut encoding) in encodings.into_iter().enumerate() {
@@ -69,42 +94,46 @@ impl Tokenizer {
         Ok(pieces)
     }
 
-    fn encode_one(
+    /// One or two texts that are split into tokens, cut and with special tokens.
+    fn encode_split(
         &self,
-        text: &str,
-        pair: Option<&str>,
+        mut first: tokenizers::Encoding,
+        mut second: Option<tokenizers::Encoding>,
         options: &EncodeOptions,
     ) -> Result<tokenizers::Encoding, TextError> {
-        let bytes = text.len() + pair.map_or(0, str::len);
-        let failed = |e: tokenizers::Error| TextError::Encode { bytes, reason: e.to_string() };
-        let split = |text| self.inner.encode_char_offsets(text, false).map_err(failed);
-        let (mut first, mut second) = (split(text)?, pair.map(split).transpose()?);
+        if let Some(second) = &mut second {
+            // The post-processor's template says otherwise where it has to; not of further pieces, though, as in transformers.
+            second.set_type_ids(vec![1; second.len()]);
+        }
         if let Some(mut params) = self.truncation(options)? {
-            let max_length = params.max_length;
-            if options.add_special_tokens {
-                let added = self.post_processor.as_ref().map_or(0, |p| p.added_tokens(second.is_some()));
-                let room = max_length.checked_sub(added).filter(|room| *room > params.stride);
-                let stride = params.stride;
-                params.max_length = room.ok_or(TextError::Truncation { max_length, stride, added })?;
+            let (max_length, stride) = (params.max_length, params.stride);
+            let processor = self.post_processor.as_ref().filter(|_| options.add_special_tokens);
+            let added = processor.map_or(0, |p| p.added_tokens(second.is_some()));
+            params.max_length = max_length.saturating_sub(added);
+            let (tokens, others) = (first.len(), second.as_ref().map(tokenizers::Encoding::len));
+            let left = room(params.strategy, params.max_length, tokens, others);
+            let too_long = tokens + others.unwrap_or(0) > params.max_length;
+            let pieces = too_long && options.return_overflowing_tokens;
+            if params.max_length == 0 || (pieces && left <= stride) {
+                let taken = max_length.saturating_sub(left);
+                return Err(TextError::Truncation { max_length, stride, taken });
             }
             let cut = truncate_encodings(first, second, &params);
             (first, second) = cut.map_err(|e| TextError::TooShort { max_length, reason: e.to_string() })?;
         }
-        self.post_process(first, second, options.add_special_tokens).map_err(failed)
+        let tokens = first.len();
+        self.post_process(first, second, options.add_special_tokens).map_err(failed(tokens))
     }
 
     /// The tokens of one or two texts as one, with special tokens.
     pub(super) fn post_process(
         &self,
         first: tokenizers::Encoding,
-        mut second: Option<tokenizers::Encoding>,
+        second: Option<tokenizers::Encoding>,
         add_special_tokens: bool,
     ) -> tokenizers::Result<tokenizers::Encoding> {
         if let Some(processor) = &self.post_processor {
             return processor.process(first, second, add_special_tokens);
-        }
-        if let Some(second) = &mut second {
-            second.set_type_ids(vec![1; second.len()]);
         }
         let both = std::iter::once(first).chain(second).collect();
         let whole = <dyn PostProcessor>::default_process(both, add_special_tokens)?;
@@ -132,10 +161,9 @@ impl Tokenizer {
             Side::Left => TruncationDirection::Left,
             Side::Right => TruncationDirection::Right,
         };
-        if options.stride >= max_length {
-            return Err(TextError::Truncation { max_length, stride: options.stride, added: 0 });
-        }
-        Ok(Some(TruncationParams { direction, max_length, strategy, stride: options.stride }))
+        // Pieces that nobody asks for overlap by nothing.
+        let stride = if options.return_overflowing_tokens { options.stride } else { 0 };
+        Ok(Some(TruncationParams { direction, max_length, strategy, stride }))
     }
 
     fn pad(&self, encodings: &mut [tokenizers::Encoding], options: &EncodeOptions) -> Result<(), TextError> {
@@ -185,6 +213,23 @@ impl Tokenizer {
     }
 }
 
+fn failed(bytes: usize) -> impl Fn(tokenizers::Error) -> TextError {
+    move |e| TextError::Encode { bytes, reason: e.to_string() }
+}
+
+/// How many tokens a text that is cut keeps, where `max_length` are left for a text of `first` and, in a pair, one of `second` tokens.
+fn room(strategy: TruncationStrategy, max_length: usize, first: usize, second: Option<usize>) -> usize {
+    match (strategy, second) {
+        (TruncationStrategy::LongestFirst, Some(second)) => {
+            let shorter = first.min(second);
+            if 2 * shorter > max_length { max_length / 2 } else { max_length - shorter }
+        }
+        (TruncationStrategy::OnlyFirst, Some(second)) => max_length.saturating_sub(second),
+        (TruncationStrategy::OnlySecond, Some(_)) => max_length.saturating_sub(first),
+        (_, None) => max_length,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::fixtures::sentencepiece;
@@ -216,9 +261,37 @@ mod tests {
         assert!(cut.len() > 1 && cut.iter().all(|e| e.ids.len() <= 4 && e.special[0]), "{cut:?}");
         assert_eq!(cut[0].ids[..], whole[0].ids[..4]);
         assert_eq!(cut[1].ids[1], cut[0].ids[3], "one token is repeated");
-        for wrong in [EncodeOptions { max_length: Some(1), ..short.clone() }, EncodeOptions { stride: 3, ..short }] {
-            let error = sentencepiece().encode_batch(&[("b", None)], &wrong).unwrap_err().to_string();
+        let wide = EncodeOptions { stride: 3, return_overflowing_tokens: true, ..short.clone() };
+        for wrong in [EncodeOptions { max_length: Some(1), ..short }, wide] {
+            let error = sentencepiece().encode_batch(&[("b b b b", None)], &wrong).unwrap_err().to_string();
             assert!(error.contains(&format!("{} token", wrong.max_length.unwrap())), "{error}");
+        }
+    }
+
+    /// The library would panic.
+    #[test]
+    fn a_stride_that_leaves_no_room_is_an_error() {
+        let tokenizer = sentencepiece();
+        let (long, short) = ("b b b b b b b b", "b b");
+        for (strategy, pair) in [
+            (Truncation::OnlySecond, (short, long)),
+            (Truncation::OnlyFirst, (long, short)),
+            (Truncation::LongestFirst, (long, long)),
+            (Truncation::LongestFirst, (short, long)),
+        ] {
+            for (max_length, stride) in (0..12).flat_map(|max| (0..12).map(move |stride| (max, stride))) {
+                let options = EncodeOptions {
+                    truncation: Some(strategy),
+                    max_length: Some(max_length),
+                    stride,
+                    return_overflowing_tokens: true,
+                    ..EncodeOptions::default()
+                };
+                match tokenizer.encode_batch(&[(pair.0, Some(pair.1))], &options) {
+                    Ok(pieces) => assert!(pieces.iter().all(|p| p.ids.len() <= max_length), "{options:?}"),
+                    Err(e) => assert!(e.to_string().contains(&format!(" {max_length} token")), "{options:?}: {e}"),
+                }
+            }
         }
     }
 

@@ -37,7 +37,7 @@ pub enum TextError {
     },
     /// A length that leaves no room for text.
     #[error(
-        "cannot cut texts to {max_length} token(s): {added} are special ones and {stride} are repeated from piece to piece; \
+        "cannot cut a text to {max_length} tokens: {taken} are special ones or the other text's, and {stride} are repeated from piece to piece; \
          expected a length above their sum"
     )]
     Truncation {
@@ -45,8 +45,8 @@ pub enum TextError {
         max_length: usize,
         /// Tokens that pieces share.
         stride: usize,
-        /// Special tokens around a text.
-        added: usize,
+        /// Special tokens, and those of the other text of a pair.
+        taken: usize,
     },
     /// Texts that do not become short enough.
     #[error("cannot cut a text to {max_length} tokens: {reason}; try `longest_first`")]

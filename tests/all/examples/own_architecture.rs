@@ -32,7 +32,7 @@ fn it_compiles_verifies_and_generates() {
     let prompt: Vec<u32> = ids[..9].iter().map(|id| *id as u32).collect();
     let model = AutoModelForCausalLM::from_pretrained(artifact.to_str().expect("UTF-8")).expect("loads");
     let config = GenerationConfig { max_new_tokens: Some(12), ..model.generation_config().clone() };
-    let output = model.generate_ids(&[prompt], &config).expect("generates");
+    let output = model.generate_ids(&[prompt], &config, |_| ()).expect("generates");
     let json = std::fs::read_to_string(golden.join("golden.json")).expect("reads");
     let json: serde_json::Value = serde_json::from_str(&json).expect("JSON");
     assert_eq!(serde_json::json!(output.rows[0].token_ids), json["greedy"][0]);

@@ -3,12 +3,14 @@
 
 mod auto;
 mod command;
+mod examples;
 mod tokenizers;
 
 use crate::{golden, options};
 use kiln::models::Task;
 use kiln::{CompileOptions, ModelFiles, Pipeline, PipelineOptions, Result, compile, pipeline};
 use serde_json::{Map, Value, json};
+use std::collections::BTreeSet;
 use std::path::Path;
 
 /// What transformers gives.
@@ -98,51 +100,57 @@ fn check(got: &Value, want: &Value, place: &str) {
     }
 }
 
-/// All cases of a task.
-fn cases(task: &str, head: Task) {
+/// All cases of the tasks that a head is for. Each model is compiled once.
+fn cases(tasks: &[&str], head: Task) {
     let goldens = goldens();
-    let cases = list(&goldens["pipelines"][task]);
-    assert!(cases.len() > 1, "{task}");
-    let mut models: Vec<&str> = cases.iter().map(|case| case["model"].as_str().expect("a model")).collect();
-    models.sort_unstable();
-    models.dedup();
+    let cases = |task: &str| list(&goldens["pipelines"][task]);
+    let all = tasks.iter().flat_map(|task| cases(task));
+    let models: BTreeSet<&str> = all.map(|case| case["model"].as_str().expect("a model")).collect();
     for model in models {
         let fixture = Fixture::new(&goldens, model, head);
-        let run = fixture.pipeline(task);
-        for case in cases.iter().filter(|case| case["model"] == model) {
-            let place = format!("{task}, {model}, {} with {}", case["input"], case["options"]);
-            let got = run.run(&case["input"], &pipeline_options(&case["options"]));
-            check(&got.unwrap_or_else(|e| panic!("{place}: {e}")), &case["output"], &place);
+        for task in tasks {
+            assert!(!cases(task).is_empty(), "{task}");
+            let mut of_model = cases(task).iter().filter(|case| case["model"] == model).peekable();
+            let Some(_) = of_model.peek() else { continue };
+            let run = fixture.pipeline(task);
+            for case in of_model {
+                let place = format!("{task}, {model}, {} with {}", case["input"], case["options"]);
+                let got = run.run(&case["input"], &pipeline_options(&case["options"]));
+                check(&got.unwrap_or_else(|e| panic!("{place}: {e}")), &case["output"], &place);
+            }
         }
     }
 }
 
 macro_rules! as_transformers {
-    ($($test:ident = $task:literal, $head:ident;)+) => {
+    ($($test:ident = [$($task:literal),+], $head:ident;)+) => {
         $(#[test]
         fn $test() {
-            cases($task, Task::$head);
+            cases(&[$($task),+], Task::$head);
         })+
+
+        #[test]
+        fn all_tasks_are_tested() {
+            let goldens = goldens();
+            let found: BTreeSet<&str> = goldens["pipelines"].as_object().expect("tasks").keys().map(String::as_str).collect();
+            assert_eq!(found, BTreeSet::from([$($($task),+),+]));
+        }
     };
 }
 
 as_transformers! {
-    text_classification = "text-classification", SequenceClassification;
-    token_classification = "token-classification", TokenClassification;
-    fill_mask = "fill-mask", MaskedLm;
-    feature_extraction = "feature-extraction", Base;
-    zero_shot_classification = "zero-shot-classification", SequenceClassification;
-    question_answering = "question-answering", QuestionAnswering;
-    text_generation = "text-generation", CausalLm;
-    text2text_generation = "text2text-generation", Seq2SeqLm;
-    summarization = "summarization", Seq2SeqLm;
-    translation = "translation", Seq2SeqLm;
-    translation_en_to_fr = "translation_en_to_fr", Seq2SeqLm;
+    sequence_classification = ["text-classification", "zero-shot-classification"], SequenceClassification;
+    token_classification = ["token-classification"], TokenClassification;
+    fill_mask = ["fill-mask"], MaskedLm;
+    feature_extraction = ["feature-extraction"], Base;
+    question_answering = ["question-answering"], QuestionAnswering;
+    text_generation = ["text-generation"], CausalLm;
+    text2text = ["text2text-generation", "summarization", "translation", "translation_en_to_fr"], Seq2SeqLm;
 }
 
 /// transformers fails on what is longer than the model takes; here it is cut, if the options do not say otherwise.
 #[test]
-fn long_texts_are_cut() {
+fn long_texts_are_cut_and_labels_must_fit() {
     let fixture = Fixture::new(&goldens(), "distilbert-classify", Task::SequenceClassification);
     let classify = fixture.pipeline("text-classification");
     let run = |words: usize, options: Value| {
@@ -152,6 +160,8 @@ fn long_texts_are_cut() {
     check(&cut, &run(254, json!({})).expect("runs"), "254 words and two special tokens");
     let whole = message(run(400, json!({"tokenizer_kwargs": {"truncation": false}})));
     assert!(whole.contains("402 tokens, expected at most 256") && whole.contains("`max_length`"), "{whole}");
+    let labels = message(pipeline("zero-shot-classification", &fixture.artifact));
+    assert!(labels.contains("LABEL_0, LABEL_1: expected one that begins with `entail`"), "{labels}");
 }
 
 #[test]
@@ -177,10 +187,6 @@ fn errors_say_what_is_missing() {
     compile(&files, &mute, &options()).expect("compiles");
     let mute = message(pipeline("text-classification", &text(&mute)));
     assert!(mute.contains("no tokenizer.json"), "{mute}");
-
-    let fixture = Fixture::new(&goldens, "distilbert-classify", Task::SequenceClassification);
-    let labels = message(pipeline("zero-shot-classification", &fixture.artifact));
-    assert!(labels.contains("LABEL_0, LABEL_1: expected one that begins with `entail`"), "{labels}");
 
     let fixture = Fixture::new(&goldens, "bert-mlm", Task::MaskedLm);
     let wrong = message(fixture.pipeline("fill-mask").run(&json!("the cat"), &default));

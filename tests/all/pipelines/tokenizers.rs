@@ -33,12 +33,20 @@ fn tokenizers_are_as_transformers() {
         let tokenizer = Tokenizer::from_bytes(&read("tokenizer.json")).expect("parses");
         let tokenizer = tokenizer.with_config(&read("tokenizer_config.json")).expect("parses");
         for case in list(cases) {
-            let options: EncodeOptions = serde_json::from_value(case["options"].clone()).expect("options");
-            let texts = list(&case["texts"]).iter().map(|t| t.as_str().expect("a text"));
-            let pair = |i: usize| case["pairs"][i].as_str();
-            let inputs: Vec<_> = texts.enumerate().map(|(i, text)| (text, pair(i))).collect();
+            let mut options = case["options"].as_object().expect("options").clone();
+            let are_words = options.remove("is_split_into_words").is_some();
+            let options: EncodeOptions = serde_json::from_value(options.into()).expect("options");
             let place = format!("{name}, {} and {} with {}", case["texts"], case["pairs"], case["options"]);
-            let got = tokenizer.encode_batch(&inputs, &options).unwrap_or_else(|e| panic!("{place}: {e}"));
+            let got = if are_words {
+                let words: Vec<Vec<String>> = serde_json::from_value(case["texts"].clone()).expect("words");
+                tokenizer.encode_words(&words, &options)
+            } else {
+                let texts = list(&case["texts"]).iter().map(|t| t.as_str().expect("a text"));
+                let pair = |i: usize| case["pairs"][i].as_str();
+                let inputs: Vec<_> = texts.enumerate().map(|(i, text)| (text, pair(i))).collect();
+                tokenizer.encode_batch(&inputs, &options)
+            };
+            let got = got.unwrap_or_else(|e| panic!("{place}: {e}"));
             let got = fields(&got, options.return_overflowing_tokens);
             for (field, want) in case["output"].as_object().expect("fields") {
                 assert_eq!(&got[field], want, "{place}: {field}");

@@ -1,15 +1,11 @@
-//! `bench-kiln ARTIFACT [--threads N] [--profile]`: a compiled model, timed as [`bench_protocol`] says.
-//!
-//! With `--profile` it prints instead where the time of a prefill of 512 tokens and of one decoded token goes, kernel by kernel.
-
-mod profile;
+//! `bench-kiln ARTIFACT [--threads N]`: a compiled model, timed as [`bench_protocol`] says.
 
 use bench_protocol::{Engine, Error, argmax, serve};
 use kiln_runtime::generate::CausalLm;
 use kiln_runtime::{CacheOptions, CausalSession, LoadOptions, Model};
 use std::sync::Arc;
 
-const USAGE: &str = "usage: bench-kiln ARTIFACT [--threads N] [--profile]";
+const USAGE: &str = "usage: bench-kiln ARTIFACT [--threads N]";
 
 /// One row, from position `position` on.
 struct Kiln {
@@ -46,17 +42,15 @@ impl Engine for Kiln {
 }
 
 fn main() -> Result<(), Error> {
-    let (mut artifact, mut options, mut profiled) = (None, LoadOptions::default(), false);
+    let (mut artifact, mut options) = (None, LoadOptions::default());
     let mut args = std::env::args().skip(1);
     while let Some(arg) = args.next() {
         match arg.as_str() {
             "--threads" => options.threads = Some(args.next().ok_or(USAGE)?.parse()?),
-            "--profile" => profiled = true,
             _ if artifact.is_none() && !arg.starts_with('-') => artifact = Some(arg),
             _ => return Err(USAGE.into()),
         }
     }
     let model = Model::open(artifact.ok_or(USAGE)?, &options)?;
-    let mut kiln = Kiln::new(&model)?;
-    if profiled { profile::print(&mut kiln.session) } else { Ok(serve(&mut kiln)?) }
+    Ok(serve(&mut Kiln::new(&model)?)?)
 }

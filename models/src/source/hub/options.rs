@@ -1,4 +1,4 @@
-//! [`HubOptions`]: which hub, which revision, which cache. The one place that reads the environment.
+//! [`HubOptions`]: which hub, which revision, which file, which cache. The one place that reads the environment.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 pub struct HubOptions {
     /// The branch, tag or commit of a model that is given without one (`owner/name@revision`); `None` for `main`.
     pub revision: Option<String>,
+    /// The GGUF file to take of a model that has several, as a path in its folder or repository; comes before safetensors.
+    pub gguf_file: Option<String>,
     /// The server, without a slash at its end.
     pub endpoint: String,
     /// The folder of the cache, laid out as Python's `huggingface_hub` does, which may share it.
@@ -48,6 +50,7 @@ impl HubOptions {
             set("HF_HUB_OFFLINE").is_some_and(|v| ["1", "on", "yes", "true"].contains(&v.to_lowercase().as_str()));
         HubOptions {
             revision: None,
+            gguf_file: None,
             endpoint: set("HF_ENDPOINT")
                 .map_or("https://huggingface.co".into(), |e| e.trim_end_matches('/').to_string()),
             cache_dir: path("HF_HUB_CACHE").unwrap_or_else(|| home.join("hub")),
@@ -63,6 +66,7 @@ impl fmt::Debug for HubOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("HubOptions")
             .field("revision", &self.revision)
+            .field("gguf_file", &self.gguf_file)
             .field("endpoint", &self.endpoint)
             .field("cache_dir", &self.cache_dir)
             .field("token", &self.token.as_ref().map(|_| "…"))

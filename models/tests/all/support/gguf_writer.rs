@@ -13,6 +13,7 @@ pub enum Meta {
     Str(String),
     Strs(Vec<String>),
     I32s(Vec<i32>),
+    F32s(Vec<f32>),
     Raw(u32, Vec<u8>),
 }
 
@@ -176,6 +177,12 @@ fn write_meta(out: &mut Vec<u8>, value: &Meta) {
         Meta::I32s(all) => {
             kind(9);
             out.extend(5u32.to_le_bytes());
+            out.extend((all.len() as u64).to_le_bytes());
+            all.iter().for_each(|v| out.extend(v.to_le_bytes()));
+        }
+        Meta::F32s(all) => {
+            kind(9);
+            out.extend(6u32.to_le_bytes());
             out.extend((all.len() as u64).to_le_bytes());
             all.iter().for_each(|v| out.extend(v.to_le_bytes()));
         }

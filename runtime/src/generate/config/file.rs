@@ -15,6 +15,18 @@ impl GenerationConfig {
         fields.try_into()
     }
 
+    /// The config of a model, by the files that it has: `generation_config.json`, else what `config.json` says of generating.
+    ///
+    /// # Errors
+    /// When the file's text is no config.
+    pub fn of_model(generation_config: Option<&[u8]>, model_config: Option<&[u8]>) -> Result<Self, ConfigError> {
+        match (generation_config, model_config) {
+            (Some(json), _) => Self::from_json(json),
+            (None, Some(json)) => Self::from_model_config(json),
+            (None, None) => Ok(Self::default()),
+        }
+    }
+
     /// What a model's `config.json` says of generating, for models without a `generation_config.json`: the fields of the same names, and
     /// those of its decoder's or text model's config where its own say nothing. As in transformers, `task_specific_params` does not
     /// count.

@@ -49,6 +49,11 @@ fn a_models_config_speaks_where_no_generation_config_does() {
     let nested =
         read(r#"{"eos_token_id": 7, "text_config": {"eos_token_id": 1, "bos_token_id": 2, "hidden_size": 8}}"#);
     assert_eq!((nested.eos_token_ids(), nested.bos_token_id), (&[7][..], Some(2)));
+    let of_model = |own: Option<&str>| {
+        let model: &[u8] = br#"{"eos_token_id": 2}"#;
+        GenerationConfig::of_model(own.map(str::as_bytes), Some(model)).unwrap().eos_token_id
+    };
+    assert_eq!((of_model(None), of_model(Some("{}"))), (Some(OneOrMany::One(2)), None), "one file speaks");
     let message = read(r#"{"penalty_alpha": 0.6}"#).validate().unwrap_err().to_string();
     assert!(message.contains("penalty_alpha"), "{message}");
 }

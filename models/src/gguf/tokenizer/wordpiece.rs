@@ -1,0 +1,54 @@
+//! `bert`: WordPiece. llama.cpp marks the tokens that begin a word, with `▁`; Hugging Face marks those that do not, with `##`.
+
+use super::template::{self, Pair};
+use super::{Parts, Source};
+use crate::Result;
+use serde_json::{Map, Value, json};
+
+const WORD: char = '▁';
+const WITHIN: &str = "##";
+
+pub(super) fn parts(source: &mut Source) -> Result<Parts> {
+    // Older files name bos and eos only, or nothing.
+    for (name, other, text) in [("cls", "bos", "[CLS]"), ("sep", "eos", "[SEP]"), ("unk", "unk", "[UNK]")] {
+        let by_text = source.vocabulary.ids.get_key_value(text).map(|(token, id)| (*id, *token));
+        let token = source.named.get(name).or_else(|| source.named.get(other)).copied().or(by_text);
+        let Some(token) = token else {
+            return Err(source.gguf.corrupt(format!(
+                "its tokenizer has no `{text}`: expected it among the tokens, or a key for the token `{name}`"
+            )));
+        };
+        source.named.insert(name, token);
+    }
+    let (cls, sep, unk) = (source.named["cls"], source.named["sep"], source.named["unk"]);
+    let vocabulary = &source.vocabulary;
+    let texts = vocabulary.tokens.iter().enumerate().map(|(id, token)| match token.strip_prefix(WORD) {
+        _ if vocabulary.is_control(id) || id == unk.0 => token.to_string(),
+        Some(word) => word.to_string(),
+        None => format!("{WITHIN}{token}"),
+    });
+    let texts: Vec<String> = texts.collect();
+    // The file does not say whether text is lowercased; a vocabulary without any capital letter has no use for one.
+    let words = vocabulary.tokens.iter().filter(|token| token.starts_with(WORD));
+    let lowercase = !words.into_iter().any(|word| word.contains(char::is_uppercase));
+    Ok(Parts {
+        normalizer: json!({
+            "type": "BertNormalizer",
+            "clean_text": true,
+            "handle_chinese_chars": true,
+            "strip_accents": null,
+            "lowercase": lowercase,
+        }),
+        pre_tokenizer: json!({ "type": "BertPreTokenizer" }),
+        post_processor: template::around(Some(cls), Some(sep), Pair::Continued, 1),
+        decoder: json!({ "type": "WordPiece", "prefix": WITHIN, "cleanup": true }),
+        model: json!({
+            "type": "WordPiece",
+            "unk_token": unk.1,
+            "continuing_subword_prefix": WITHIN,
+            "max_input_chars_per_word": 100,
+            "vocab": texts.iter().enumerate().map(|(id, t)| (t.clone(), json!(id))).collect::<Map<String, Value>>(),
+        }),
+        adds: (true, true),
+    })
+}

@@ -1,0 +1,67 @@
+//! `kiln bisect`: names the rewrite rule that makes a model's output wrong.
+
+use super::{CompileArgs, is_artifact};
+use clap::Args;
+use kiln::bisect::{BisectOptions, bisect};
+use kiln::passes::{egraph, rules};
+use kiln::{Error, ModelFiles, Result};
+use std::path::PathBuf;
+
+#[derive(Args)]
+pub struct BisectArgs {
+    /// A hub id, a folder or a .gguf file.
+    model: String,
+    #[command(flatten)]
+    options: CompileArgs,
+    /// A folder with `golden.safetensors` (inputs `in.*`, outputs `out.*`) to compare with; by default the interpreter says what is right.
+    #[arg(long)]
+    golden: Option<PathBuf>,
+    /// Interpret the rewritten graph rather than compile it: blind to what is wrong in a kernel.
+    #[arg(long)]
+    interpret: bool,
+    /// Length of the random sequence.
+    #[arg(long, default_value_t = 7)]
+    length: usize,
+    /// Print one JSON object.
+    #[arg(long)]
+    json: bool,
+}
+
+pub fn run(args: &BisectArgs) -> Result<()> {
+    if is_artifact(&args.model) {
+        return Err(Error::Option(
+            "bisect needs the model itself (a hub id, a folder or a .gguf file), not an artifact".into(),
+        ));
+    }
+    let files = ModelFiles::resolve(&args.model)?;
+    let options = BisectOptions {
+        compile: args.options.options(),
+        golden: args.golden.clone(),
+        interpret: args.interpret,
+        length: args.length,
+    };
+    let passes = egraph::Options::default();
+    let rules = rules::up_to(passes.numerics, &passes.without);
+    let finding = bisect(&files, &rules, &options, |count, worst| {
+        let verdict = if worst.holds() { "right" } else { "wrong" };
+        eprintln!("{count:>4} rules: {verdict}, error {:.2e}", worst.relative_error);
+    })?;
+    if args.json {
+        println!("{}", serde_json::json!({ "rules": rules.len(), "finding": finding }));
+    }
+    match finding {
+        Some(f) => Err(Error::Verify(format!(
+            "wrong by {}: {}: error {:.2e} exceeds {:.0e} with it, and all is right without",
+            f.rules.iter().map(|r| format!("rule `{r}`")).collect::<Vec<_>>().join(" together with "),
+            f.comparison.name,
+            f.comparison.relative_error,
+            f.comparison.tolerance
+        ))),
+        None => {
+            if !args.json {
+                println!("the output is right with all {} rules", rules.len());
+            }
+            Ok(())
+        }
+    }
+}

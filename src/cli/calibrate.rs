@@ -1,0 +1,33 @@
+//! `kiln calibrate`: what this machine gives, as a target file.
+
+use clap::Args;
+use kiln::{Error, Result, target};
+use std::path::PathBuf;
+
+#[derive(Args)]
+pub struct CalibrateArgs {
+    /// The target file to write; without it, the file goes to stdout.
+    #[arg(short, long)]
+    output: Option<PathBuf>,
+    /// Threads that measure together; by default as many as the machine has.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1024))]
+    threads: Option<u32>,
+    /// What the machine is called.
+    #[arg(long, default_value = "this-machine")]
+    name: String,
+}
+
+pub fn run(args: &CalibrateArgs) -> Result<()> {
+    let threads = args.threads.map_or_else(kiln::runtime::device::default_threads, |n| n as usize);
+    let spinner = super::spinner("measuring");
+    let spec = target::calibrate(&args.name, threads)?;
+    spinner.finish_and_clear();
+    let text = format!("# Measured by `kiln calibrate` with {threads} threads.\n{}", target::to_toml(&spec)?);
+    match &args.output {
+        None => print!("{text}"),
+        Some(path) => {
+            std::fs::write(path, text).map_err(|source| Error::Io { action: "write", path: path.clone(), source })?
+        }
+    }
+    Ok(())
+}
