@@ -187,6 +187,7 @@ impl Builder<'_> {
                 self.binary(BinaryOp::Add, weighted, bias)
             }
             Op::Softmax { axis } => self.softmax(x[0], *axis),
+            Op::LogSumExp { axis } => self.log_sum_exp(x[0], *axis),
             Op::Sigmoid => self.sigmoid(x[0]),
             Op::Silu => {
                 let s = self.sigmoid(x[0])?;
@@ -211,12 +212,24 @@ impl Builder<'_> {
 
     fn softmax(&mut self, x: NodeId, axis: usize) -> Result<NodeId> {
         let max = self.reduce(ReduceOp::Max, x, axis)?;
+        let (e, sum) = self.exponentials(x, max, axis)?;
+        let sum = self.broadcast(sum, x)?;
+        self.binary(BinaryOp::Div, e, sum)
+    }
+
+    fn log_sum_exp(&mut self, x: NodeId, axis: usize) -> Result<NodeId> {
+        let max = self.reduce(ReduceOp::Max, x, axis)?;
+        let (_, sum) = self.exponentials(x, max, axis)?;
+        let log = self.unary(UnaryOp::Log, sum)?;
+        self.binary(BinaryOp::Add, log, max)
+    }
+
+    /// `e^(x - max)`, and its sum.
+    fn exponentials(&mut self, x: NodeId, max: NodeId, axis: usize) -> Result<(NodeId, NodeId)> {
         let max = self.broadcast(max, x)?;
         let difference = self.binary(BinaryOp::Sub, x, max)?;
         let e = self.unary(UnaryOp::Exp, difference)?;
-        let sum = self.reduce(ReduceOp::Sum, e, axis)?;
-        let sum = self.broadcast(sum, x)?;
-        self.binary(BinaryOp::Div, e, sum)
+        Ok((e, self.reduce(ReduceOp::Sum, e, axis)?))
     }
 
     fn sigmoid(&mut self, x: NodeId) -> Result<NodeId> {

@@ -47,8 +47,8 @@ impl Op {
         Some(match self {
             Op::Arg(_) | Op::Constant(_) | Op::Iota { .. } | Op::DimSize(_) => 0,
             Op::Unary(_) | Op::Cast(_) | Op::Dequantize(_) | Op::Reshape(_) | Op::Transpose(_) | Op::Broadcast(_) => 1,
-            Op::Slice { .. } | Op::Pad { .. } | Op::Reduce { .. } | Op::TopK { .. } | Op::Softmax { .. } => 1,
-            Op::Sigmoid | Op::Silu | Op::Gelu { .. } | Op::Get(_) => 1,
+            Op::Slice { .. } | Op::Pad { .. } | Op::Reduce { .. } | Op::TopK { .. } => 1,
+            Op::Softmax { .. } | Op::LogSumExp { .. } | Op::Sigmoid | Op::Silu | Op::Gelu { .. } | Op::Get(_) => 1,
             Op::Binary(_) | Op::Compare(_) | Op::Take { .. } | Op::Gather { .. } => 2,
             Op::DotGeneral(_) | Op::RmsNorm { .. } => 2,
             Op::Select | Op::LayerNorm { .. } | Op::Rope => 3,
@@ -228,6 +228,13 @@ impl Op {
             Op::Softmax { axis } => {
                 axis_in(*axis, ops[0].rank())?;
                 float(ops[0]).map(|()| ops[0].clone())
+            }
+            Op::LogSumExp { axis } => {
+                axis_in(*axis, ops[0].rank())?;
+                float(ops[0])?;
+                let mut shape = ops[0].shape.to_vec();
+                shape[*axis] = 1.into();
+                Ok(TensorType::new(ops[0].storage, shape))
             }
             Op::Sigmoid | Op::Silu | Op::Gelu { .. } => float(ops[0]).map(|()| ops[0].clone()),
             Op::Rope => {

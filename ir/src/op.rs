@@ -179,6 +179,11 @@ pub enum Op {
         /// The axis.
         axis: usize,
     },
+    /// Composite. `log Σ e^x` over one axis, which stays with size 1.
+    LogSumExp {
+        /// The axis.
+        axis: usize,
+    },
     /// Composite. `1 / (1 + e^-x)`.
     Sigmoid,
     /// Composite. `x * sigmoid(x)`.
@@ -231,6 +236,7 @@ impl Op {
             Op::RmsNorm { .. } => "rms_norm",
             Op::LayerNorm { .. } => "layer_norm",
             Op::Softmax { .. } => "softmax",
+            Op::LogSumExp { .. } => "log_sum_exp",
             Op::Sigmoid => "sigmoid",
             Op::Silu => "silu",
             Op::Gelu { .. } => "gelu",
@@ -259,6 +265,7 @@ impl Op {
             Op::RmsNorm { .. }
                 | Op::LayerNorm { .. }
                 | Op::Softmax { .. }
+                | Op::LogSumExp { .. }
                 | Op::Sigmoid
                 | Op::Silu
                 | Op::Gelu { .. }

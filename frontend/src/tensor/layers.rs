@@ -13,6 +13,15 @@ impl Tensor {
         }
     }
 
+    /// `log Σ e^x` along an axis, which stays with size 1; no exponential overflows.
+    #[track_caller]
+    pub fn log_sum_exp(&self, axis: isize) -> Tensor {
+        match self.axis("log_sum_exp", axis, self.rank()) {
+            Some(axis) => self.then(Op::LogSumExp { axis }),
+            None => Tensor::poisoned(&self.cx),
+        }
+    }
+
     /// `x / sqrt(mean(x²) + eps) * weight` over the last axis.
     #[track_caller]
     pub fn rms_norm(&self, weight: &Tensor, eps: f64) -> Tensor {

@@ -53,15 +53,21 @@ pub(super) fn layer_norm(x: &Tensor, weight: &Tensor, bias: &Tensor, eps: f64) -
     Ok(Tensor::from_f64(dense(x)?, x.shape(), &values)?)
 }
 
-/// Exponentials of the differences to the maximum, divided by their sum.
-pub(super) fn softmax_row(row: &mut [f64]) {
+/// A row becomes the exponentials of the differences to its maximum; gives the maximum and their sum.
+fn exponentials(row: &mut [f64]) -> (f64, f64) {
     let max = row.iter().fold(f64::NEG_INFINITY, |a, b| a.max(*b));
     row.iter_mut().for_each(|v| *v = libm::exp(*v - max));
-    let sum: f64 = row.iter().sum();
+    (max, row.iter().sum())
+}
+
+/// Exponentials of the differences to the maximum, divided by their sum.
+pub(super) fn softmax_row(row: &mut [f64]) {
+    let (_, sum) = exponentials(row);
     row.iter_mut().for_each(|v| *v /= sum);
 }
 
-pub(super) fn softmax(t: &Tensor, axis: usize) -> Result<Tensor> {
+/// What `f` makes of each row along an axis.
+fn by_rows(t: &Tensor, axis: usize, mut f: impl FnMut(&mut [f64])) -> Vec<f64> {
     let (n, inner) = (t.shape()[axis], t.shape()[axis + 1..].iter().product::<usize>());
     let mut values = t.floats();
     let mut row = vec![0.0; n];
@@ -69,11 +75,24 @@ pub(super) fn softmax(t: &Tensor, axis: usize) -> Result<Tensor> {
         for o in 0..values.len() / n {
             let at = |i: usize| (o / inner * n + i) * inner + o % inner;
             row.iter_mut().enumerate().for_each(|(i, v)| *v = values[at(i)]);
-            softmax_row(&mut row);
+            f(&mut row);
             row.iter().enumerate().for_each(|(i, v)| values[at(i)] = *v);
         }
     }
-    Ok(Tensor::from_f64(dense(t)?, t.shape(), &values)?)
+    values
+}
+
+pub(super) fn softmax(t: &Tensor, axis: usize) -> Result<Tensor> {
+    Ok(Tensor::from_f64(dense(t)?, t.shape(), &by_rows(t, axis, softmax_row))?)
+}
+
+pub(super) fn log_sum_exp(t: &Tensor, axis: usize, shape: &[usize]) -> Result<Tensor> {
+    let mut sums = Vec::with_capacity(shape.iter().product());
+    by_rows(t, axis, |row| {
+        let (max, sum) = exponentials(row);
+        sums.push(libm::log(sum) + max);
+    });
+    Ok(Tensor::from_f64(dense(t)?, shape, &sums)?)
 }
 
 pub(super) fn rope(x: &Tensor, cos: &Tensor, sin: &Tensor) -> Result<Tensor> {

@@ -222,6 +222,7 @@ fn evaluate(op: &Op, mut operands: Vec<Tensor>, ty: &TensorType, sizes: &Sizes) 
         Op::RmsNorm { eps } => composite::rms_norm(&operands[0], &operands[1], eps.get()),
         Op::LayerNorm { eps } => composite::layer_norm(&operands[0], &operands[1], &operands[2], eps.get()),
         Op::Softmax { axis } => composite::softmax(&operands[0], *axis),
+        Op::LogSumExp { axis } => composite::log_sum_exp(&operands[0], *axis, &shape),
         Op::Sigmoid => composite::map(&operands[0], composite::sigmoid),
         Op::Silu => composite::map(&operands[0], |x| x * composite::sigmoid(x)),
         Op::Gelu { tanh: false } => composite::map(&operands[0], composite::gelu),

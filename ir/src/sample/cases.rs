@@ -313,6 +313,7 @@ impl Cases {
             }
             for (shape, axis) in [("7", 0), ("17, 129", 1), ("3, 64, 2", 1), ("b, s", 1), ("b, 2, s", 2), ("2, 1", 1)] {
                 self.add(Op::Softmax { axis }, &[ty(d, shape)]);
+                self.add(Op::LogSumExp { axis }, &[ty(d, shape)]);
             }
             for (lead, heads, size) in [("1, 1", 1, 2), ("2, 7", 3, 16), ("b, s", 2, 64), ("b, 1", 9, 6)] {
                 let angles = ty(d, &format!("{lead}, {}", size / 2));

@@ -23,7 +23,11 @@ pub(super) fn print(op: &Op) -> Vec<(&'static str, String)> {
         Op::Slice { axis, start, len } => {
             vec![("axis", axis.to_string()), ("start", start.to_string()), ("len", len.to_string())]
         }
-        Op::Concat { axis } | Op::Take { axis } | Op::Gather { axis } | Op::Softmax { axis } => {
+        Op::Concat { axis }
+        | Op::Take { axis }
+        | Op::Gather { axis }
+        | Op::Softmax { axis }
+        | Op::LogSumExp { axis } => {
             vec![("axis", axis.to_string())]
         }
         Op::TopK { axis, k } => vec![("axis", axis.to_string()), ("k", k.to_string())],
@@ -118,6 +122,7 @@ pub(super) fn parse(name: &str, attributes: &mut Attributes, ty: &Type) -> Resul
         "rms_norm" => Op::RmsNorm { eps: a.real("eps")? },
         "layer_norm" => Op::LayerNorm { eps: a.real("eps")? },
         "softmax" => Op::Softmax { axis: a.get("axis")? },
+        "log_sum_exp" => Op::LogSumExp { axis: a.get("axis")? },
         "sigmoid" => Op::Sigmoid,
         "silu" => Op::Silu,
         "gelu" => Op::Gelu { tanh: a.get("tanh")? },

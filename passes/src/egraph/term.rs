@@ -69,7 +69,7 @@ impl Notation {
 }
 
 /// The ops whose attributes are children, with the number of attributes.
-const NAMED: [(&str, usize); 23] = [
+const NAMED: [(&str, usize); 24] = [
     ("iota", 2),
     ("cast", 1),
     ("dequantize", 1),
@@ -91,6 +91,7 @@ const NAMED: [(&str, usize); 23] = [
     ("rms_norm", 1),
     ("layer_norm", 1),
     ("softmax", 1),
+    ("log_sum_exp", 1),
     ("gelu", 1),
     ("attention", 1),
 ];
@@ -105,7 +106,11 @@ pub fn split(op: &Op) -> (Head, Vec<Attr>) {
         Op::Slice { axis, start, len } => {
             vec![Attr::Axis(*axis), Attr::Dim(start.clone()), Attr::Dim(len.clone())]
         }
-        Op::Concat { axis } | Op::Take { axis } | Op::Gather { axis } | Op::Softmax { axis } => {
+        Op::Concat { axis }
+        | Op::Take { axis }
+        | Op::Gather { axis }
+        | Op::Softmax { axis }
+        | Op::LogSumExp { axis } => {
             vec![Attr::Axis(*axis)]
         }
         Op::TopK { axis, k } => vec![Attr::Axis(*axis), Attr::Dim((*k).into())],
@@ -141,6 +146,7 @@ fn join(name: &str, attrs: &[Attr]) -> Option<Op> {
             Op::TopK { axis: *axis, k: usize::try_from(k.as_const()?).ok()? }
         }
         ("softmax", [Attr::Axis(axis)]) => Op::Softmax { axis: *axis },
+        ("log_sum_exp", [Attr::Axis(axis)]) => Op::LogSumExp { axis: *axis },
         ("pad", [Attr::Axis(axis), Attr::Dim(low), Attr::Dim(high), Attr::Real(value)]) => {
             Op::Pad { axis: *axis, low: low.clone(), high: high.clone(), value: *value }
         }

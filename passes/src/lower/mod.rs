@@ -277,7 +277,8 @@ impl<'s, 't> Lowering<'s, 't> {
             Op::Concat { axis } => self.concat(id, node, *axis)?,
             Op::Pad { axis, low, high, value } => self.pad(id, *axis, low, high, value.get())?,
             Op::Reduce { op, axis, keep } => self.reduce(id, operand(0), *op, *axis, *keep)?,
-            Op::Softmax { axis } => self.softmax(id, operand(0), *axis)?,
+            Op::Softmax { axis } => self.softmax(id, operand(0), *axis, false)?,
+            Op::LogSumExp { axis } => self.softmax(id, operand(0), *axis, true)?,
             Op::RmsNorm { eps } => {
                 if self.is_prologue(id, node)? {
                     let x = self.buffer(operand(0))?;

@@ -132,10 +132,11 @@ impl Lowering<'_, '_> {
         Ok(self.in_destination(id, &dest))
     }
 
-    pub(super) fn softmax(&mut self, id: NodeId, x: NodeId, axis: usize) -> Result<Lazy, PassError> {
+    /// Softmax, or the logarithm of what it divides by.
+    pub(super) fn softmax(&mut self, id: NodeId, x: NodeId, axis: usize, log_sum: bool) -> Result<Lazy, PassError> {
         let (x, perm) = self.row_last(x, axis)?;
         let dest = self.destination(id);
-        let row_dest = Dest { strides: perm.iter().map(|p| dest.strides[*p].clone()).collect(), ..dest.clone() };
+        let mut row_dest = Dest { strides: perm.iter().map(|p| dest.strides[*p].clone()).collect(), ..dest.clone() };
         let wide = accumulator(x.dtype());
         let exponential = |b: &mut Builder, max: u32| {
             let v = b.import(&x);
@@ -150,11 +151,23 @@ impl Lowering<'_, '_> {
             b.cast(v, wide)
         });
         let sum = rows.reduce(ReduceOp::Sum, |b| exponential(b, max));
-        rows.store(&row_dest, |b| {
-            let e = exponential(b, max);
-            let s = b.given(sum, wide);
-            b.binary(BinaryOp::Div, e, s)
-        });
+        if log_sum {
+            // The destination has one place for each row.
+            if let Some(along) = row_dest.strides.last_mut() {
+                *along = 0.into();
+            }
+            rows.store_row(&row_dest, |b| {
+                let (s, m) = (b.given(sum, wide), b.given(max, wide));
+                let s = b.unary(UnaryOp::Log, s);
+                b.binary(BinaryOp::Add, s, m)
+            });
+        } else {
+            rows.store(&row_dest, |b| {
+                let e = exponential(b, max);
+                let s = b.given(sum, wide);
+                b.binary(BinaryOp::Div, e, s)
+            });
+        }
         let label = self.label(id);
         self.launch(rows.finish(), label);
         Ok(self.in_destination(id, &dest))

@@ -21,5 +21,11 @@ pub fn rules() -> Vec<Rule> {
         // softmax(x) = e^x / Σ e^x, and it does not change when all of a row is shifted.
         rw!("softmax",      reassociates; "(div (exp ?x) (broadcast (reduce_sum (exp ?x) ?a true) ?s))" => "(softmax ?x ?a)"),
         rw!("softmax-shift", reassociates; "(softmax (sub ?x (broadcast ?m ?s)) ?a)"          => "(softmax ?x ?a)" if single_along(&["?m", "?a"]) if same_rank(&["?m", "?s"])),
+        // log Σ e^x;  log Σ e^(x - m) + m does not depend on m: one op for both, which takes the maximum for m.
+        rw!("log-sum-exp",  reassociates; "(log (reduce_sum (exp ?x) ?a true))"               => "(log_sum_exp ?x ?a)"),
+        rw!("log-sum-exp-shift", reassociates; "(add (log_sum_exp (sub ?x (broadcast ?m ?s)) ?a) ?m)" => "(log_sum_exp ?x ?a)" if single_along(&["?m", "?a"]) if same_rank(&["?m", "?s"])),
+        // e^(x - log Σ e^x) = softmax(x);  log softmax(x) = x - log Σ e^x
+        rw!("softmax-log-sum", reassociates; "(exp (sub ?x (broadcast (log_sum_exp ?x ?a) ?s)))" => "(softmax ?x ?a)"),
+        rw!("log-softmax",  reassociates; "(log (softmax ?x ?a))"                             => "(sub ?x (broadcast (log_sum_exp ?x ?a) (shape_of ?x)))"),
     ]
 }

@@ -39,8 +39,8 @@ pub fn rules() -> Vec<Rule> {
         rw!("mul-reciprocal", reassociates; "(mul ?x (div 1.0 ?y))"            => "(div ?x ?y)" if varied("?y") if varied("?x")),
         rw!("mul-reciprocal-broadcast", reassociates; "(mul ?x (broadcast (div 1.0 ?y) ?s))" => "(div ?x (broadcast ?y ?s))" if varied("?y")),
         // (x · c) · d = x · (c · d), where c and d have one value;  likewise for sums
-        rw!("mul-constants", reassociates; "(mul (mul ?x ?c) ?d)"              => "(mul ?x (mul ?c ?d))" if uniform("?c") if uniform("?d") if float("?x")),
-        rw!("add-constants", reassociates; "(add (add ?x ?c) ?d)"              => "(add ?x (add ?c ?d))" if uniform("?c") if uniform("?d") if float("?x")),
+        rw!("mul-constants", reassociates; "(mul (mul ?x ?c) ?d)"              => "(mul ?x (mul ?c ?d))" if uniform("?c") if uniform("?d") if varied("?x") if not_one("?c") if not_one("?d") if float("?x")),
+        rw!("add-constants", reassociates; "(add (add ?x ?c) ?d)"              => "(add ?x (add ?c ?d))" if uniform("?c") if uniform("?d") if varied("?x") if float("?x")),
         // (x · c) · y = (x · y) · c: constants come last.
         rw!("constant-last", reassociates; "(mul (mul ?x ?c) ?y)"              => "(mul (mul ?x ?y) ?c)" if uniform("?c") if varied("?x") if varied("?y") if float("?x")),
         // c x + c = c (x + 1)
@@ -51,8 +51,11 @@ pub fn rules() -> Vec<Rule> {
         rw!("mask-as-number", exact; "(mul (sub 1.0 (cast ?m ?d)) ?c)"         => "(select ?m (like 0.0 ?c) ?c)" if truth("?m") if uniform("?c")),
         // (m - 1) · c, likewise: 0 where it holds, -c where not.
         rw!("mask-below-one", exact; "(mul (sub (cast ?m ?d) 1.0) ?c)"         => "(select ?m (like 0.0 ?c) (neg ?c))" if truth("?m") if uniform("?c")),
+        // A condition as a number, times c: c where it holds, 0 where not.
+        rw!("mask-times",   exact; "(mul (cast ?m ?d) ?c)"                     => "(select ?m ?c (like 0.0 ?c))" if truth("?m") if nonzero("?c")),
         // The product of conditions as numbers is that of both.
         rw!("mask-product", exact; "(mul (cast ?m ?d) (cast ?n ?d))"           => "(cast (and ?m ?n) ?d)" if truth("?m") if truth("?n")),
+        rw!("mask-product-broadcast", exact; "(mul (broadcast (cast ?m ?d) ?s) (broadcast (cast ?n ?d) ?s))" => "(cast (and (broadcast ?m ?s) (broadcast ?n ?s)) ?d)" if truth("?m") if truth("?n")),
     ];
     // f(cat(x, x)) = cat(f(x), f(x)): tables of sines and cosines are made twice as long as they need to be.
     for f in ["cos", "sin"] {

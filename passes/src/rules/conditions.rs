@@ -29,6 +29,11 @@ pub fn nonzero(x: &'static str) -> Condition {
     })
 }
 
+/// Not known to be 1 for all elements.
+pub fn not_one(x: &'static str) -> Condition {
+    Condition::on("not_one", x, |g, x| !is_value(g, x, 1.0))
+}
+
 /// A tensor of floats.
 pub fn float(x: &'static str) -> Condition {
     Condition::on("float", x, |g, x| tensor(g, x).and_then(|t| t.ty.dtype()).is_some_and(|d| d.is_float()))
@@ -158,11 +163,6 @@ pub fn same_split(vars: &'static [&'static str]) -> Condition {
         };
         parts(0).is_some() && parts(0) == parts(2)
     })
-}
-
-/// A tensor of f16 or bf16.
-pub fn narrow(x: &'static str) -> Condition {
-    Condition::on("narrow", x, |g, x| tensor(g, x).and_then(|t| t.ty.dtype()).is_some_and(crate::widen::is_narrow))
 }
 
 /// `[x, a, s, l]`: from s, l of the indices along a are all there are.

@@ -37,7 +37,7 @@ pub fn rules() -> Vec<Rule> {
         rw!("repeat-transpose",   exact; "(transpose (repeat ?x ?a ?n) ?p)" => "(repeat (transpose ?x ?p) (axis_after ?a ?p) ?n)"),
     ];
     // f(view(x)) = view(f(x)), for f of one operand, and of one operand and a constant.
-    for f in ["neg", "exp", "sqrt", "rsqrt", "cos", "sin", "tanh", "sigmoid", "silu"] {
+    for f in ["neg", "exp", "log", "sqrt", "rsqrt", "cos", "sin", "tanh", "sigmoid", "silu"] {
         for (view, with) in [("reshape", "?s"), ("transpose", "?s"), ("broadcast", "?s")] {
             let (lhs, rhs) = (format!("({f} ({view} ?x {with}))"), format!("({view} ({f} ?x) {with})"));
             rules.push(rw!(format!("{f}-{view}"), exact; lhs => rhs));

@@ -3,6 +3,7 @@
 mod ablation;
 mod block;
 mod cases;
+mod depth;
 mod explain;
 mod laws;
 mod numeric;

@@ -173,13 +173,14 @@ fn rows_reduce_along_any_axis() {
   %3: f32[3, 4] = reduce_sum %0 {axis = 1, keep = false}
   %4: f32[3, 1, 4] = reduce_max %0 {axis = 1, keep = true}
   %5: f32[3, 5, 4] = softmax %0 {axis = 0}
+  %13: f32[3, 1, 4] = log_sum_exp %0 {axis = 1}
   %6: i64[3, 5] = reduce_argmax %0 {axis = 2, keep = false}
   %7: bf16[3] = reduce_sum %1 {axis = 1, keep = false}
   %8: i64[1, 3] = reduce_min %2 {axis = 0, keep = true}
   %9: f32[3, 5, 4] = layer_norm %0, %10, %10 {eps = 1e-5}
   %11: i64[3, 3, 4] = top_k %0 {axis = 1, k = 3}
   %12: f32[3, 3, 4] = gather %0, %11 {axis = 1}
-  return "a" %3, "b" %4, "c" %5, "d" %6, "e" %7, "f" %8, "g" %9, "h" %11, "i" %12
+  return "a" %3, "b" %4, "c" %5, "d" %6, "e" %7, "f" %8, "g" %9, "h" %11, "i" %12, "j" %13
 }"#
         .replace("%2: i64[4, 3] input \"i\"", "%2: i64[4, 3] input \"i\", %10: f32[4] param \"w\"")
         .as_str(),

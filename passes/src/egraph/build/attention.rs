@@ -165,9 +165,13 @@ fn hidden(graph: &mut Graph, ids: &[Id], mask: &Mask) -> Option<Id> {
 
 /// `attention`, from `(q k v slots starts mask attributes)`.
 pub(super) fn attend(graph: &mut Graph, ids: &[Id]) -> Option<Id> {
-    let &[q, k, v, slots, starts, mask, attrs] = ids else { return None };
+    let &[q, k, v, slots, mut starts, mask, attrs] = ids else { return None };
     let Attr::Attention(a) = attr(graph, attrs)?.clone() else { return None };
     let present = |graph: &Graph, id| attr(graph, id) != Some(&Attr::Absent);
+    // Where nothing is counted from the starts, any do.
+    if present(graph, slots) && !present(graph, starts) && !a.causal && a.window.is_none() {
+        starts = slots;
+    }
     let batch: Dim = ty(graph, q)?.shape.first()?.clone();
     // Keys and values of different heads: one of them is still repeated, and comes without that too.
     let (keys, values) = (ty(graph, k)?.shape, ty(graph, v)?.shape);

@@ -59,10 +59,13 @@ pub fn cases() -> Vec<Case> {
     let cached = format!("{steps} attention-cached");
     cases.push(case(cached, CACHE, format!("(select {any} {sums} (like 0.0 {sums}))"), "(attention_of $0 $1 $2 1.0 causal cached $3 $4)"));
     let unguarded = format!("{steps} attention-cached-unguarded");
-    cases.push(case(unguarded, CACHE, sums, "(attention_of $0 $1 $2 1.0 causal cached $3 $4)"));
+    cases.push(case(unguarded, CACHE, sums.clone(), "(attention_of $0 $1 $2 1.0 causal cached $3 $4)"));
+    // Of another sequence: a mask of keys, and no positions.
+    let keys = "(broadcast (reshape $5 shape[b,1,t]) shape[b,s,t])";
+    let by_mask = |text: &str| text.replace(seen, keys);
+    cases.push(case(format!("{steps} attention-cached"), format!("{CACHE}; mask: bool[b, t] input"), by_mask(&format!("(select {any} {sums} (like 0.0 {sums}))")), "(attention_of $0 $1 $2 1.0 cached $3 $3 mask $5)"));
     let rows = CACHE.replace("[4, t", "[b, t").replace("state", "input");
     let direct = |text: &str| text.replace("(take $1 $3 0)", "$1").replace("(take $2 $3 0)", "$2");
-    let sums = cases[cases.len() - 1].start.clone();
     let guarded = format!("{steps} attention-rows");
     cases.push(case(guarded, rows, direct(&format!("(select {any} {sums} (like 0.0 {sums}))")), "(attention_of $0 $1 $2 1.0 causal cached (iota shape[b] 0) $4)"));
 

@@ -65,6 +65,8 @@ pub fn cases() -> Vec<Case> {
         case("mask-as-number", "m: bool[b, s] input", "(mul (sub (like 1.0 (cast $0 f32)) (cast $0 f32)) (like -9.0 (cast $0 f32)))", "(select $0 (like 0.0 (cast $0 f32)) (like -9.0 (cast $0 f32)))"),
         case("mask-below-one", "m: bool[b, s] input", "(mul (sub (cast $0 f32) (like 1.0 (cast $0 f32))) (like 9.0 (cast $0 f32)))", "(select $0 (like 0.0 (cast $0 f32)) (like -9.0 (cast $0 f32)))"),
         case("mask-product",   "m: bool[b, s] input; n: bool[b, s] input", "(mul (cast $0 f32) (cast $1 f32))", "(cast (and $0 $1) f32)"),
+        case("mask-times",     "m: bool[b, s] input", "(mul (cast $0 f32) (like -9.0 (cast $0 f32)))", "(select $0 (like -9.0 (cast $0 f32)) (like 0.0 (cast $0 f32)))"),
+        case("mask-product-broadcast", "m: bool[b, 1] input; n: bool[1, s] input", "(mul (broadcast (cast $0 f32) shape[b,s]) (broadcast (cast $1 f32) shape[b,s]))", "(cast (and (broadcast $0 shape[b,s]) (broadcast $1 shape[b,s])) f32)"),
         case("cos-twice",      X,  "(cos (concat $0 $0 2))",                   "(concat (cos $0) (cos $0) 2)"),
         case("sin-twice",      X,  "(sin (concat $0 $0 2))",                   "(concat (sin $0) (sin $0) 2)"),
         case("scaled-twice",   X,  "(mul (concat $0 $0 2) (like 2.0 (concat $0 $0 2)))", "(concat (mul $0 (like 2.0 $0)) (mul $0 (like 2.0 $0)) 2)"),
@@ -99,6 +101,10 @@ pub fn cases() -> Vec<Case> {
         case("gelu-tanh-factored mul-commutes add-commutes constant-last", X, "(mul (mul $0 (like 0.5 $0)) (add (ones_of $0) (tanh (mul (like 0.7978845608028654 $0) (mul $0 (add (ones_of $0) (mul (mul $0 $0) (like 0.044715 $0))))))))", "(gelu $0 true)"),
         case("softmax",        X, "(div (exp $0) (broadcast (reduce_sum (exp $0) 2 true) shape[b,s,8]))", "(softmax $0 2)"),
         case("softmax-shift",  X, "(softmax (sub $0 (broadcast (reduce_max $0 2 true) shape[b,s,8])) 2)", "(softmax $0 2)"),
+        case("log-sum-exp",    X, "(log (reduce_sum (exp $0) 1 true))", "(log_sum_exp $0 1)"),
+        case("log-sum-exp log-sum-exp-shift", X, "(add (log (reduce_sum (exp (sub $0 (broadcast (reduce_max $0 2 true) shape[b,s,8]))) 2 true)) (reduce_max $0 2 true))", "(log_sum_exp $0 2)"),
+        case("softmax-log-sum", X, "(exp (sub $0 (broadcast (log_sum_exp $0 2) shape[b,s,8])))", "(softmax $0 2)"),
+        case("log-softmax",    X, "(log (softmax $0 2))", "(sub $0 (broadcast (log_sum_exp $0 2) shape[b,s,8]))"),
         // norm
         case("rms-norm", NORM, &format!("(mul $0 (broadcast (rsqrt (add {MEAN_SQUARE} (like 1e-5 (reduce_sum $0 2 true)))) shape[b,s,8]))"), "(rms_norm $0 (ones $1) 1e-5)"),
         case("variance", NORM, format!("(sub {MEAN_SQUARE} (mul {MEAN} {MEAN}))"), MEAN_SQUARE.replace("$0", &format!("(sub $0 (broadcast {MEAN} shape[b,s,8]))"))),
@@ -112,7 +118,7 @@ pub fn cases() -> Vec<Case> {
         case("layer-norm-open-bias", NORM, "(layer_norm $0 $1 $2 1e-5)", "(add (layer_norm $0 $1 (zeros $1) 1e-5) (broadcast $2 shape[b,s,8]))"),
     ];
     // Families: f(view(x)) = view(f(x)).
-    for f in ["neg", "exp", "sqrt", "rsqrt", "cos", "sin", "tanh", "sigmoid", "silu"] {
+    for f in ["neg", "exp", "log", "sqrt", "rsqrt", "cos", "sin", "tanh", "sigmoid", "silu"] {
         for (view, to) in [("reshape", "shape[b*s,8]"), ("transpose", "perm[2,0,1]"), ("broadcast", "shape[3,b,s,8]")] {
             cases.push(case(format!("{f}-{view}"), P, format!("({f} ({view} $0 {to}))"), format!("({view} ({f} $0) {to})")));
         }
