@@ -146,7 +146,7 @@ impl<'a> Graph<'a> {
 
     /// A value of that type: one that is there, or an argument.
     fn of_type(&mut self, ty: &TensorType, n: u16) -> NodeId {
-        let found = if n % 2 == 0 { self.pick(n / 2, |t| t == ty) } else { None };
+        let found = if n.is_multiple_of(2) { self.pick(n / 2, |t| t == ty) } else { None };
         found.unwrap_or_else(|| self.new_value(ty, n / 2))
     }
 

@@ -37,7 +37,7 @@ impl Graph<'_> {
         let values = [1.0, 0.5, 2.0, 0.0, -1.0, 0.25, 3.0];
         let constant = self.splat(x, values[usize::from(c[2]) % values.len()])?;
         let ops = [BinaryOp::Mul, BinaryOp::Add, BinaryOp::Sub];
-        let operands = if c[4] % 2 == 0 { [x, constant] } else { [constant, x] };
+        let operands = if c[4].is_multiple_of(2) { [x, constant] } else { [constant, x] };
         self.add(Op::Binary(ops[usize::from(c[3]) % ops.len()]), &operands)
     }
 
@@ -47,7 +47,7 @@ impl Graph<'_> {
         let n = shape.last()?.as_const()?;
         let bias = self.weight(&[n]);
         let bias = self.add_unlisted(Op::Broadcast(shape), &[bias])?;
-        let op = if c[2] % 2 == 0 { BinaryOp::Add } else { BinaryOp::Mul };
+        let op = if c[2].is_multiple_of(2) { BinaryOp::Add } else { BinaryOp::Mul };
         self.add(Op::Binary(op), &[x, bias])
     }
 
@@ -122,7 +122,7 @@ impl Graph<'_> {
             }
             1 if shape.get(axis).is_some_and(|d| d.exact_div(&2.into()).is_some()) => {
                 let half = shape[axis].exact_div(&2.into())?;
-                shape.splice(axis..=axis, if c[4] % 2 == 0 { [2.into(), half] } else { [half, 2.into()] });
+                shape.splice(axis..=axis, if c[4].is_multiple_of(2) { [2.into(), half] } else { [half, 2.into()] });
             }
             _ => shape.insert(axis, 1.into()),
         }
@@ -132,7 +132,7 @@ impl Graph<'_> {
     pub(super) fn broadcast(&mut self, c: Choice) -> Option<NodeId> {
         let x = self.pick(c[1], |_| true)?;
         let mut shape = self.ty(x).shape.to_vec();
-        match shape.iter().position(|d| d.is(1)).filter(|_| c[2] % 2 == 0) {
+        match shape.iter().position(|d| d.is(1)).filter(|_| c[2].is_multiple_of(2)) {
             Some(axis) => shape[axis] = [3.into(), symbol("s")][usize::from(c[3]) % 2].clone(),
             None => shape.insert(0, 2.into()),
         }
@@ -176,7 +176,7 @@ impl Graph<'_> {
                 let top = self.add(Op::TopK { axis, k }, &[x])?;
                 self.add(Op::Gather { axis }, &[x, top])
             }
-            None => self.add(Op::Reduce { op, axis, keep: c[4] % 2 == 0 }, &[x]),
+            None => self.add(Op::Reduce { op, axis, keep: c[4].is_multiple_of(2) }, &[x]),
         }
     }
 
@@ -216,7 +216,7 @@ impl Graph<'_> {
         let axis = usize::from(c[3]).checked_rem(self.ty(x).rank())?;
         // An epsilon that keeps rows of equal values from being blown up.
         let eps = Real::new(0.1);
-        if c[2] % 3 == 0 {
+        if c[2].is_multiple_of(3) {
             return self.add(Op::Softmax { axis }, &[x]);
         }
         let n = self.ty(x).shape.last()?.as_const()?;
@@ -229,7 +229,7 @@ impl Graph<'_> {
     }
 
     pub(super) fn rows_of_table(&mut self, c: Choice) -> Option<NodeId> {
-        let indices = if c[2] % 2 == 0 {
+        let indices = if c[2].is_multiple_of(2) {
             let ty = TensorType::new(DType::I64, [symbol("b"), symbol("s")]);
             self.add_arg(&ty, ArgKind::Input)
         } else {
@@ -258,7 +258,7 @@ impl Graph<'_> {
         let cached = c[4] % 3 == 2;
         let attrs = AttentionAttrs {
             scale: Real::new(0.5),
-            causal: c[4] % 2 == 0,
+            causal: c[4].is_multiple_of(2),
             window: (c[3] % 8 > 5).then_some(2),
             cached,
             mask: !cached && c[3] % 4 == 3,

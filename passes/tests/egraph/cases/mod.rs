@@ -106,7 +106,7 @@ pub fn cases() -> Vec<Case> {
         case("softmax-log-sum", X, "(exp (sub $0 (broadcast (log_sum_exp $0 2) shape[b,s,8])))", "(softmax $0 2)"),
         case("log-softmax",    X, "(log (softmax $0 2))", "(sub $0 (broadcast (log_sum_exp $0 2) shape[b,s,8]))"),
         // norm
-        case("rms-norm", NORM, &format!("(mul $0 (broadcast (rsqrt (add {MEAN_SQUARE} (like 1e-5 (reduce_sum $0 2 true)))) shape[b,s,8]))"), "(rms_norm $0 (ones $1) 1e-5)"),
+        case("rms-norm", NORM, format!("(mul $0 (broadcast (rsqrt (add {MEAN_SQUARE} (like 1e-5 (reduce_sum $0 2 true)))) shape[b,s,8]))"), "(rms_norm $0 (ones $1) 1e-5)"),
         case("variance", NORM, format!("(sub {MEAN_SQUARE} (mul {MEAN} {MEAN}))"), MEAN_SQUARE.replace("$0", &format!("(sub $0 (broadcast {MEAN} shape[b,s,8]))"))),
         case("weight-last", "x: f32[b, s, 8] input; w: f32[8] param; r: f32[b, s, 1] input", "(mul (mul $0 (broadcast $1 shape[b,s,8])) (broadcast $2 shape[b,s,8]))", "(mul (mul $0 (broadcast $2 shape[b,s,8])) (broadcast $1 shape[b,s,8]))"),
         case("rms-norm-weight", NORM, "(mul (rms_norm $0 (ones $1) 1e-5) (broadcast $1 shape[b,s,8]))", "(rms_norm $0 $1 1e-5)"),
