@@ -48,9 +48,9 @@ pub fn rules() -> Vec<Rule> {
         // A conversion to the type it has.
         rw!("cast-same",    exact; "(cast ?x ?d)"                              => "?x" if has_dtype(&["?x", "?d"])),
         // (1 - m) · c, for a condition m as a number: 0 where it holds, c where not.
-        rw!("mask-as-number", exact; "(mul (sub 1.0 (cast ?m ?d)) ?c)"         => "(select ?m (like 0.0 ?c) ?c)" if truth("?m") if uniform("?c")),
+        rw!("mask-as-number", exact; "(mul (sub 1.0 (cast ?m ?d)) ?c)"         => "(select ?m (like 0.0 ?c) ?c)" if truth("?m") if nonzero("?c")),
         // (m - 1) · c, likewise: 0 where it holds, -c where not.
-        rw!("mask-below-one", exact; "(mul (sub (cast ?m ?d) 1.0) ?c)"         => "(select ?m (like 0.0 ?c) (neg ?c))" if truth("?m") if uniform("?c")),
+        rw!("mask-below-one", exact; "(mul (sub (cast ?m ?d) 1.0) ?c)"         => "(select ?m (like 0.0 ?c) (neg ?c))" if truth("?m") if nonzero("?c")),
         // A condition as a number, times c: c where it holds, 0 where not.
         rw!("mask-times",   exact; "(mul (cast ?m ?d) ?c)"                     => "(select ?m ?c (like 0.0 ?c))" if truth("?m") if nonzero("?c")),
         // The product of conditions as numbers is that of both.
