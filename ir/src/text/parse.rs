@@ -64,12 +64,12 @@ impl<'a> Parser<'a> {
         }
     }
 
+    /// Takes the token if it comes next; else the position stays, so that an error names the line of what was read last.
     fn eat(&mut self, token: &str) -> bool {
+        let before = self.pos;
         self.skip();
         let found = self.rest().starts_with(token);
-        if found {
-            self.pos += token.len();
-        }
+        self.pos = if found { self.pos + token.len() } else { before };
         found
     }
 
@@ -77,7 +77,8 @@ impl<'a> Parser<'a> {
         if self.eat(token) { Ok(()) } else { Err(format!("expected `{token}`, found {}", self.found())) }
     }
 
-    fn found(&self) -> String {
+    fn found(&mut self) -> String {
+        self.skip();
         match self.rest().split_whitespace().next() {
             Some(word) => format!("`{word}`"),
             None => "the end of the text".into(),
@@ -203,6 +204,7 @@ impl<'a> Parser<'a> {
         }
         self.expect("{")?;
         while !self.eat("return") {
+            self.skip();
             if !self.rest().starts_with('%') {
                 return Err(format!(
                     "expected a value such as `%1: f32[2] = neg %0`, or `return`, found {}",

@@ -100,6 +100,8 @@ fn reductions_and_softmax() {
             let indices: Vec<i64> = burn::<3>(&x).argmax(axis).into_data().iter::<i64>().collect();
             assert_eq!(reduce(ReduceOp::ArgMax).to_i64_vec(), indices);
             agree("softmax", apply(Op::Softmax { axis }, &[&x]), activation::softmax(burn::<3>(&x), axis));
+            let sum = burn::<3>(&x).exp().sum_dim(axis).log();
+            agree("log_sum_exp", apply(Op::LogSumExp { axis }, &[&x]), sum);
         }
     }
 }

@@ -216,12 +216,14 @@ impl Graph<'_> {
         let axis = usize::from(c[3]).checked_rem(self.ty(x).rank())?;
         // An epsilon that keeps rows of equal values from being blown up.
         let eps = Real::new(0.1);
-        if c[2].is_multiple_of(3) {
-            return self.add(Op::Softmax { axis }, &[x]);
+        match c[2] % 4 {
+            0 => return self.add(Op::Softmax { axis }, &[x]),
+            1 => return self.add(Op::LogSumExp { axis }, &[x]),
+            _ => {}
         }
         let n = self.ty(x).shape.last()?.as_const()?;
         let weight = self.weight(&[n]);
-        if c[2] % 3 == 1 {
+        if c[2] % 4 == 2 {
             return self.add(Op::RmsNorm { eps }, &[x, weight]);
         }
         let bias = self.weight(&[n]);
