@@ -6,7 +6,7 @@ use super::facts::{Facts, Graph, attr};
 use super::term::{Head, Term};
 use egg::{Id, Language};
 use kiln_ir::{ArgKind, Function, Module, NodeId, Op, SourceLine};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A function in an e-graph.
 pub struct Loaded {
@@ -56,6 +56,8 @@ pub struct Writer<'a> {
     sources: BTreeMap<Id, SourceLine>,
     /// For each class whose value a term consumes, that term's class.
     consumers: BTreeMap<usize, usize>,
+    /// The chosen terms that have a class as an operand.
+    readers: BTreeMap<usize, BTreeSet<Id>>,
     written: BTreeMap<usize, NodeId>,
     open: Vec<bool>,
 }
@@ -87,6 +89,7 @@ impl<'a> Writer<'a> {
             module,
             sources,
             consumers: BTreeMap::new(),
+            readers: BTreeMap::new(),
             written: BTreeMap::new(),
             open: vec![false; problem.candidates.len()],
         };
@@ -110,7 +113,7 @@ impl<'a> Writer<'a> {
     fn index_of(&self, id: Id) -> Result<usize, String> {
         let id = self.graph.find(id);
         // Classes come first, sorted.
-        let classes = self.problem.ids.iter().take_while(|i| i.is_some()).count();
+        let classes = self.problem.ids.partition_point(Option::is_some);
         self.problem.ids[..classes].binary_search(&Some(id)).map_err(|_| format!("class {id} is not a value"))
     }
 
@@ -158,7 +161,7 @@ impl<'a> Writer<'a> {
         Ok(if matches!(root.head, Head::Results) { root.children.to_vec() } else { root.operands().to_vec() })
     }
 
-    /// Notes who consumes which value, and that each value has one consumer at most.
+    /// Notes who reads which value, who consumes it, and that each value has one consumer at most.
     fn find_consumers(&mut self) -> Result<(), String> {
         let mut seen = vec![false; self.problem.candidates.len()];
         let mut stack: Vec<Id> = self.roots()?;
@@ -174,7 +177,10 @@ impl<'a> Writer<'a> {
                     return Err("a state version has two consumers".into());
                 }
             }
-            stack.extend(term.operands());
+            for operand in term.operands() {
+                self.readers.entry(self.index_of(*operand)?).or_default().insert(id);
+                stack.push(*operand);
+            }
         }
         Ok(())
     }
@@ -216,32 +222,22 @@ impl<'a> Writer<'a> {
         node.map_err(|e| e.to_string())
     }
 
-    /// The chosen terms that read a version besides its consumer.
+    /// The chosen terms that read a version besides its consumer and are not being written.
     fn readers(&self, version: usize, consumer: usize) -> Result<Vec<Id>, String> {
-        let mut seen = vec![false; self.problem.candidates.len()];
         let mut readers = vec![];
-        let mut stack: Vec<Id> = self.roots()?;
-        while let Some(id) = stack.pop() {
-            let index = self.index_of(id)?;
-            if std::mem::replace(&mut seen[index], true) {
-                continue;
-            }
-            let term = self.term(index)?;
-            for c in term.operands() {
-                if self.index_of(*c)? == version && index != consumer && !self.open[index] {
-                    readers.push(id);
-                }
-                stack.push(*c);
+        for id in self.readers.get(&version).into_iter().flatten() {
+            let index = self.index_of(*id)?;
+            if index != consumer && !self.open[index] {
+                readers.push(*id);
             }
         }
-        readers.sort_unstable();
         Ok(readers)
     }
 }
 
 /// The terms of a function's nodes, canonical.
-pub fn terms(graph: &Graph, f: &Function, classes: &[Id]) -> std::collections::BTreeSet<Term> {
-    let mut all = std::collections::BTreeSet::new();
+pub fn terms(graph: &Graph, f: &Function, classes: &[Id]) -> BTreeSet<Term> {
+    let mut all = BTreeSet::new();
     for (_, node) in f.nodes() {
         let (head, attrs) = super::term::split(&node.op);
         let attrs: Option<Vec<Id>> = attrs.into_iter().map(|a| graph.lookup(Term::attr(a))).collect();

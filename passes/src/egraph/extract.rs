@@ -9,6 +9,7 @@ use super::cost::Model;
 use super::facts::{Fact, Graph, TensorFact, tensor};
 use super::term::{Head, Term};
 use egg::{Id, Language};
+use fixedbitset::FixedBitSet;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A term that a class may be.
@@ -150,26 +151,24 @@ impl Problem {
     fn sets(&self, first: &Choice) -> Choice {
         let n = self.candidates.len();
         let mut choice = first.clone();
-        let mut sets: Vec<Option<(f64, BTreeSet<usize>)>> = vec![None; n];
+        let mut sets: Vec<Option<(f64, FixedBitSet)>> = vec![None; n];
+        let mut set = FixedBitSet::with_capacity(n);
         for _ in 0..PASSES {
             let mut changed = false;
             for class in 0..n {
-                for (i, c) in self.candidates[class].iter().enumerate() {
-                    let mut set = BTreeSet::from([class]);
-                    let mut possible = true;
+                'candidates: for (i, c) in self.candidates[class].iter().enumerate() {
+                    set.clear();
+                    set.insert(class);
                     for need in &c.needs {
                         match &sets[*need] {
-                            Some((_, s)) if !s.contains(&class) => set.extend(s),
-                            _ => possible = false,
+                            Some((_, s)) if !s.contains(class) => set.union_with(s),
+                            _ => continue 'candidates,
                         }
                     }
-                    if !possible {
-                        continue;
-                    }
-                    let of = |k: &usize| if *k == class { c.cost } else { self.candidates[*k][choice[*k]].cost };
-                    let total: f64 = set.iter().map(of).sum();
+                    let of = |k: usize| if k == class { c.cost } else { self.candidates[k][choice[k]].cost };
+                    let total: f64 = set.ones().map(of).sum();
                     if sets[class].as_ref().is_none_or(|(t, _)| total < t - EPSILON) {
-                        sets[class] = Some((total, set));
+                        sets[class] = Some((total, set.clone()));
                         choice[class] = i;
                         changed = true;
                     }

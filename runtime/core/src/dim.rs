@@ -215,6 +215,9 @@ impl Dim {
 
     /// The dim with symbols replaced where `lookup` knows them.
     pub fn substitute(&self, lookup: &dyn Fn(&str) -> Option<Dim>) -> Dim {
+        if self.as_const().is_some() {
+            return self.clone();
+        }
         let mut sum = Dim::constant(0);
         for (atoms, c) in &self.terms {
             let mut product = Dim::constant(*c);
@@ -245,6 +248,16 @@ impl Dim {
         }
     }
 
+    /// The dim times a constant, which keeps its terms in order.
+    fn scaled(mut self, by: i64) -> Dim {
+        match by {
+            0 => self.terms.clear(),
+            1 => {}
+            _ => self.terms.iter_mut().for_each(|(_, c)| *c = c.saturating_mul(by).max(-i64::MAX)),
+        }
+        self
+    }
+
     fn atom(a: Atom) -> Dim {
         Dim { terms: vec![(vec![a], 1)] }
     }
@@ -264,6 +277,12 @@ impl Dim {
 impl ops::Add for Dim {
     type Output = Dim;
     fn add(self, rhs: Dim) -> Dim {
+        match (self.as_const(), rhs.as_const()) {
+            (Some(a), Some(b)) => return Dim::constant(a.saturating_add(b)),
+            (Some(0), _) => return rhs,
+            (_, Some(0)) => return self,
+            _ => {}
+        }
         Dim::from_terms(self.terms.into_iter().chain(rhs.terms))
     }
 }
@@ -271,13 +290,18 @@ impl ops::Add for Dim {
 impl ops::Sub for Dim {
     type Output = Dim;
     fn sub(self, rhs: Dim) -> Dim {
-        self + rhs * Dim::constant(-1)
+        self + rhs.scaled(-1)
     }
 }
 
 impl ops::Mul for Dim {
     type Output = Dim;
     fn mul(self, rhs: Dim) -> Dim {
+        match (self.as_const(), rhs.as_const()) {
+            (_, Some(by)) => return self.scaled(by),
+            (Some(by), _) => return rhs.scaled(by),
+            _ => {}
+        }
         Dim::from_terms(self.terms.iter().flat_map(|(a, c)| {
             rhs.terms.iter().map(move |(b, d)| (a.iter().chain(b).cloned().collect(), c.saturating_mul(*d)))
         }))
