@@ -4,8 +4,9 @@
 //! (`decode`); any other has one. Rounds take turns between the cases, so that whatever else the machine does meets all of them.
 
 use crate::{Error, Result};
-use kiln_core::{DType, Dim, InputSpec, Plan, Signature, TargetSpec};
+use kiln_core::{DType, Dim, DimBounds, InputSpec, KernelSpec, Plan, Signature, Step, TargetSpec};
 use kiln_ir::interp::Tensor;
+use kiln_passes::CACHE_SHARE;
 use kiln_runtime::causal_lm::CACHE;
 use kiln_runtime::{Model, Section, Session, SessionOptions, StepTime, TensorView};
 use serde::Serialize;
@@ -42,6 +43,8 @@ pub struct Case {
     pub signature: String,
     /// The sizes that its inputs have, by symbol.
     pub sizes: BTreeMap<String, i64>,
+    /// The tokens that its cache holds before the call.
+    start: i64,
     session: SessionOptions,
     inputs: Vec<(String, Tensor)>,
 }
@@ -187,7 +190,7 @@ impl Case {
             _ => format!("{}, {sizes}", signature.name),
         };
         let session = SessionOptions { sizes: fixed };
-        Ok(Case { name, signature: signature.name.clone(), sizes: values, session, inputs })
+        Ok(Case { name, signature: signature.name.clone(), sizes: values, start, session, inputs })
     }
 
     /// A session for calls of this case.
@@ -221,6 +224,25 @@ impl Case {
             .iter()
             .map(|(n, t)| (n.as_str(), TensorView { dtype: view(t), shape: t.shape(), bytes: t.bytes() }))
             .collect()
+    }
+
+    /// Operations and bytes of each step. A plan does not know how much of a cache is filled, and takes a share of it; a case does know.
+    fn work(&self, plan: &Plan, steps: &[StepTime]) -> Vec<(i64, i64)> {
+        let cache = cache(plan).and_then(Dim::as_symbol);
+        let lookup = |s: &str| match cache {
+            Some(name) if **name == *s => Some(CACHE_SHARE * self.start),
+            _ => self.sizes.get(s).copied(),
+        };
+        let holds = |(d, b): &(Dim, DimBounds)| d.eval(&lookup).is_ok_and(|n| (b.min..=b.max).contains(&n));
+        let variants = plan.signature(&self.signature).map_or(&[][..], |s| &s.variants);
+        let planned = variants.iter().find(|v| v.guards.iter().all(holds)).map_or(&[][..], |v| &v.schedule.steps);
+        let work = |(i, s): (usize, &StepTime)| {
+            let cached =
+                |p: &&Step| matches!(&plan.kernels[p.kernel as usize].spec, KernelSpec::Attention(a) if a.starts);
+            let exact = planned.get(i).filter(cached).map(|p| (p.flops.eval(&lookup), p.bytes.eval(&lookup)));
+            if let Some((Ok(flops), Ok(bytes))) = exact { (flops, bytes) } else { (s.flops, s.bytes) }
+        };
+        steps.iter().enumerate().map(work).collect()
     }
 
     fn tokens(&self) -> Option<usize> {
@@ -304,7 +326,9 @@ pub fn profile(model: &Arc<Model>, cases: &[Case], rounds: usize, target: &Targe
             walls.push(start.elapsed().as_secs_f64());
             times.push(steps);
         }
+        let work = case.work(model.plan(), &times[0]);
         let step = |(i, s): (usize, &StepTime)| {
+            let (flops, bytes) = work[i];
             let mut seconds: Vec<f64> = times.iter().map(|t| t[i].nanoseconds as f64 * 1e-9).collect();
             let cores = model.threads().min(usize::try_from(s.chunks).unwrap_or(1));
             StepProfile {
@@ -312,9 +336,9 @@ pub fn profile(model: &Arc<Model>, cases: &[Case], rounds: usize, target: &Targe
                 kernel: s.kernel.clone(),
                 template: templates.get(&*s.kernel).copied().unwrap_or("?"),
                 seconds: median(&mut seconds),
-                flops: s.flops,
-                bytes: s.bytes,
-                roofline_seconds: target.roofline(s.flops as f64, s.bytes as f64, s.streams, cores),
+                flops,
+                bytes,
+                roofline_seconds: target.roofline(flops as f64, bytes as f64, s.streams, cores),
             }
         };
         let steps = times[0].iter().enumerate().map(step).collect();

@@ -18,7 +18,7 @@ mod variants;
 mod widen;
 
 pub use error::PassError;
-pub use lower::{Compiled, ConstantData, FusedGroup, FusedStep, Fusion, fusion};
+pub use lower::{CACHE_SHARE, Compiled, ConstantData, FusedGroup, FusedStep, Fusion, fusion};
 pub use minimal::minimal;
 pub use pipeline::Pipeline;
 

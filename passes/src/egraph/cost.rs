@@ -82,6 +82,12 @@ impl Model<'_> {
         bytes / if t.fixed { self.target.bandwidth } else { self.target.bandwidth_of(bytes) }
     }
 
+    /// Seconds to read or write a tensor once, where it was just made.
+    fn near(&self, point: &Point, t: &TensorFact) -> f64 {
+        let rate = if t.fixed { self.target.bandwidth } else { self.target.bandwidth_of(0.0) };
+        self.bytes(point, t) / rate
+    }
+
     /// Seconds that a static tensor costs by being there, each time it would be read otherwise.
     pub fn resident(&self, t: &TensorFact) -> f64 {
         self.points.iter().map(|p| RESIDENT * self.bytes(p, t) / self.target.bandwidth).sum()
@@ -110,6 +116,8 @@ impl Model<'_> {
         }
         let written = self.seconds(p, out);
         let moved = written + operands.iter().map(|t| self.seconds(p, t)).sum::<f64>();
+        // What a neighbour's kernel takes in stays near it, so that one op on a whole costs no more than one on each part.
+        let near = operands.iter().chain([&out]).map(|t| self.near(p, t)).sum::<f64>();
         let elements = self.size(p, &out.ty.elements());
         match op {
             _ if view => VIEW * launch,
@@ -138,9 +146,10 @@ impl Model<'_> {
             }
             Op::RmsNorm { .. } | Op::LayerNorm { .. } | Op::Softmax { .. } => {
                 let affine = operands.iter().skip(1).filter(|t| t.splat.is_none()).count() as f64;
-                // A row is in the nearest cache when it is read again, scaled and written.
-                let rows = operands.first().map_or(0.0, |x| self.seconds(p, x)) + FUSED * (moved - written);
-                launch + (elements * (6.0 + affine) / peak).max(rows) + 0.5 * FUSED * affine * launch
+                // A row is in the nearest cache when it is read again, scaled and written: half of what ops of their own would cost.
+                let rows = operands.first().map_or(0.0, |x| self.seconds(p, x));
+                let scaled = 0.5 * FUSED * affine * (launch + 2.0 * self.near(p, out));
+                launch + (6.0 * elements / peak).max(rows) + scaled
             }
             Op::Reduce { .. } => launch + moved,
             Op::CacheUpdate => launch + 2.0 * operands.get(1).map_or(0.0, |t| self.seconds(p, t)),
@@ -149,8 +158,8 @@ impl Model<'_> {
             // Two passes over a row for each of the k, all but the first in the nearest cache.
             Op::TopK { k, .. } => launch + (1.0 + 0.1 * *k as f64) * moved,
             Op::Call(_) => 10.0 * launch,
-            op if op.is_elementwise() => FUSED * (launch + moved),
-            Op::Rope => FUSED * 2.0 * (launch + moved),
+            op if op.is_elementwise() => FUSED * (launch + near),
+            Op::Rope => FUSED * 2.0 * (launch + near),
             _ => launch + moved,
         }
     }

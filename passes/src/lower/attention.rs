@@ -9,6 +9,9 @@ use crate::PassError;
 use kiln_core::{AttentionSpec, Buffer, DType, Dim, KernelSpec};
 use kiln_ir::{AttentionAttrs, Node, NodeId, Op};
 
+/// A step's cost takes one in so many positions of a cache as filled.
+pub const CACHE_SHARE: i64 = 4;
+
 impl Lowering<'_, '_> {
     pub(super) fn attention(&mut self, id: NodeId, node: &Node, a: &AttentionAttrs) -> Result<Lazy, PassError> {
         let ty = self.ty(id);
@@ -71,10 +74,11 @@ impl Lowering<'_, '_> {
         };
         // Of a cache, how much is filled is not known here: a quarter of it stands for what is common. Half of a causal
         // square is hidden.
+        let filled = if a.cached { kv_len.floor_div(&CACHE_SHARE.into()) } else { kv_len };
         let keys = match (a.cached, a.causal) {
-            (true, _) => queries.clone() + kv_len.floor_div(&4.into()),
-            (false, true) => kv_len.ceil_div(2),
-            (false, false) => kv_len,
+            (true, true) => filled + queries.ceil_div(2),
+            (false, true) => filled.ceil_div(2),
+            (_, false) => filled,
         };
         let key_bytes = batch.clone() * keys.clone() * Dim::from(4 * kv_heads * (head_dim + v_dim));
         let pairs = batch * queries * keys * Dim::from(q_heads);

@@ -14,6 +14,7 @@ mod lazy;
 mod rows;
 mod shared;
 
+pub use attention::CACHE_SHARE;
 pub use fusion::{FusedGroup, FusedStep, Fusion, fusion};
 pub use shared::ConstantData;
 
