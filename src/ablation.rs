@@ -56,7 +56,8 @@ pub fn ablation(
     choices.push(("all".to_string(), Some(all.clone())));
     let entry = if module.find(STEP).is_some() { STEP } else { "forward" };
     let compile = options.as_written();
-    let mut out = vec![];
+    let mut rows = vec![];
+    let mut models = vec![];
     for (rules, passes) in choices {
         let form = match &passes {
             Some(p) => egraph::optimize_with(module, &options.target, p, &up_to(p.numerics, &p.without))?.0,
@@ -72,15 +73,23 @@ pub fn ablation(
             .load(&compile, load, |name, out| files.checkpoint.write_to(name, out).map_err(std::io::Error::other))?;
         let cases = bench::cases(&model, &BenchOptions { signature: Some(entry.into()), ..BenchOptions::default() })?;
         let profiles = bench::profile(&model, &cases, 1, &options.target)?;
-        let timings = bench::time(&model, &cases, rounds)?;
-        let cases = profiles.iter().zip(timings).map(|(p, t)| Case {
-            name: t.case,
+        let predicted = profiles.iter().map(|p| Case {
+            name: p.case.clone(),
             steps: p.steps.len(),
             bytes: p.steps.iter().map(|s| s.bytes).sum(),
             predicted: p.steps.iter().map(|s| s.roofline_seconds + options.target.launch_seconds).sum(),
-            measured: t.min_seconds,
+            measured: f64::INFINITY,
         });
-        out.push(Row { rules, nodes, kernels, cases: cases.collect() });
+        rows.push(Row { rules, nodes, kernels, cases: predicted.collect() });
+        models.push((model, cases));
     }
-    Ok(out)
+    // In turns, so that whatever else the machine does meets all of them.
+    for _ in 0..rounds.max(1) {
+        for ((model, cases), row) in models.iter().zip(&mut rows) {
+            for (case, t) in row.cases.iter_mut().zip(bench::time(model, cases, 1)?) {
+                case.measured = case.measured.min(t.min_seconds);
+            }
+        }
+    }
+    Ok(rows)
 }

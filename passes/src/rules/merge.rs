@@ -1,7 +1,7 @@
 //! Products that share an input become one (q, k and v; gate and up), and so do products that share a weight.
 
 use super::class::reassociates;
-use crate::egraph::{Attr, Graph, Origin, Rule, Structural, add_op, attr, conclude, constant, tensor};
+use crate::egraph::{Attr, Graph, Origin, Rule, Structural, Term, add_op, attr, conclude, constant, tensor};
 use egg::Id;
 use kiln_ir::{BinaryOp, Dim, DotDims, Op};
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,7 +18,8 @@ pub fn rules() -> Vec<Rule> {
 ///
 /// Only static weights of two axes, each from one parameter of its own: a merged weight is merged no further, and two forms of one
 /// parameter (scaled, say) stand for each other in a merge rather than beside each other. Without these guards merges of merges
-/// never end, and weights that depend on the products make true cycles.
+/// never end, and weights that depend on the products make true cycles. A product that ends in an activation keeps to itself, but for
+/// the gates of a gated MLP.
 struct MergeProducts;
 
 /// A product that can be merged.
@@ -61,6 +62,15 @@ fn groups(graph: &Graph, x: Id) -> Groups {
             members.push(member);
         }
     }
+    for members in groups.values_mut() {
+        let products = members.values().flatten().map(|m| m.product);
+        let values: BTreeSet<Id> =
+            products.flat_map(|p| [Some(p), biased(graph, p).map(|(sum, _)| sum)]).flatten().collect();
+        for forms in members.values_mut() {
+            forms.retain(|m| !is_activated_alone(graph, m.product, &values));
+        }
+        members.retain(|_, forms| !forms.is_empty());
+    }
     groups.retain(|_, members| members.len() > 1);
     groups.values_mut().flat_map(BTreeMap::values_mut).for_each(|forms| {
         forms.sort_unstable();
@@ -73,6 +83,22 @@ fn groups(graph: &Graph, x: Id) -> Groups {
 fn feeds_products_only(graph: &Graph, product: Id) -> bool {
     let mut users = graph[product].parents().map(|p| &graph.nodes()[usize::from(p)]).peekable();
     users.peek().is_some() && users.all(|n| n.is("dot_general") && graph.find(n.children[0]) == product)
+}
+
+/// Whether an activation is applied to a product, with its bias, and its result does not gate another of the values. As an epilogue of the
+/// product it costs nothing; of a part of a merged one it is a step of its own.
+fn is_activated_alone(graph: &Graph, product: Id, values: &BTreeSet<Id>) -> bool {
+    let users = |id: Id| graph[id].parents().map(|p| (&graph.nodes()[usize::from(p)], graph.find(p)));
+    let forms = [Some(product), biased(graph, product).map(|(sum, _)| sum)];
+    forms.into_iter().flatten().any(|value| {
+        users(value).filter(|(term, _)| term.is("gelu") || term.is("silu")).any(|(_, activated)| {
+            let is_gated = |term: &Term| {
+                let other = |c: &Id| *c != activated && *c != value && values.contains(c);
+                term.is("mul") && term.children.iter().map(|c| graph.find(*c)).any(|c| other(&c))
+            };
+            !users(activated).any(|(term, _)| is_gated(term))
+        })
+    })
 }
 
 /// One form of each parameter, in all combinations.
