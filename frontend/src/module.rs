@@ -29,6 +29,16 @@ pub trait Module {
     /// As [`visit_params`](Self::visit_params), to change the parameters.
     fn visit_params_mut(&mut self, path: &mut Path, visit: &mut dyn FnMut(&str, &mut Param));
 
+    /// The module, with parameters that compute in f32 where the model computes in a type of 16 bits. What it is given and what it
+    /// gives must have that type, then.
+    fn in_f32(mut self) -> Self
+    where
+        Self: Sized,
+    {
+        self.visit_params_mut(&mut Path::default(), &mut |_, param| param.set_in_f32());
+        self
+    }
+
     /// The parameters with their names, in the order of the fields.
     fn parameters(&self) -> Vec<(String, &Param)> {
         let mut all = vec![];

@@ -42,6 +42,7 @@ impl Default for LoadOptions {
 #[derive(Clone, Debug)]
 pub struct Param {
     shape: Vec<usize>,
+    in_f32: bool,
     bound: Option<Bound>,
 }
 
@@ -55,7 +56,7 @@ struct Bound {
 impl Param {
     /// A parameter of that shape.
     pub fn new(shape: impl Into<Vec<usize>>) -> Param {
-        Param { shape: shape.into(), bound: None }
+        Param { shape: shape.into(), in_f32: false, bound: None }
     }
 
     /// Its shape.
@@ -68,7 +69,12 @@ impl Param {
         self.bound.as_ref().map(|b| &*b.name)
     }
 
-    /// The type that the model computes in, once it is loaded.
+    /// Makes it compute in f32 where the model computes in a type of 16 bits.
+    pub fn set_in_f32(&mut self) {
+        self.in_f32 = true;
+    }
+
+    /// The type that it computes in, once it is loaded.
     pub fn dtype(&self) -> Option<DType> {
         self.bound.as_ref().map(|b| b.options.dtype)
     }
@@ -127,6 +133,9 @@ pub(crate) fn load(
                 storage
             }
         };
+        let narrow = matches!(options.dtype, DType::F16 | DType::BF16);
+        let dtype = if param.in_f32 && narrow { DType::F32 } else { options.dtype };
+        let options = LoadOptions { dtype, ..options };
         param.bound = Some(Bound { name: found_as.as_str().into(), storage, options });
         used.insert(found_as);
     });

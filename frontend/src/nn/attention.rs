@@ -60,8 +60,8 @@ impl KvCache {
     #[track_caller]
     pub fn update(&self, key: &Tensor, value: &Tensor) -> KvCache {
         KvCache {
-            key: self.key.cache_update(key, &self.slots, &self.starts),
-            value: self.value.cache_update(value, &self.slots, &self.starts),
+            key: self.key.cache_update(&key.to_dtype(self.key.dtype()), &self.slots, &self.starts),
+            value: self.value.cache_update(&value.to_dtype(self.value.dtype()), &self.slots, &self.starts),
             ..self.clone()
         }
     }
@@ -89,6 +89,18 @@ impl Memory {
     }
 }
 
+/// Attention to keys and values in states, whose type may be narrower than the query's, which is the result's.
+#[track_caller]
+fn over_states(
+    query: &Tensor,
+    key: &Tensor,
+    value: &Tensor,
+    operands: &[&Tensor],
+    attributes: AttentionAttrs,
+) -> Tensor {
+    query.to_dtype(key.dtype()).attention(key, value, operands, attributes).to_dtype(query.dtype())
+}
+
 impl Attention {
     /// What each query `[batch, s, heads, dim]` gathers from another sequence: `[batch, s, heads, dim]`. Neither `causal` nor `window`
     /// has a meaning there.
@@ -99,7 +111,7 @@ impl Attention {
         let attributes =
             AttentionAttrs { scale: Real::new(self.scale), causal: false, window: None, cached, mask: true };
         match rows {
-            Some((slots, starts)) => query.attention(key, value, &[slots, starts, mask], attributes),
+            Some((slots, starts)) => over_states(query, key, value, &[slots, starts, mask], attributes),
             None => query.attention(key, value, &[mask], attributes),
         }
     }
@@ -119,7 +131,7 @@ impl Attention {
             Past::None { mask: Some(mask) } => query.attention(key, value, &[mask], attributes(false, true)),
             Past::Cache(cache) => {
                 let KvCache { key, value, slots, starts } = cache.update(key, value);
-                query.attention(&key, &value, &[&slots, &starts], attributes(true, false))
+                over_states(query, &key, &value, &[&slots, &starts], attributes(true, false))
             }
         }
     }
@@ -143,7 +155,7 @@ impl Attention {
             Past::None { mask } => (key.clone(), value.clone(), tokens, mask.clone()),
             Past::Cache(cache) => {
                 let KvCache { key, value, slots, starts } = cache.update(key, value);
-                let rows = |state: Tensor| state.index_select(0, &slots);
+                let rows = |state: Tensor| state.index_select(0, &slots).to_dtype(query.dtype());
                 (rows(key), rows(value), starts.unsqueeze(-1) + tokens, None)
             }
         };

@@ -122,8 +122,8 @@ fn encode(cx: &Context, model: &impl EncoderDecoder, sizes: &Sizes, dtype: DType
     let encoded = model.encode(cx, &input_ids, &mask);
     for (layer, (key, value)) in model.cross_key_values(&encoded).into_iter().enumerate() {
         let [keys, values] = states.key_value(cx, layer);
-        keys.cache_update(&key, &slots, &starts);
-        values.cache_update(&value, &slots, &starts);
+        keys.cache_update(&key.to_dtype(dtype), &slots, &starts);
+        values.cache_update(&value.to_dtype(dtype), &slots, &starts);
     }
     // A slot may hold a longer source from before: what lies behind this one is hidden.
     let places = cx.arange(&states.shape[1]);

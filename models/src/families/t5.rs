@@ -1,5 +1,6 @@
 //! T5 (versions 1.0 and 1.1) and mT5: an encoder and a decoder that tell positions by a bias on the attention's scores. [`seq2seq`] says what
-//! comes out.
+//! comes out. Scores are not scaled, so that errors in them are large: attention, norms and what layers pass on are f32 even where the rest
+//! of the model computes in a type of 16 bits.
 
 use super::encoder_layers::split_heads;
 use super::position_bias::{Distances, PositionBias};
@@ -211,13 +212,18 @@ impl<L> Stack<L> {
     fn new(c: &T5Config, layers: usize, bidirectional: bool, layer: impl Fn(usize) -> L) -> Self {
         Stack {
             block: (0..layers).map(|i| Block { layer: layer(i) }).collect(),
-            final_layer_norm: RmsNorm::new(c.d_model, c.layer_norm_epsilon),
+            final_layer_norm: norm(c),
             distances: Distances::new(
                 c.relative_attention_num_buckets,
                 c.relative_attention_max_distance,
                 bidirectional,
             ),
         }
+    }
+
+    /// The vectors of ids, in the type that the layers pass on.
+    fn embed(&self, table: &Embedding, ids: &Tensor) -> Tensor {
+        in_type_of(&table.forward(ids), &self.final_layer_norm.weight)
     }
 
     /// The biases for queries at positions i64 `[batch, s]`.
@@ -251,7 +257,7 @@ impl EncoderDecoder for T5 {
         let [_, seq] = ids.dims();
         let bias = self.encoder.bias(&cx.arange(&seq).unsqueeze(0), |layer| &layer.self_attention);
         let past = Past::None { mask: Some(mask.clone()) };
-        let mut x = self.shared.forward(ids);
+        let mut x = self.encoder.embed(&self.shared, ids);
         for Block { layer } in &self.encoder.block {
             x = cx.block("encoder_block", || {
                 layer.feed_forward.forward(&layer.self_attention.forward(&x, false, &past, bias.as_ref()))
@@ -267,7 +273,7 @@ impl EncoderDecoder for T5 {
 
     fn decode(&self, cx: &Context, ids: &Tensor, position_ids: &Tensor, pasts: &[(Past, Memory)]) -> Tensor {
         let bias = self.decoder.bias(position_ids, |layer| &layer.self_attention);
-        let mut x = self.shared.forward(ids);
+        let mut x = self.decoder.embed(&self.shared, ids);
         for (Block { layer }, (past, memory)) in self.decoder.block.iter().zip(pasts) {
             x = cx.block("decoder_block", || {
                 let x = layer.self_attention.forward(&x, true, past, bias.as_ref());
@@ -280,8 +286,8 @@ impl EncoderDecoder for T5 {
     fn logits(&self, hidden: &Tensor) -> Tensor {
         let hidden = if self.output_scale == 1.0 { hidden.clone() } else { hidden * self.output_scale };
         match &self.lm_head {
-            Some(lm_head) => lm_head.forward(&hidden),
-            None => self.shared.as_linear(&hidden),
+            Some(lm_head) => lm_head.forward(&in_type_of(&hidden, &lm_head.weight)),
+            None => self.shared.as_linear(&in_type_of(&hidden, &self.shared.weight)),
         }
     }
 }
@@ -322,6 +328,7 @@ impl Projections {
             relative_attention_bias: bias.then(|| Embedding::new(c.relative_attention_num_buckets, c.num_heads)),
             heads: c.num_heads,
         }
+        .in_f32()
     }
 
     fn query(&self, x: &Tensor) -> Tensor {
@@ -346,12 +353,12 @@ impl FeedForward {
     }
 
     fn forward(&self, x: &Tensor) -> Tensor {
-        let normed = self.layer_norm.forward(x);
+        let normed = in_type_of(&self.layer_norm.forward(x), &self.dense.wo.weight);
         let inner = match &self.dense.input {
             Input::Plain(wi) => self.dense.activation.forward(&wi.forward(&normed)),
             Input::Gated(wi_0, wi_1) => self.dense.activation.forward(&wi_0.forward(&normed)) * wi_1.forward(&normed),
         };
-        x + self.dense.wo.forward(&inner)
+        x + self.dense.wo.forward(&inner).to_dtype(x.dtype())
     }
 }
 
@@ -361,7 +368,11 @@ fn unscaled(causal: bool) -> Attention {
 }
 
 fn norm(c: &T5Config) -> RmsNorm {
-    RmsNorm::new(c.d_model, c.layer_norm_epsilon)
+    RmsNorm::new(c.d_model, c.layer_norm_epsilon).in_f32()
+}
+
+fn in_type_of(x: &Tensor, param: &Param) -> Tensor {
+    x.to_dtype(param.dtype().unwrap_or(x.dtype()))
 }
 
 /// Traces `T5ForConditionalGeneration` or `MT5ForConditionalGeneration`.
