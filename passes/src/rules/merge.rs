@@ -1,7 +1,7 @@
 //! Products that share an input become one (q, k and v; gate and up), and so do products that share a weight.
 
 use super::class::reassociates;
-use crate::egraph::{Attr, Graph, Origin, Rule, Structural, Term, add_op, attr, conclude, constant, tensor};
+use crate::egraph::{Attr, Graph, Origin, Rule, Structural, add_op, attr, conclude, constant, tensor};
 use egg::Id;
 use kiln_ir::{BinaryOp, Dim, DotDims, Op};
 use std::collections::{BTreeMap, BTreeSet};
@@ -33,6 +33,8 @@ struct Member {
 /// Most forms of one parameter, and most combinations of forms, that are tried.
 const FORMS: usize = 3;
 const COMBINATIONS: usize = 8;
+/// Most sums of a product that are looked at.
+const SUMS: usize = 16;
 
 /// The products over `x`: by the summed axis of their weights and that axis's type, then by parameter.
 type Groups = BTreeMap<usize, BTreeMap<u32, Vec<Member>>>;
@@ -63,9 +65,7 @@ fn groups(graph: &Graph, x: Id) -> Groups {
         }
     }
     for members in groups.values_mut() {
-        let products = members.values().flatten().map(|m| m.product);
-        let values: BTreeSet<Id> =
-            products.flat_map(|p| [Some(p), biased(graph, p).map(|(sum, _)| sum)]).flatten().collect();
+        let values: BTreeSet<Id> = members.values().flatten().flat_map(|m| sums(graph, m.product)).collect();
         for forms in members.values_mut() {
             forms.retain(|m| !is_activated_alone(graph, m.product, &values));
         }
@@ -85,20 +85,31 @@ fn feeds_products_only(graph: &Graph, product: Id) -> bool {
     users.peek().is_some() && users.all(|n| n.is("dot_general") && graph.find(n.children[0]) == product)
 }
 
-/// Whether an activation is applied to a product, with its bias, and its result does not gate another of the values. As an epilogue of the
-/// product it costs nothing; of a part of a merged one it is a step of its own.
+/// A product, and its sums with static vectors: a bias, or what a norm's bias becomes.
+fn sums(graph: &Graph, product: Id) -> BTreeSet<Id> {
+    let (mut found, mut pending) = (BTreeSet::new(), vec![product]);
+    while let Some(id) = pending.pop() {
+        if found.len() < SUMS && found.insert(id) {
+            let adds = graph[id].parents().map(|p| (&graph.nodes()[usize::from(p)], graph.find(p)));
+            let fixed = |id: Id| tensor(graph, id).is_some_and(|t| t.fixed);
+            let is_static = |c: &Id| graph[*c].nodes.iter().any(|n| n.is("broadcast") && fixed(n.children[0]));
+            pending.extend(adds.filter(|(t, _)| t.is("add") && t.children.iter().any(is_static)).map(|(_, sum)| sum));
+        }
+    }
+    found
+}
+
+/// Whether an activation is applied to a product, or to one of its sums, and its result does not gate another of the values. As an epilogue
+/// of the product it costs nothing; of a part of a merged one it is a step of its own.
 fn is_activated_alone(graph: &Graph, product: Id, values: &BTreeSet<Id>) -> bool {
     let users = |id: Id| graph[id].parents().map(|p| (&graph.nodes()[usize::from(p)], graph.find(p)));
-    let forms = [Some(product), biased(graph, product).map(|(sum, _)| sum)];
-    forms.into_iter().flatten().any(|value| {
-        users(value).filter(|(term, _)| term.is("gelu") || term.is("silu")).any(|(_, activated)| {
-            let is_gated = |term: &Term| {
-                let other = |c: &Id| *c != activated && *c != value && values.contains(c);
-                term.is("mul") && term.children.iter().map(|c| graph.find(*c)).any(|c| other(&c))
-            };
-            !users(activated).any(|(term, _)| is_gated(term))
-        })
-    })
+    let own = sums(graph, product);
+    let gates = |activated: Id| {
+        let other = |c: &Id| *c != activated && !own.contains(c) && values.contains(c);
+        users(activated).any(|(t, _)| t.is("mul") && t.children.iter().map(|c| graph.find(*c)).any(|c| other(&c)))
+    };
+    let mut activated = own.iter().flat_map(|v| users(*v)).filter(|(t, _)| t.is("gelu") || t.is("silu"));
+    activated.any(|(_, activated)| !gates(activated))
 }
 
 /// One form of each parameter, in all combinations.
