@@ -2,7 +2,7 @@
 
 use crate::{Error, Result};
 use kiln_core::{DType, Storage};
-use kiln_ir::{ArgKind, Module, interp};
+use kiln_ir::{Arg, ArgKind, Module, interp};
 use kiln_models::weights::Checkpoint;
 use kiln_runtime::{Session, TensorView};
 use std::path::Path;
@@ -70,13 +70,19 @@ pub fn read_tensors(path: &Path, prefix: &str) -> Result<Vec<(String, interp::Te
     Ok(out)
 }
 
-/// One sequence of token ids spread over the vocabulary, the same each time, as inputs.
+/// One sequence of token ids spread over the vocabulary, the same each time, for each input of `forward` that must be given: the
+/// decoder's, too, where there are two.
 ///
 /// # Errors
 /// None for a length that fits memory.
-pub fn token_ids(length: usize, vocab_size: usize) -> Result<Vec<(String, interp::Tensor)>> {
-    let ids: Vec<i64> = (0..length as i64).map(|i| (i * 7919 + 13) % vocab_size.max(1) as i64).collect();
-    Ok(vec![("input_ids".to_string(), interp::Tensor::from_i64(vec![1, length], &ids)?)])
+pub fn token_ids(module: &Module, length: usize, vocab_size: usize) -> Result<Vec<(String, interp::Tensor)>> {
+    let args = module.find("forward").map_or(&[][..], |(_, f)| &f.args);
+    let given = args.iter().filter(|a| a.kind == ArgKind::Input && a.default.is_none());
+    let tensor = |(i, arg): (usize, &Arg)| {
+        let ids: Vec<i64> = (i..i + length).map(|n| (n as i64 * 7919 + 13) % vocab_size.max(1) as i64).collect();
+        Ok((arg.name.to_string(), interp::Tensor::from_i64(vec![1, length], &ids)?))
+    };
+    given.enumerate().map(tensor).collect()
 }
 
 /// Calls a signature on tensors by name.

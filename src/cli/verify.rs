@@ -33,7 +33,7 @@ pub fn run(args: &VerifyArgs) -> Result<()> {
     let (path, _) = artifact_of(&files, &args.options)?;
     let model = Model::open(&path, &LoadOptions::default())?;
     let mut session = Session::new(&model, &SessionOptions::default())?;
-    let inputs = verify::token_ids(args.length, traced.vocab_size)?;
+    let inputs = verify::token_ids(&traced.module, args.length, traced.vocab_size)?;
     let got = verify::call(&mut session, "forward", &inputs)?;
     let want = verify::interpret(&traced.module, "forward", &files.checkpoint, &inputs, &[])?;
     let tolerance = verify::tolerance(args.options.options().dtype);

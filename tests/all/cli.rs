@@ -164,8 +164,11 @@ fn the_verbs_work() {
     let both = bench.json(&["inspect", &one, "--ir", "--schedule", "--json"]);
     assert!(both["ir"].is_string() && both["plan"]["kernels"].is_array());
 
-    let verified = bench.json(&["verify", &llama(), "--golden", &llama(), "--json"]);
-    assert_eq!(verified["comparisons"].as_array().expect("a list").len(), 2, "{verified}");
+    for name in ["llama", "t5"] {
+        let model = golden(name).display().to_string();
+        let verified = bench.json(&["verify", &model, "--golden", &model, "--json"]);
+        assert_eq!(verified["comparisons"].as_array().expect("a list").len(), 2, "{verified}");
+    }
 }
 
 #[test]
