@@ -2,6 +2,8 @@
 
 use kiln_core::TargetSpec;
 use kiln_ir::{sample, text};
+use kiln_passes::egraph::Numerics;
+use kiln_passes::rules::up_to;
 use kiln_passes::{Pipeline, pipeline};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -104,6 +106,18 @@ fn every_op_has_a_file_that_uses_it() {
         let used = module.functions.iter().flat_map(|f| f.nodes()).any(|(_, n)| n.op.name() == op);
         assert!(used, "{} does not use `{op}`", path.display());
     }
+}
+
+#[test]
+fn every_law_has_a_file_that_names_it() {
+    let mut paths = vec![];
+    files(&folder().join("rules"), &mut paths);
+    let first_line = |path: &PathBuf| std::fs::read_to_string(path).expect("reads").lines().next().map(str::to_string);
+    let lines: Vec<String> = paths.iter().filter_map(first_line).collect();
+    let named: BTreeSet<&str> = lines.iter().flat_map(|l| l.split(['(', ')', ',', ' '])).collect();
+    let laws = up_to(Numerics::Approximate, &[]);
+    let left: Vec<&str> = laws.iter().map(|r| r.name.as_str()).filter(|name| !named.contains(name)).collect();
+    assert!(left.is_empty(), "no file in tests/filetests/rules names {left:?}");
 }
 
 #[test]
