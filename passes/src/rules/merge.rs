@@ -65,9 +65,11 @@ fn groups(graph: &Graph, x: Id) -> Groups {
         }
     }
     for members in groups.values_mut() {
-        let values: BTreeSet<Id> = members.values().flatten().flat_map(|m| sums(graph, m.product)).collect();
+        let products = members.values().flatten().map(|m| m.product);
+        let own: BTreeMap<Id, BTreeSet<Id>> = products.map(|p| (p, sums(graph, p))).collect();
+        let values: BTreeSet<Id> = own.values().flatten().copied().collect();
         for forms in members.values_mut() {
-            forms.retain(|m| !is_activated_alone(graph, m.product, &values));
+            forms.retain(|m| !is_activated_alone(graph, &own[&m.product], &values));
         }
         members.retain(|_, forms| !forms.is_empty());
     }
@@ -99,11 +101,10 @@ fn sums(graph: &Graph, product: Id) -> BTreeSet<Id> {
     found
 }
 
-/// Whether an activation is applied to a product, or to one of its sums, and its result does not gate another of the values. As an epilogue
+/// Whether an activation is applied to a product or one of its sums, its own values, and the result does not gate another of the values. As an epilogue
 /// of the product it costs nothing; of a part of a merged one it is a step of its own.
-fn is_activated_alone(graph: &Graph, product: Id, values: &BTreeSet<Id>) -> bool {
+fn is_activated_alone(graph: &Graph, own: &BTreeSet<Id>, values: &BTreeSet<Id>) -> bool {
     let users = |id: Id| graph[id].parents().map(|p| (&graph.nodes()[usize::from(p)], graph.find(p)));
-    let own = sums(graph, product);
     let gates = |activated: Id| {
         let other = |c: &Id| *c != activated && !own.contains(c) && values.contains(c);
         users(activated).any(|(t, _)| t.is("mul") && t.children.iter().map(|c| graph.find(*c)).any(|c| other(&c)))
