@@ -11,6 +11,7 @@ use kiln_runtime::causal_lm::CACHE;
 use kiln_runtime::{Model, Section, Session, SessionOptions, StepTime, TensorView};
 use serde::Serialize;
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -181,7 +182,7 @@ impl Case {
         let vocab = vocab_size(model);
         let mut inputs = vec![];
         for spec in signature.inputs.iter().filter(|i| i.default.is_none()) {
-            inputs.push((spec.name.clone(), input(spec, &values, vocab, start)?));
+            inputs.push((spec.name.clone(), input(spec, &values, vocab, start..start + tokens.unwrap_or(1))?));
         }
         let sizes = values.iter().map(|(n, v)| format!("{n} = {v}")).collect::<Vec<_>>().join(", ");
         let name = match phase {
@@ -258,8 +259,8 @@ fn vocab_size(model: &Model) -> i64 {
     config.and_then(|c| c["vocab_size"].as_i64()).filter(|n| *n > 0).unwrap_or(1)
 }
 
-/// Values without a pattern, the same each time: token ids, positions in the cache, floats between -1 and 1.
-fn input(spec: &InputSpec, sizes: &BTreeMap<String, i64>, vocab: i64, start: i64) -> Result<Tensor> {
+/// Values without a pattern, the same each time: token ids, `positions` in the cache, floats between -1 and 1.
+fn input(spec: &InputSpec, sizes: &BTreeMap<String, i64>, vocab: i64, positions: Range<i64>) -> Result<Tensor> {
     let size = |d: &Dim| d.eval(&|s| sizes.get(s).copied()).map(|n| n.max(0) as usize);
     let shape: std::result::Result<Vec<usize>, _> = spec.shape.iter().map(size).collect();
     let shape = shape.map_err(kiln_passes::PassError::from)?;
@@ -268,7 +269,8 @@ fn input(spec: &InputSpec, sizes: &BTreeMap<String, i64>, vocab: i64, start: i64
     let value = |i: usize| match spec.name.as_str() {
         "input_ids" => (i64::from(scattered(i)) % vocab) as f64,
         "slots" => i as f64,
-        "starts" => start as f64,
+        "starts" => positions.start as f64,
+        "lengths" => positions.end as f64,
         _ if dtype.is_float() => f64::from(scattered(i)) / f64::from(1 << 23) - 1.0,
         _ => 0.0,
     };

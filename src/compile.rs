@@ -164,11 +164,13 @@ pub(crate) fn compile_traced(
     out: &Path,
     options: &CompileOptions,
 ) -> Result<CompileReport> {
-    let mut program = build(&traced.module, options)?;
+    let Traced { module, unused_tensors, cache_limit, .. } = traced;
+    let mut program = build(&module, options)?;
     program.report.trace_seconds = trace_seconds;
-    program.report.unused_tensors = traced.unused_tensors;
+    program.report.unused_tensors = unused_tensors;
     let start = Instant::now();
-    write(files, program.compiled, &program.code, out, options)?;
+    let model = ModelInfo { cache_limit, ..model_info(files, options) };
+    write(files, program.compiled, &program.code, model, out, options)?;
     program.report.write_seconds = start.elapsed().as_secs_f64();
     Ok(program.report)
 }
@@ -192,15 +194,27 @@ pub(crate) fn auto_class(files: &ModelFiles, options: &CompileOptions) -> &'stat
     options.task.or_else(|| task_of(&files.config).ok()).map_or("", Task::auto_class)
 }
 
-fn write(files: &ModelFiles, compiled: Compiled, code: &[u8], out: &Path, options: &CompileOptions) -> Result<()> {
-    let mut w = ArtifactWriter::create(out)?;
-    let model = ModelInfo {
+/// What is known of a model from its files.
+fn model_info(files: &ModelFiles, options: &CompileOptions) -> ModelInfo {
+    ModelInfo {
         id: files.id.clone(),
         revision: files.revision.clone(),
         architecture: files.config["model_type"].as_str().unwrap_or_default().into(),
         auto_class: auto_class(files, options).into(),
         config_sha256: sha256(files.config.to_string().as_bytes()),
-    };
+        cache_limit: None,
+    }
+}
+
+fn write(
+    files: &ModelFiles,
+    compiled: Compiled,
+    code: &[u8],
+    model: ModelInfo,
+    out: &Path,
+    options: &CompileOptions,
+) -> Result<()> {
+    let mut w = ArtifactWriter::create(out)?;
     let config = files.config.to_string();
     let texts = [
         (Section::Config, Some(config.into_bytes())),

@@ -1,13 +1,13 @@
 //! A language model for generation: the signatures `step` and, of an encoder-decoder, `encode` of an artifact behind [`CausalLm`].
 //!
-//! `step` takes `input_ids` i64 `[b, s]`, `slots` i64 `[b]` and `starts` i64 `[b]`, gives `logits` f32 `[b, vocab]`, and keeps its
-//! cache in states `past_key_values.*` of shape `[rows, context, heads, dim]`.
+//! `step` takes `input_ids` i64 `[b, s]`, `slots` i64 `[b]` and `starts` i64 `[b]`, of some models `lengths` i64 `[b]` too, gives `logits`
+//! f32 `[b, vocab]`, and keeps its cache in states `past_key_values.*` of shape `[rows, context, heads, dim]`.
 //!
 //! `encode` takes `input_ids` and `attention_mask`, i64 `[b, source]`, and `slots` i64 `[b]`, and leaves what `step` reads of the source in
 //! states `cross_*` of shape `[rows, src, ..]`.
 
 use crate::executor::{Model, Session, SessionOptions};
-use crate::generate::{CausalLm, Encoder, GenerationConfig, Prompt, StepError};
+use crate::generate::{CausalLm, Encoder, GenerationConfig, Prompt, Step, StepError};
 use crate::tensor::TensorView;
 use crate::{Error, Result, Section};
 use kiln_core::{DType, Dim, Plan, Signature, Storage};
@@ -22,6 +22,8 @@ pub const ENCODE: &str = "encode";
 pub const CACHE: &str = "past_key_values.";
 /// States whose names begin so are what `encode` leaves.
 pub const SOURCE: &str = "cross_";
+/// The input of `step` that not every model has.
+const LENGTHS: &str = "lengths";
 
 /// How large the cache is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,6 +49,8 @@ pub struct CausalSession {
     max_context: usize,
     max_rows: usize,
     max_chunk: usize,
+    /// Whether `step` takes `lengths`.
+    takes_lengths: bool,
     encoder: Option<Encoder>,
 }
 
@@ -80,6 +84,7 @@ impl CausalSession {
         let Some([batch, chunk]) = ids.map(|i| i.shape.as_slice()) else {
             return Err(wrong("input `input_ids`", "i64 [b, s]", ids.map_or("none".into(), |i| dims(&i.shape))));
         };
+        let takes_lengths = signature.inputs.iter().any(|i| i.name == LENGTHS);
         let cache = plan.states.iter().find(|s| s.name.starts_with(CACHE));
         let Some([rows, context, ..]) = cache.map(|s| s.shape.as_slice()) else {
             return Err(wrong("cache", "states `past_key_values.…` [rows, context, …]", "none".into()));
@@ -117,6 +122,7 @@ impl CausalSession {
             max_context,
             max_rows: max_rows.min(largest(plan, batch)),
             max_chunk: largest(plan, chunk),
+            takes_lengths,
             encoder,
             session,
         })
@@ -232,7 +238,12 @@ impl CausalLm for CausalSession {
         self.max_chunk
     }
 
-    fn step(&mut self, tokens: &[i64], seq: usize, slots: &[i64], starts: &[i64]) -> Result<&mut [f32], StepError> {
+    fn cache_limit(&self) -> Option<usize> {
+        self.session.model().artifact().manifest().model.cache_limit
+    }
+
+    fn step(&mut self, step: Step<'_>) -> Result<&mut [f32], StepError> {
+        let Step { tokens, seq, slots, starts, lengths } = step;
         self.check(STEP, tokens, slots)?;
         self.check_starts(seq, starts)?;
         let shape = [slots.len(), seq];
@@ -241,8 +252,10 @@ impl CausalLm for CausalSession {
             ("input_ids", TensorView::new(&shape, tokens)),
             ("slots", TensorView::new(rows, slots)),
             ("starts", TensorView::new(rows, starts)),
+            (LENGTHS, TensorView::new(rows, lengths)),
         ];
-        let outputs = self.session.call(STEP, &inputs)?;
+        let inputs = if self.takes_lengths { &inputs[..] } else { &inputs[..3] };
+        let outputs = self.session.call(STEP, inputs)?;
         // `new` has seen that there is such an output.
         Ok(outputs.into_mut("logits").unwrap_or_default())
     }

@@ -7,6 +7,7 @@ mod minilm;
 mod ops;
 mod pipelines;
 mod random;
+mod rotary;
 mod sight;
 mod smollm;
 mod structure;

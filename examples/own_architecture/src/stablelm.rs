@@ -5,7 +5,7 @@ use kiln::models::config::{DecoderConfig, DecoderDefaults, Fields, RopeConfig};
 use kiln::models::families::causal_lm::{self, Decoder};
 use kiln::models::families::layers::{Mlp, Rotation, SelfAttention, rotary_embedding};
 use kiln::models::{Result, Task};
-use kiln_frontend::nn::{Embedding, LayerNorm, Past, RotaryEmbedding};
+use kiln_frontend::nn::{Embedding, LayerNorm, Past, Positions, RotaryEmbedding};
 use kiln_frontend::{Context, Module, ParamSource, Tensor};
 use serde_json::Value;
 
@@ -103,8 +103,8 @@ impl Decoder for StableLmModel {
         &self.embed_tokens
     }
 
-    fn forward(&self, cx: &Context, ids: &Tensor, position_ids: &Tensor, past: &dyn Fn(usize) -> Past) -> Tensor {
-        let rotation = self.rotary_emb.forward(position_ids);
+    fn forward(&self, cx: &Context, ids: &Tensor, positions: &Positions, past: &dyn Fn(usize) -> Past) -> Tensor {
+        let rotation = self.rotary_emb.forward(positions);
         let mut x = self.embed_tokens.forward(ids);
         for (i, layer) in self.layers.iter().enumerate() {
             let past = past(i);

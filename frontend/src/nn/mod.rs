@@ -7,10 +7,12 @@ mod activation;
 mod attention;
 mod linear;
 mod norm;
+mod positions;
 mod rope;
 
 pub use activation::Activation;
 pub use attention::{Attention, KvCache, Memory, Past};
 pub use linear::{Embedding, Linear};
 pub use norm::{LayerNorm, RmsNorm};
+pub use positions::Positions;
 pub use rope::{Frequencies, RotaryEmbedding};

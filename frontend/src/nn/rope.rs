@@ -1,5 +1,6 @@
 //! Rotary position embedding.
 
+use super::Positions;
 use crate::Tensor;
 use kiln_ir::DType;
 
@@ -8,11 +9,11 @@ use kiln_ir::DType;
 pub enum Frequencies {
     /// The same at every length: `dim / 2` numbers.
     Fixed(Vec<f32>),
-    /// NTK scaling: within the original context, the given ones; beyond it they follow from a base that grows with the length of the
-    /// longest sequence, `theta * (factor * length / original - (factor - 1)) ^ (dim / (dim - 2))`.
+    /// NTK scaling: within the original context, the given ones; beyond it they follow from a base that grows with the
+    /// [length](Positions::lengths) of the sequence, `theta * (factor * length / original - (factor - 1)) ^ (dim / (dim - 2))`.
     ///
-    /// The length is the batch's largest position plus one, at each call anew. (transformers keeps the largest length that it has seen, so
-    /// that there a sequence beyond the original context is also turned by what was computed before it.)
+    /// The length is that of the call. (transformers keeps the largest length that a model has seen, so that there what was computed
+    /// for one text also changes the next one.)
     Dynamic {
         /// The `dim / 2` numbers within the original context.
         original: Vec<f32>,
@@ -23,10 +24,8 @@ pub enum Frequencies {
         /// Length of the original context.
         max_position_embeddings: usize,
     },
-    /// LongRoPE: one set of numbers within the original context, another beyond it.
-    ///
-    /// The batch's largest position plus one decides, at each call anew, for all of the call's tokens. (transformers starts a generation
-    /// over that crosses the border; here the keys before it stay turned as they were.)
+    /// LongRoPE: one set of numbers within the original context, another beyond it. The [length](Positions::lengths) of the sequence
+    /// decides, for all of a call's tokens.
     LongRope {
         /// The `dim / 2` numbers within the original context.
         short: Vec<f32>,
@@ -47,16 +46,17 @@ pub struct RotaryEmbedding {
 }
 
 impl RotaryEmbedding {
-    /// i64 positions `[batch, s]` to cos and sin `[batch, s, dim / 2]`, computed in f32.
+    /// Positions `[batch, s]` to cos and sin `[batch, s, dim / 2]`, computed in f32.
     #[track_caller]
-    pub fn forward(&self, position_ids: &Tensor) -> (Tensor, Tensor) {
+    pub fn forward(&self, positions: &Positions) -> (Tensor, Tensor) {
+        let position_ids = positions.ids();
         let inv_freq = match &self.frequencies {
             Frequencies::Fixed(frequencies) => constant(position_ids, frequencies),
             Frequencies::Dynamic { original, theta, factor, max_position_embeddings } => {
-                dynamic(position_ids, original, *theta, *factor, *max_position_embeddings)
+                dynamic(&lengths(positions), original, *theta, *factor, *max_position_embeddings)
             }
             Frequencies::LongRope { short, long, original_max_position_embeddings } => {
-                let beyond = length(position_ids).gt(*original_max_position_embeddings as i64);
+                let beyond = lengths(positions).gt(*original_max_position_embeddings as i64);
                 beyond.where_cond(&constant(position_ids, long), &constant(position_ids, short))
             }
         };
@@ -75,22 +75,21 @@ fn constant(beside: &Tensor, values: &[f32]) -> Tensor {
     beside.context().constant(DType::F32, &[values.len()], &values)
 }
 
-/// The length of the longest sequence, as the positions imply it: one number.
+/// The length of each token's sequence, beside the `dim / 2` numbers that follow from it: `[batch or 1, 1, 1]`.
 #[track_caller]
-fn length(position_ids: &Tensor) -> Tensor {
-    position_ids.flatten(0, -1).max(0) + 1
+fn lengths(positions: &Positions) -> Tensor {
+    positions.lengths().unsqueeze(-1)
 }
 
-/// The inverse frequencies at the length that the positions imply.
+/// The inverse frequencies at the lengths `[batch or 1, 1, 1]`.
 #[track_caller]
-fn dynamic(position_ids: &Tensor, original: &[f32], theta: f64, factor: f64, context: usize) -> Tensor {
+fn dynamic(lengths: &Tensor, original: &[f32], theta: f64, factor: f64, context: usize) -> Tensor {
     let dim = 2.0 * original.len() as f64;
     let exponents: Vec<f32> = (0..original.len()).map(|i| (2.0 * i as f64 / dim) as f32).collect();
-    let length = length(position_ids);
     // Within the original context the stretch is 1 up to rounding; the select below takes care of that, and of the power of a negative number.
-    let beyond = length.maximum(context as i64).to_dtype(DType::F32);
+    let beyond = lengths.maximum(context as i64).to_dtype(DType::F32);
     let stretch = beyond * factor / context as f64 - (factor - 1.0);
     let base = stretch.pow(dim / (dim - 2.0)) * theta;
-    let stretched = 1.0 / base.pow(&constant(position_ids, &exponents));
-    length.gt(context as i64).where_cond(&stretched, &constant(position_ids, original))
+    let stretched = 1.0 / base.pow(&constant(lengths, &exponents));
+    lengths.gt(context as i64).where_cond(&stretched, &constant(lengths, original))
 }

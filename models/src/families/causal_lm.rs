@@ -5,12 +5,14 @@
 //!   `last_hidden_state`, f32 `[batch, seq, hidden]`, and there is no `step`.
 //! - `step` continues sequences in a cache: `input_ids` i64 `[b, s]`, and for each of the b rows its slot in the cache and the number
 //!   of tokens that stand there already, `slots` and `starts`, i64 `[b]`. A negative start says that the row begins with so many
-//!   tokens of padding, which nobody sees. It gives the `logits` of each row's last token, f32 `[b, vocab]`, and updates the states
+//!   tokens of padding, which nobody sees. Where the rotary embedding follows the length of the sequence, there are `lengths` too, i64
+//!   `[b]`: the number of tokens that a row's sequence has in the end of the step or, where the step is one of several that read a
+//!   prompt, in the end of the last one. It gives the `logits` of each row's last token, f32 `[b, vocab]`, and updates the states
 //!   `past_key_values.{layer}.key` and `.value`, `[rows, t, kv_heads, head_dim]`.
 
 use crate::auto::{TraceOptions, Traced};
 use crate::{Error, Result, Task};
-use kiln_frontend::nn::{Embedding, KvCache, Linear, Past};
+use kiln_frontend::nn::{Embedding, KvCache, Linear, Past, Positions};
 use kiln_frontend::{Context, DType, DefaultFill, Dim, LoadOptions, Module, Param, ParamSource, Path, Tensor, dims};
 
 /// The body of a decoder-only language model: from token ids to hidden states.
@@ -25,8 +27,8 @@ pub trait Decoder: Module {
     /// The embedding of the tokens, which may also be the output projection.
     fn embedding(&self) -> &Embedding;
 
-    /// Token ids `[batch, s]` to hidden states `[batch, s, hidden]` before the last norm; `past` gives each layer's.
-    fn forward(&self, cx: &Context, ids: &Tensor, position_ids: &Tensor, past: &dyn Fn(usize) -> Past) -> Tensor;
+    /// Token ids `[batch, s]` at their positions to hidden states `[batch, s, hidden]` before the last norm; `past` gives each layer's.
+    fn forward(&self, cx: &Context, ids: &Tensor, positions: &Positions, past: &dyn Fn(usize) -> Past) -> Tensor;
 
     /// The last norm of hidden states `[.., hidden]`.
     fn norm(&self, hidden: &Tensor) -> Tensor;
@@ -52,6 +54,8 @@ pub struct Sizes {
     pub max_position_embeddings: usize,
     /// Whether the embedding is the output projection.
     pub tie_word_embeddings: bool,
+    /// As [`Traced::cache_limit`].
+    pub cache_limit: Option<usize>,
 }
 
 /// A body, and for [`Task::CausalLm`] the output projection.
@@ -128,7 +132,8 @@ pub fn trace<D: Decoder>(
     let ignored =
         |n: &str| D::IGNORED.iter().any(|end| n.ends_with(end)) || (model.lm_head.is_none() && n.starts_with(&head));
     unused_tensors.retain(|n| !ignored(n));
-    Ok(Traced { module, unused_tensors, max_seq, vocab_size: sizes.vocab_size })
+    let Sizes { vocab_size, cache_limit, .. } = *sizes;
+    Ok(Traced { module, unused_tensors, max_seq, vocab_size, cache_limit })
 }
 
 impl<D: Decoder> CausalLm<D> {
@@ -149,7 +154,7 @@ impl<D: Decoder> CausalLm<D> {
         let position_ids = cx.input_or("position_ids", DType::I64, &shape, DefaultFill::Iota);
 
         let past = Past::None { mask: Some(attention_mask.ne(0)) };
-        self.decoder.norm(&self.decoder.forward(cx, &input_ids, &position_ids, &|_| past.clone()))
+        self.decoder.norm(&self.decoder.forward(cx, &input_ids, &Positions::whole(&position_ids), &|_| past.clone()))
     }
 
     fn step(&self, cx: &Context, sizes: &Sizes, dtype: DType, max_seq: i64) {
@@ -163,7 +168,7 @@ impl<D: Decoder> CausalLm<D> {
         let position_ids = (starts.unsqueeze(-1) + cx.arange(&s)).maximum(0);
         let cache = dims![rows, t, sizes.num_key_value_heads, sizes.head_dim];
         let past = |layer| Past::Cache(KvCache::new(cx, layer, dtype, cache.clone(), &slots, &starts));
-        let hidden = self.decoder.forward(cx, &input_ids, &position_ids, &past);
+        let hidden = self.decoder.forward(cx, &input_ids, &Positions::part(cx, &position_ids, &b), &past);
         let last = hidden.narrow(1, s - Dim::from(1), 1).squeeze(1);
         cx.output("logits", &self.logits(&self.decoder.norm(&last)));
     }

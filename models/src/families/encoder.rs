@@ -97,7 +97,7 @@ pub(super) fn trace<M: Module>(
     // Buffers that old checkpoints hold, and transformers ignores too.
     let buffer = |n: &str| n.ends_with("embeddings.position_ids") || n.ends_with("embeddings.token_type_ids");
     unused_tensors.retain(|n| !buffer(n) && !encoder.tied.contains(&n.as_str()));
-    Ok(Traced { module, unused_tensors, max_seq, vocab_size: encoder.vocab_size })
+    Ok(Traced { module, unused_tensors, max_seq, vocab_size: encoder.vocab_size, cache_limit: None })
 }
 
 impl Encoder<'_> {

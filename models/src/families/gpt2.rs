@@ -4,7 +4,7 @@ use super::causal_lm::{self, Decoder, Sizes};
 use crate::auto::{TraceOptions, Traced};
 use crate::config::{Activation, Fields};
 use crate::{Error, Result, Task};
-use kiln_frontend::nn::{self, Attention, Embedding, LayerNorm, Past};
+use kiln_frontend::nn::{self, Attention, Embedding, LayerNorm, Past, Positions};
 use kiln_frontend::{Context, Module, Param, ParamSource, Tensor, dims};
 use serde_json::Value;
 
@@ -188,8 +188,8 @@ impl Decoder for Gpt2Model {
         &self.wte
     }
 
-    fn forward(&self, cx: &Context, ids: &Tensor, position_ids: &Tensor, past: &dyn Fn(usize) -> Past) -> Tensor {
-        let mut x = self.wte.forward(ids) + self.wpe.forward(position_ids);
+    fn forward(&self, cx: &Context, ids: &Tensor, positions: &Positions, past: &dyn Fn(usize) -> Past) -> Tensor {
+        let mut x = self.wte.forward(ids) + self.wpe.forward(positions.ids());
         for (i, block) in self.h.iter().enumerate() {
             let past = past(i);
             x = cx.block("layer", || block.forward(&x, &past));
@@ -222,6 +222,7 @@ pub fn trace(task: Task, config: &Value, source: &dyn ParamSource, options: &Tra
         head_dim: c.n_embd / c.n_head,
         max_position_embeddings: c.n_positions,
         tie_word_embeddings: c.tie_word_embeddings,
+        cache_limit: None,
     };
     // The projection to queries, keys and values is no square: its shape tells.
     let names = ["transformer.h.0.attn.c_attn.weight", "h.0.attn.c_attn.weight"];

@@ -5,7 +5,7 @@ use super::layers::{Rotation, rotary_embedding, rotate};
 use crate::auto::{TraceOptions, Traced};
 use crate::config::{Activation, Fields, RopeConfig, THETA};
 use crate::{Result, Task};
-use kiln_frontend::nn::{self, Attention, Embedding, LayerNorm, Linear, Past, RotaryEmbedding};
+use kiln_frontend::nn::{self, Attention, Embedding, LayerNorm, Linear, Past, Positions, RotaryEmbedding};
 use kiln_frontend::{Context, Module, ParamSource, Tensor, dims};
 use serde_json::Value;
 
@@ -177,8 +177,8 @@ impl Decoder for GptNeoXModel {
         &self.embed_in
     }
 
-    fn forward(&self, cx: &Context, ids: &Tensor, position_ids: &Tensor, past: &dyn Fn(usize) -> Past) -> Tensor {
-        let rotation = self.rotary_emb.forward(position_ids);
+    fn forward(&self, cx: &Context, ids: &Tensor, positions: &Positions, past: &dyn Fn(usize) -> Past) -> Tensor {
+        let rotation = self.rotary_emb.forward(positions);
         let mut x = self.embed_in.forward(ids);
         for (i, layer) in self.layers.iter().enumerate() {
             let past = past(i);
@@ -205,6 +205,7 @@ pub fn trace(task: Task, config: &Value, source: &dyn ParamSource, options: &Tra
         head_dim: c.hidden_size / c.num_attention_heads,
         max_position_embeddings: c.max_position_embeddings,
         tie_word_embeddings: c.tie_word_embeddings,
+        cache_limit: None,
     };
     causal_lm::trace(task, GptNeoXModel::new(&c), &sizes, source, options)
 }

@@ -2,7 +2,9 @@
 
 use super::causal_lm::{Decoder, Sizes};
 use crate::config::{self, DecoderConfig, RopeConfig, RopeType};
-use kiln_frontend::nn::{Activation, Attention, Embedding, Frequencies, Linear, Past, RmsNorm, RotaryEmbedding};
+use kiln_frontend::nn::{
+    Activation, Attention, Embedding, Frequencies, Linear, Past, Positions, RmsNorm, RotaryEmbedding,
+};
 use kiln_frontend::{Context, Module, Tensor, dims};
 
 /// Cosines and sines of each token's angles, `[batch, s, rotary_dim / 2]`.
@@ -53,8 +55,8 @@ impl<L: DecoderLayer> Decoder for DecoderModel<L> {
         &self.embed_tokens
     }
 
-    fn forward(&self, cx: &Context, ids: &Tensor, position_ids: &Tensor, past: &dyn Fn(usize) -> Past) -> Tensor {
-        let rotations: Vec<Rotation> = self.rotary_embs.iter().map(|rotary| rotary.forward(position_ids)).collect();
+    fn forward(&self, cx: &Context, ids: &Tensor, positions: &Positions, past: &dyn Fn(usize) -> Past) -> Tensor {
+        let rotations: Vec<Rotation> = self.rotary_embs.iter().map(|rotary| rotary.forward(positions)).collect();
         let mut x = self.embed_tokens.forward(ids);
         if let Some(scale) = self.embed_scale {
             x = x * scale;
@@ -87,6 +89,7 @@ impl From<&DecoderConfig> for Sizes {
             head_dim: d.head_dim,
             max_position_embeddings: d.max_position_embeddings,
             tie_word_embeddings: d.tie_word_embeddings,
+            cache_limit: None,
         }
     }
 }

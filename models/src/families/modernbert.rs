@@ -10,7 +10,7 @@ use crate::config::{self, Fields, RopeConfig, RopeType};
 use crate::sentence::Pooling;
 use crate::weights::Pretrained;
 use crate::{Result, Task};
-use kiln_frontend::nn::{Activation, Embedding, LayerNorm, Linear, RotaryEmbedding};
+use kiln_frontend::nn::{Activation, Embedding, LayerNorm, Linear, Positions, RotaryEmbedding};
 use kiln_frontend::{DefaultFill, Module, ParamSource, Tensor};
 use serde_json::Value;
 
@@ -258,9 +258,9 @@ impl ModernBert {
 
 impl ModernBertModel {
     fn forward(&self, inputs: &Inputs) -> Tensor {
-        let position_ids = inputs.input_or("position_ids", DefaultFill::Iota);
-        let global = self.global_rotary_emb.forward(&position_ids);
-        let local = self.local_rotary_emb.forward(&position_ids);
+        let positions = Positions::whole(&inputs.input_or("position_ids", DefaultFill::Iota));
+        let global = self.global_rotary_emb.forward(&positions);
+        let local = self.local_rotary_emb.forward(&positions);
         let mut x = self.embeddings.norm.forward(&self.embeddings.tok_embeddings.forward(&inputs.ids));
         for layer in &self.layers {
             let (name, rotation) = if layer.window.is_some() { ("local_layer", &local) } else { ("layer", &global) };

@@ -1,14 +1,14 @@
 //! Phi-3: Llama with one projection for queries, keys and values and one for gate and up, and in some checkpoints heads of which only a
 //! part turns.
 
-use super::causal_lm;
+use super::causal_lm::{self, Sizes};
 use super::layers::{DecoderLayer, DecoderModel, Rotation, rotary_embedding, rotate};
 use crate::auto::{TraceOptions, Traced};
-use crate::config::{DecoderConfig, DecoderDefaults, Fields, RopeConfig};
+use crate::config::{DecoderConfig, DecoderDefaults, Fields, RopeConfig, RopeType};
 use crate::{Result, Task};
 use kiln_frontend::nn::{Activation, Attention, Linear, Past, RmsNorm};
 use kiln_frontend::{Module, ParamSource, Tensor, dims};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// `model_type: phi3`, with transformers' defaults.
 #[derive(Clone, Debug, PartialEq)]
@@ -30,7 +30,15 @@ impl Phi3Config {
     /// [`Error::MissingField`](crate::Error::MissingField), [`Error::InvalidField`](crate::Error::InvalidField) and
     /// [`Error::ContradictoryFields`](crate::Error::ContradictoryFields) name what is wrong.
     pub fn from_json(config: &Value) -> Result<Phi3Config> {
-        let fields = Fields::of("phi3", config)?;
+        // transformers' Phi3Config has this field with a default, and it goes over the one in `rope_parameters`.
+        let mut config = config.clone();
+        if let Some(object) = config.as_object_mut() {
+            let original = object.entry("original_max_position_embeddings").or_insert(Value::Null);
+            if original.is_null() {
+                *original = json!(4096);
+            }
+        }
+        let fields = Fields::of("phi3", &config)?;
         let defaults = DecoderDefaults {
             max_position_embeddings: 4096,
             rms_norm_eps: 1e-5,
@@ -133,5 +141,11 @@ pub fn trace(task: Task, config: &Value, source: &dyn ParamSource, options: &Tra
     let d = &c.decoder;
     let layers = (0..d.num_hidden_layers).map(|_| Phi3Layer::new(&c)).collect();
     let model = DecoderModel::new(d, vec![rotary_embedding(&c.rope_parameters, c.rotary_dim)], layers);
-    causal_lm::trace(task, model, &d.into(), source, options)
+    // What the short factors turned does not serve a sequence that the long ones are for. Of all families with LongRoPE, transformers
+    // reads the sequence anew in Phi-3's alone.
+    let cache_limit = match c.rope_parameters.rope_type {
+        RopeType::LongRope { original_max_position_embeddings, .. } => Some(original_max_position_embeddings),
+        _ => None,
+    };
+    causal_lm::trace(task, model, &Sizes { cache_limit, ..d.into() }, source, options)
 }

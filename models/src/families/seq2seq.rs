@@ -60,7 +60,7 @@ pub(super) fn trace<M: EncoderDecoder>(
     .map_err(Error::Trace)?;
     // One embedding serves all three; some checkpoints hold it for each of them.
     unused_tensors.retain(|n| !n.ends_with("embed_tokens.weight") && n != "lm_head.weight");
-    Ok(Traced { module, unused_tensors, max_seq, vocab_size: sizes.vocab_size })
+    Ok(Traced { module, unused_tensors, max_seq, vocab_size: sizes.vocab_size, cache_limit: None })
 }
 
 fn forward(cx: &Context, model: &impl EncoderDecoder, max_seq: i64) {

@@ -33,12 +33,23 @@ fn dynamic_rope_takes_its_base_from_the_longest_sequence() {
     let error = relative_error(&got, &want);
     assert!(error < 1e-5, "{error:e}");
 
-    // A cached step turns by the longest row: here 17 tokens of row 0.
+    // A step turns by the length that it is told: here the 17 tokens of row 0.
     let rows = rows_of(ids);
     let got = beyond.step(&rows, &[0, 1], &[0, -5], &mut beyond.empty_cache(2, 17));
     let fixed = fixed(theta);
     let want = fixed.step(&rows, &[0, 1], &[0, -5], &mut fixed.empty_cache(2, 17));
     assert!(relative_error(&got, &want) < 1e-5);
+
+    // A prompt that several steps read is turned as a whole, and each row by its own length.
+    let mut cache = beyond.empty_cache(2, 17);
+    let parts = |from: usize, to: usize| -> Vec<Vec<i64>> { rows.iter().map(|row| row[from..to].to_vec()).collect() };
+    beyond.part(&parts(0, 9), &[0, 1], &[0, -5], &[17, 17], &mut cache);
+    let parted = beyond.part(&parts(9, 17), &[0, 1], &[9, 4], &[17, 17], &mut cache);
+    assert!(relative_error(&parted, &want) < 1e-5);
+    let own = beyond.part(&rows, &[0, 1], &[0, -5], &[17, 12], &mut beyond.empty_cache(2, 17));
+    let alone = beyond.step(&[rows[1][5..].to_vec()], &[0], &[0], &mut beyond.empty_cache(1, 17));
+    let (own, alone) = (own.to_f32_vec(), alone.to_f32_vec());
+    assert_eq!(own[own.len() - alone.len()..], alone[..]);
 }
 
 /// A checkpoint of any size: what a Llama of that config has, in bf16.

@@ -47,4 +47,8 @@ pub struct ModelInfo {
     /// Hash of its config.
     #[serde(default)]
     pub config_sha256: String,
+    /// How long a sequence may become on what a generation's cache holds, in tokens; one that grows beyond it is read anew, once. None
+    /// for most models.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cache_limit: Option<usize>,
 }

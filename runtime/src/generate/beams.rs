@@ -14,7 +14,7 @@ use super::logits::log_softmax;
 use super::output::{FinishReason, RowOutput, TokenEvent};
 use super::processors::{History, LogitsProcessor};
 use super::sample::{RandomStream, SampleError, best_of, draw_without_replacement};
-use super::stepper::{NewToken, Stepper};
+use super::stepper::{Sequence, Stepper};
 use super::stop::Endings;
 use super::text::{RowText, StopSearch};
 use super::{Detokenizer, EarlyStopping};
@@ -135,9 +135,8 @@ impl<'a> Beams<'a> {
     /// Runs each prompt once: all its beams begin with it.
     fn prefill(&mut self, stepper: &mut Stepper<'_>) -> Result<bool, GenerateError> {
         let vocab_size = stepper.vocab_size();
-        let tokens = self.prompts.iter().map(|p| (p.running[0].slot, &p.running[0].ids[p.padding..]));
-        let tokens: Vec<(usize, &[u32])> = tokens.collect();
-        let Some(logits) = stepper.prefill(&tokens)? else { return Ok(false) };
+        let prompts: Vec<Sequence> = self.prompts.iter().map(|p| p.running[0].sequence(p.padding)).collect();
+        let Some(logits) = stepper.prefill(&prompts)? else { return Ok(false) };
         for (search, logits) in self.prompts.iter_mut().zip(logits.chunks_exact_mut(vocab_size)) {
             search.step(logits, vocab_size, &mut self.rules)?;
         }
@@ -148,13 +147,8 @@ impl<'a> Beams<'a> {
     fn decode(&mut self, stepper: &mut Stepper<'_>) -> Result<bool, GenerateError> {
         let vocab_size = stepper.vocab_size();
         let going = self.prompts.iter().filter(|p| !p.done);
-        let newest = going.flat_map(|p| {
-            p.running.iter().filter_map(|beam| {
-                let position = beam.ids.len() - p.padding - 1;
-                Some(NewToken { slot: beam.slot, position, id: *beam.ids.last()? })
-            })
-        });
-        let Some(logits) = stepper.decode(newest)? else { return Ok(false) };
+        let beams = going.flat_map(|p| p.running.iter().map(|beam| beam.sequence(p.padding)));
+        let Some(logits) = stepper.decode(beams)? else { return Ok(false) };
         let going = self.prompts.iter_mut().filter(|p| !p.done);
         for (search, logits) in going.zip(logits.chunks_exact_mut(vocab_size * self.rules.num_beams)) {
             search.step(logits, vocab_size, &mut self.rules)?;
@@ -224,6 +218,12 @@ impl<'a> Beams<'a> {
             }
         }
         self.outputs
+    }
+}
+
+impl Beam {
+    fn sequence(&self, padding: usize) -> Sequence<'_> {
+        Sequence { slot: self.slot, ids: &self.ids, padding }
     }
 }
 

@@ -48,6 +48,24 @@ pub struct Encoder {
     pub decoder_start_token_id: Option<u32>,
 }
 
+/// The tokens of one call of a model, and where they go. Every slice has the rows in the same order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Step<'a> {
+    /// Token ids `[rows, seq]`, row by row. The last token of a row never is padding.
+    pub tokens: &'a [i64],
+    /// Tokens of each row.
+    pub seq: usize,
+    /// `slots[r]` names row `r`'s slot; a call names a slot at most once.
+    pub slots: &'a [i64],
+    /// `starts[r]` is the position of the row's first token, which is the number of tokens its slot already holds. It is negative while
+    /// the row begins with padding: tokens at negative positions are neither stored nor attended to, whatever their id. A start of zero
+    /// or below begins the slot anew.
+    pub starts: &'a [i64],
+    /// `lengths[r]` is the number of tokens of the row's sequence: its tokens up to this step's last one, and those that further steps of
+    /// the same prompt bring. Models whose rotary embedding follows the length look at it.
+    pub lengths: &'a [i64],
+}
+
 /// One language model that continues token by token, with its state. A row of the state (its cache) is called a slot.
 pub trait CausalLm {
     /// Number of logits per row; token ids are below it.
@@ -62,13 +80,14 @@ pub trait CausalLm {
     /// Most tokens per row and call.
     fn max_chunk(&self) -> usize;
 
-    /// Runs `tokens`, `[rows, seq]` row by row, and returns the logits `[rows, vocab_size]` that follow each row's last token; the caller
-    /// may overwrite them. `slots[r]` names row `r`'s slot; a call names a slot at most once.
-    ///
-    /// `starts[r]` is the position of the row's first token, which is the number of tokens its slot already holds. It is negative while
-    /// the row begins with padding: tokens at negative positions are neither stored nor attended to, whatever their id. A start of zero
-    /// or below begins the slot anew. The last token of a row never is padding.
-    fn step(&mut self, tokens: &[i64], seq: usize, slots: &[i64], starts: &[i64]) -> Result<&mut [f32], StepError>;
+    /// How long a sequence may become on what its slot holds; one that grows beyond it is run anew from its first token. By default
+    /// there is no such length.
+    fn cache_limit(&self) -> Option<usize> {
+        None
+    }
+
+    /// Runs tokens and returns the logits `[rows, vocab_size]` that follow each row's last one; the caller may overwrite them.
+    fn step(&mut self, step: Step<'_>) -> Result<&mut [f32], StepError>;
 
     /// Copies the first `len` tokens that slot `from` holds to slot `to`, which then holds these.
     fn copy_slot(&mut self, from: usize, to: usize, len: usize) -> Result<(), StepError>;

@@ -5,7 +5,7 @@ use super::generation::{Options, Start};
 use super::output::{FinishReason, RowOutput, TokenEvent};
 use super::processors::{History, LogitsProcessor};
 use super::sample::{RandomStream, argmax, multinomial};
-use super::stepper::{NewToken, Stepper};
+use super::stepper::{Sequence, Stepper};
 use super::stop::Endings;
 use super::text::RowText;
 use std::collections::VecDeque;
@@ -76,7 +76,7 @@ impl<'a> Rows<'a> {
     fn prefill(&mut self, stepper: &mut Stepper<'_>, events: &mut VecDeque<TokenEvent>) -> Result<bool, GenerateError> {
         let vocab_size = stepper.vocab_size();
         let firsts = self.rows.iter().enumerate().step_by(self.each);
-        let prompts: Vec<(usize, &[u32])> = firsts.map(|(slot, row)| (slot, &row.ids[row.padding..])).collect();
+        let prompts: Vec<Sequence> = firsts.map(|(slot, row)| row.sequence(slot)).collect();
         let Some(logits) = stepper.prefill(&prompts)? else { return Ok(false) };
         for (prompt, logits) in logits.chunks_exact_mut(vocab_size).enumerate() {
             let first = prompt * self.each;
@@ -102,11 +102,8 @@ impl<'a> Rows<'a> {
     fn decode(&mut self, stepper: &mut Stepper<'_>, events: &mut VecDeque<TokenEvent>) -> Result<bool, GenerateError> {
         let vocab_size = stepper.vocab_size();
         let rows = &self.rows;
-        let newest = self.active.iter().filter_map(|&slot| {
-            let row = &rows[slot];
-            Some(NewToken { slot, position: row.ids.len() - row.padding - 1, id: *row.ids.last()? })
-        });
-        let Some(logits) = stepper.decode(newest)? else { return Ok(false) };
+        let active = self.active.iter().map(|&slot| rows[slot].sequence(slot));
+        let Some(logits) = stepper.decode(active)? else { return Ok(false) };
         for (&index, logits) in self.active.iter().zip(logits.chunks_exact_mut(vocab_size)) {
             let row = &mut self.rows[index];
             events.push_back(row.choose(index, logits, &mut self.processors, &mut self.endings)?);
@@ -148,6 +145,10 @@ impl<'a> Row<'a> {
             text,
             finish_reason: None,
         })
+    }
+
+    fn sequence(&self, slot: usize) -> Sequence<'_> {
+        Sequence { slot, ids: &self.ids, padding: self.padding }
     }
 
     fn history(&self) -> History<'_> {

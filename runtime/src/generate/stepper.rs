@@ -1,7 +1,7 @@
 //! Calls of the model: sources, prompts in chunks, then one token per row, and copies of slots.
 
 use super::error::GenerateError;
-use super::{CausalLm, StepError};
+use super::{CausalLm, Step, StepError};
 use std::iter::repeat_n;
 use std::ops::Range;
 use std::sync::Arc;
@@ -16,18 +16,42 @@ pub(super) struct Stepper<'a> {
     tokens: Vec<i64>,
     slots: Vec<i64>,
     starts: Vec<i64>,
+    lengths: Vec<i64>,
+    /// Tokens of the longest sequence, without padding. As in transformers it is the length of all sequences of the batch, and grows with
+    /// each step, also where the longest one has ended.
+    length: usize,
+    /// Tokens of the longest sequence, with padding.
+    width: usize,
 }
 
-/// The newest token of a row: where it goes.
-pub(super) struct NewToken {
+/// A row so far: its prompt and what followed.
+#[derive(Clone, Copy)]
+pub(super) struct Sequence<'s> {
     pub slot: usize,
-    pub position: usize,
-    pub id: u32,
+    /// Tokens, left padding included.
+    pub ids: &'s [u32],
+    pub padding: usize,
+}
+
+impl<'s> Sequence<'s> {
+    fn tokens(&self) -> &'s [u32] {
+        &self.ids[self.padding..]
+    }
 }
 
 impl<'a> Stepper<'a> {
     pub fn new(model: &'a mut dyn CausalLm, cancel: Option<Arc<AtomicBool>>) -> Self {
-        Stepper { model, cancel, done: 0, tokens: Vec::new(), slots: Vec::new(), starts: Vec::new() }
+        Stepper {
+            model,
+            cancel,
+            done: 0,
+            tokens: Vec::new(),
+            slots: Vec::new(),
+            starts: Vec::new(),
+            lengths: Vec::new(),
+            length: 0,
+            width: 0,
+        }
     }
 
     pub fn vocab_size(&self) -> usize {
@@ -58,37 +82,53 @@ impl<'a> Stepper<'a> {
         Ok(true)
     }
 
-    /// Runs prompts, each into its slot, at most `max_chunk` columns at a time; gives the logits that follow, a row for each prompt, or
-    /// nothing where it was cancelled. All prompts end at the last column; those that are all padding in a chunk sit it out.
-    pub fn prefill(&mut self, prompts: &[(usize, &[u32])]) -> Result<Option<&mut [f32]>, GenerateError> {
+    /// Runs prompts, each into its slot; gives the logits that follow, a row for each prompt, or nothing where it was cancelled.
+    pub fn prefill(&mut self, prompts: &[Sequence]) -> Result<Option<&mut [f32]>, GenerateError> {
+        self.length = prompts.iter().map(|p| p.tokens().len()).max().unwrap_or(0);
+        self.width = prompts.iter().map(|p| p.ids.len()).max().unwrap_or(0);
+        self.read(prompts)
+    }
+
+    /// Runs sequences from their first tokens, at most `max_chunk` columns at a time. All end at the last column; those that are all
+    /// padding in a chunk sit it out.
+    fn read(&mut self, sequences: &[Sequence]) -> Result<Option<&mut [f32]>, GenerateError> {
         let chunk = self.model.max_chunk().max(1);
-        let width = prompts.iter().map(|(_, ids)| ids.len()).max().unwrap_or(0);
+        let width = sequences.iter().map(|s| s.tokens().len()).max().unwrap_or(0);
         let last = width.saturating_sub(1) / chunk * chunk;
         for column in (0..last).step_by(chunk) {
             if self.is_cancelled() {
                 return Ok(None);
             }
-            self.fill(prompts, width, column..column + chunk);
+            self.fill(sequences, width, column..column + chunk);
             self.call(chunk)?;
         }
         if self.is_cancelled() {
             return Ok(None);
         }
-        self.fill(prompts, width, last..width);
+        self.fill(sequences, width, last..width);
         self.call(width - last).map(Some)
     }
 
     /// Runs the newest token of every row; gives the logits that follow, or nothing where it was cancelled.
-    pub fn decode(&mut self, rows: impl Iterator<Item = NewToken>) -> Result<Option<&mut [f32]>, GenerateError> {
+    pub fn decode<'s>(
+        &mut self,
+        rows: impl Iterator<Item = Sequence<'s>>,
+    ) -> Result<Option<&mut [f32]>, GenerateError> {
         if self.is_cancelled() {
             return Ok(None);
         }
         self.done += 1;
+        (self.length, self.width) = (self.length + 1, self.width + 1);
+        // transformers counts padding here.
+        if self.model.cache_limit().is_some_and(|limit| self.width == limit + 1) {
+            return self.read(&rows.collect::<Vec<_>>());
+        }
         self.clear();
         for row in rows {
-            self.tokens.push(row.id.into());
+            let Some((newest, before)) = row.tokens().split_last() else { continue };
+            self.tokens.push(i64::from(*newest));
             self.slots.push(row.slot as i64);
-            self.starts.push(row.position as i64);
+            self.starts.push(before.len() as i64);
         }
         self.call(1).map(Some)
     }
@@ -98,25 +138,28 @@ impl<'a> Stepper<'a> {
         self.model.copy_slot(from, to, len).map_err(|source| self.failed(source))
     }
 
-    fn fill(&mut self, prompts: &[(usize, &[u32])], width: usize, columns: Range<usize>) {
+    fn fill(&mut self, sequences: &[Sequence], width: usize, columns: Range<usize>) {
         self.clear();
-        for &(slot, prompt) in prompts {
-            let pad = width - prompt.len();
+        for sequence in sequences {
+            let all = sequence.tokens();
+            let pad = width - all.len();
             if pad >= columns.end {
                 continue;
             }
             // The id under padding is never looked at.
             self.tokens.extend((columns.start..columns.end.min(pad)).map(|_| 0));
-            let tokens = &prompt[columns.start.max(pad) - pad..columns.end - pad];
+            let tokens = &all[columns.start.max(pad) - pad..columns.end - pad];
             self.tokens.extend(tokens.iter().map(|&id| i64::from(id)));
-            self.slots.push(slot as i64);
+            self.slots.push(sequence.slot as i64);
             self.starts.push(columns.start as i64 - pad as i64);
         }
     }
 
     fn call(&mut self, seq: usize) -> Result<&mut [f32], GenerateError> {
         let (rows, vocab_size, done) = (self.slots.len(), self.model.vocab_size(), self.done);
-        let logits = self.model.step(&self.tokens, seq, &self.slots, &self.starts);
+        self.lengths.resize(rows, self.length as i64);
+        let Stepper { tokens, slots, starts, lengths, .. } = &*self;
+        let logits = self.model.step(Step { tokens, seq, slots, starts, lengths });
         let logits = logits.map_err(|source| GenerateError::Step { done, source })?;
         if logits.len() != rows * vocab_size || logits.is_empty() {
             return Err(GenerateError::Logits { found: logits.len(), rows, vocab_size });
@@ -128,6 +171,7 @@ impl<'a> Stepper<'a> {
         self.tokens.clear();
         self.slots.clear();
         self.starts.clear();
+        self.lengths.clear();
     }
 
     fn failed(&self, source: StepError) -> GenerateError {

@@ -2,7 +2,7 @@
 
 use crate::toy;
 use kiln_core::{Buffer, Dim, Plan};
-use kiln_runtime::generate::{CausalLm, GenerationConfig, Prompt};
+use kiln_runtime::generate::{CausalLm, GenerationConfig, Prompt, Step};
 use kiln_runtime::{
     CacheOptions, CausalSession, Error, LoadOptions, MemoryReport, Model, Session, SessionOptions, TensorView, Workers,
 };
@@ -248,21 +248,26 @@ fn memory_is_stated_at_the_bounds_or_at_given_sizes() {
     assert!(found.io >= 3 * 4 * 8 && found.resident() == found.prepared + found.state + found.arena + found.io);
 }
 
+/// A step of a model that does not look at lengths.
+fn step<'a>(tokens: &'a [i64], seq: usize, slots: &'a [i64], starts: &'a [i64]) -> Step<'a> {
+    Step { tokens, seq, slots, starts, lengths: &[] }
+}
+
 #[test]
 fn a_language_model_takes_steps() {
     let m = model();
     let mut lm = CausalSession::new(&m, &CacheOptions { rows: 2, context: Some(12), source: None }).unwrap();
     assert!(lm.encoder().is_none() && lm.encode(&[1], &[1], 1, &[0]).is_err());
     assert_eq!((lm.vocab_size(), lm.max_context(), lm.max_rows(), lm.max_chunk()), (5, 12, 2, 8));
-    assert_eq!(lm.step(&[0, 1, 2, 3], 2, &[1, 0], &[-1, 0]).unwrap(), [logits(&[1]), logits(&[2, 3])].concat());
-    assert_eq!(lm.step(&[4], 1, &[1], &[1]).unwrap(), logits(&[1, 4]));
+    assert_eq!(lm.step(step(&[0, 1, 2, 3], 2, &[1, 0], &[-1, 0])).unwrap(), [logits(&[1]), logits(&[2, 3])].concat());
+    assert_eq!(lm.step(step(&[4], 1, &[1], &[1])).unwrap(), logits(&[1, 4]));
     for (tokens, slots, starts, part) in [
         ([5], [0], [0], "token ids below 5, found 5"),
         ([-1], [0], [0], "found -1"),
         ([1], [2], [0], "slots below 2, found 2"),
         ([1], [0], [12], "positions below the context of 12, found 1 tokens from 12"),
     ] {
-        let message = lm.step(&tokens, 1, &slots, &starts).err().map(|e| e.to_string()).unwrap_or_default();
+        let message = lm.step(step(&tokens, 1, &slots, &starts)).err().map(|e| e.to_string()).unwrap_or_default();
         assert!(message.contains(part), "{message:?} should say {part:?}");
     }
     assert!(CausalSession::new(&m, &CacheOptions { rows: 9, ..CacheOptions::default() }).is_err());
@@ -295,7 +300,7 @@ fn an_encoder_decoder_keeps_sources() {
     };
     assert_eq!(state(&mut lm, "cross_key_values.0.key"), [4.0, 0.0, 0.0, 1.0, 2.0, 3.0]);
     assert_eq!(state(&mut lm, "cross_attention_mask"), [1.0, 0.0, 0.0, 1.0, 1.0, 1.0]);
-    lm.step(&[2], 1, &[1], &[0]).unwrap();
+    lm.step(step(&[2], 1, &[1], &[0])).unwrap();
     let cache = state(&mut lm, "past_key_values.0.key");
     lm.copy_source(1, 0).unwrap();
     assert_eq!(state(&mut lm, "cross_key_values.0.key"), [1.0, 2.0, 3.0, 1.0, 2.0, 3.0]);
@@ -348,11 +353,11 @@ static COUNTING: Counting = Counting;
 #[test]
 fn a_repeated_call_allocates_nothing() {
     let mut lm = CausalSession::new(&model(), &CacheOptions::default()).unwrap();
-    lm.step(&[1, 2], 2, &[0], &[0]).unwrap();
-    lm.step(&[1], 1, &[0], &[2]).unwrap();
+    lm.step(step(&[1, 2], 2, &[0], &[0])).unwrap();
+    lm.step(step(&[1], 1, &[0], &[2])).unwrap();
     let before = ALLOCATIONS.with(Cell::get);
     for start in 3..16 {
-        lm.step(&[1], 1, &[0], &[start]).unwrap();
+        lm.step(step(&[1], 1, &[0], &[start])).unwrap();
     }
     assert_eq!(ALLOCATIONS.with(Cell::get), before);
 }

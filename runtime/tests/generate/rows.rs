@@ -3,7 +3,7 @@
 use crate::toy::{Letters, Toy, config, counting, failure, hashed, ids, run};
 use kiln_runtime::generate::{
     CausalLm, ConfigError, FinishReason, GenerateError, Generation, GenerationConfig, History, LogitsProcessor, Prompt,
-    Request, StepError, StoppingCriterion, TokenEvent, generate,
+    Request, Step, StepError, StoppingCriterion, TokenEvent, generate,
 };
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -234,7 +234,7 @@ impl CausalLm for Broken {
     fn max_chunk(&self) -> usize {
         8
     }
-    fn step(&mut self, _: &[i64], _: usize, _: &[i64], _: &[i64]) -> Result<&mut [f32], StepError> {
+    fn step(&mut self, _: Step<'_>) -> Result<&mut [f32], StepError> {
         self.0.as_deref_mut().ok_or_else(|| "out of memory".into())
     }
     fn copy_slot(&mut self, _: usize, _: usize, _: usize) -> Result<(), StepError> {
@@ -425,4 +425,42 @@ fn timings_add_up() {
     assert!(t.time_to_first_token >= 0.002 && t.total >= 0.010, "{t:?}");
     assert!(t.prefill_tokens_per_second > 0.0 && t.prefill_tokens_per_second <= 2000.0, "{t:?}");
     assert!(t.decode_tokens_per_second > 0.0 && t.decode_tokens_per_second <= 500.0, "{t:?}");
+}
+
+/// Every call's length counts all tokens of the longest sequence, those that later chunks bring too, and grows when its row has ended.
+#[test]
+fn the_length_is_that_of_the_longest_sequence() {
+    let mut toy = Toy { chunk: 5, ..Toy::new(counting) };
+    // Row 3, of 12 tokens, ends with token 31 after one more; row 0 goes on.
+    let prompts = [Prompt::new([1]), Prompt::new((19..31).collect::<Vec<_>>())];
+    run(&mut toy, &prompts, &config(r#"{"max_new_tokens": 4, "eos_token_id": 31}"#));
+    assert_eq!(toy.calls, [(1, 5), (1, 5), (2, 2), (1, 1), (1, 1), (1, 1)]);
+    assert_eq!(toy.lengths, [12, 12, 12, 13, 14, 15]);
+}
+
+/// A sequence that grows beyond what its cache serves is read anew, once, and the tokens are the same for a model that does not mind.
+#[test]
+fn a_sequence_beyond_the_cache_is_read_anew() {
+    let prompts = ragged();
+    let options = config(r#"{"max_new_tokens": 6}"#);
+    let want = ids(&run(&mut Toy::new(hashed), &prompts, &options));
+    for (limit, calls) in [
+        (14, &[(4, 12), (4, 1), (4, 1), (4, 15), (4, 1), (4, 1)][..]),
+        (12, &[(4, 12), (4, 13), (4, 1), (4, 1), (4, 1), (4, 1)]),
+        (11, &[(4, 12), (4, 1), (4, 1), (4, 1), (4, 1), (4, 1)]),
+        (17, &[(4, 12), (4, 1), (4, 1), (4, 1), (4, 1), (4, 1)]),
+    ] {
+        let mut toy = Toy { cache_limit: Some(limit), ..Toy::new(hashed) };
+        assert_eq!(ids(&run(&mut toy, &prompts, &options)), want, "{limit}");
+        assert_eq!(toy.calls, calls, "{limit}");
+        assert_eq!(toy.lengths, [12, 13, 14, 15, 16, 17], "{limit}");
+    }
+    let beams = config(r#"{"max_new_tokens": 6, "num_beams": 3}"#);
+    let prompts = [Prompt::new([3, 4, 5]), Prompt { ids: vec![0, 0, 9, 8], padding: 2, stream: None }];
+    let slots = || Toy { rows: 6, slots: vec![Vec::new(); 6], sources: vec![Vec::new(); 6], ..Toy::new(hashed) };
+    let want = ids(&run(&mut slots(), &prompts, &beams));
+    let mut toy = Toy { cache_limit: Some(6), ..slots() };
+    assert_eq!(ids(&run(&mut toy, &prompts, &beams)), want);
+    // Padding counts: the seventh column is the border, when the longest sequence has six tokens.
+    assert_eq!((toy.calls[3], toy.lengths[3]), ((6, 6), 6));
 }

@@ -1,7 +1,7 @@
 //! Toy models and a toy tokenizer.
 
 use kiln_runtime::generate::{
-    CausalLm, Detokenizer, Encoder, GenerateError, GenerationConfig, Output, Prompt, Request, StepError, TextStream,
+    CausalLm, Detokenizer, Encoder, GenerateError, GenerationConfig, Output, Prompt, Request, Step, StepError, TextStream,
     TextStreamError, generate,
 };
 use std::ops::ControlFlow;
@@ -21,6 +21,9 @@ pub struct Toy {
     pub encodes: Vec<(usize, usize)>,
     /// Rows and columns of every call.
     pub calls: Vec<(usize, usize)>,
+    /// Length of the first row of every call.
+    pub lengths: Vec<i64>,
+    pub cache_limit: Option<usize>,
     /// Slots of every copy, from and to.
     pub copies: Vec<(usize, usize)>,
     pub rule: fn(&[i64], &mut [f32]),
@@ -56,6 +59,8 @@ impl Toy {
             sources: vec![Vec::new(); 4],
             encodes: Vec::new(),
             calls: Vec::new(),
+            lengths: Vec::new(),
+            cache_limit: None,
             copies: Vec::new(),
             rule,
         }
@@ -86,10 +91,16 @@ impl CausalLm for Toy {
     fn max_chunk(&self) -> usize {
         self.chunk
     }
+    fn cache_limit(&self) -> Option<usize> {
+        self.cache_limit
+    }
 
-    fn step(&mut self, tokens: &[i64], seq: usize, slots: &[i64], starts: &[i64]) -> Result<&mut [f32], StepError> {
+    fn step(&mut self, step: Step<'_>) -> Result<&mut [f32], StepError> {
+        let Step { tokens, seq, slots, starts, lengths } = step;
         assert!(seq >= 1 && seq <= self.chunk && !slots.is_empty() && slots.len() <= self.rows);
         assert_eq!((tokens.len(), starts.len()), (slots.len() * seq, slots.len()));
+        assert_eq!(lengths.len(), slots.len());
+        self.lengths.push(lengths[0]);
         self.calls.push((slots.len(), seq));
         self.logits.clear();
         for (row, (&slot, &start)) in slots.iter().zip(starts).enumerate() {

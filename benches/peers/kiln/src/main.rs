@@ -1,7 +1,7 @@
 //! `bench-kiln ARTIFACT [--threads N]`: a compiled model, timed as [`bench_protocol`] says.
 
 use bench_protocol::{Engine, Error, argmax, serve};
-use kiln_runtime::generate::CausalLm;
+use kiln_runtime::generate::{CausalLm, Step};
 use kiln_runtime::{CacheOptions, CausalSession, LoadOptions, Model};
 use std::sync::Arc;
 
@@ -34,8 +34,11 @@ impl Engine for Kiln {
         let mut next = 0;
         for chunk in ids.chunks(self.session.max_chunk()) {
             let tokens: Vec<i64> = chunk.iter().map(|id| i64::from(*id)).collect();
-            next = argmax(self.session.step(&tokens, tokens.len(), &[0], &[self.position])?);
-            self.position += tokens.len() as i64;
+            let (starts, seq) = ([self.position], tokens.len());
+            self.position += seq as i64;
+            // The length of what is read so far; only models whose rotary embedding follows it look at it.
+            let step = Step { tokens: &tokens, seq, slots: &[0], starts: &starts, lengths: &[self.position] };
+            next = argmax(self.session.step(step)?);
         }
         Ok(next)
     }

@@ -67,7 +67,12 @@ pub(super) fn config(keys: &Keys, architecture: Architecture) -> Result<Value> {
             )));
         }
         Architecture::Olmo2 => config["attention_bias"] = attention_bias,
-        Architecture::Mistral | Architecture::Phi3 => config["sliding_window"] = json!(window),
+        Architecture::Mistral => config["sliding_window"] = json!(window),
+        Architecture::Phi3 => {
+            config["sliding_window"] = json!(window);
+            config["original_max_position_embeddings"] =
+                config["rope_parameters"]["original_max_position_embeddings"].clone();
+        }
         Architecture::GptNeoX => {
             config["hidden_act"] = json!("gelu");
             config["attention_bias"] = attention_bias;

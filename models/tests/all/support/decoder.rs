@@ -82,14 +82,30 @@ impl Model {
         f.args.iter().filter(|a| a.kind == ArgKind::State).map(|a| (a.name.to_string(), empty())).collect()
     }
 
-    /// The logits of each row's last token.
+    /// The logits of each row's last token, after which no token of the longest sequence follows.
     pub fn step(&self, rows: &[Vec<i64>], slots: &[i64], starts: &[i64], cache: &mut Tensors) -> Tensor {
-        let inputs = [
+        let longest = rows.iter().zip(starts).map(|(row, start)| row.len() as i64 + start).max().unwrap_or(0);
+        self.part(rows, slots, starts, &vec![longest; rows.len()], cache)
+    }
+
+    /// The logits of each row's last token, of sequences of these lengths.
+    pub fn part(
+        &self,
+        rows: &[Vec<i64>],
+        slots: &[i64],
+        starts: &[i64],
+        lengths: &[i64],
+        cache: &mut Tensors,
+    ) -> Tensor {
+        let mut inputs = named([
             ("input_ids", i64s([rows.len(), rows[0].len()], &rows.concat())),
             ("slots", i64s([rows.len()], slots)),
             ("starts", i64s([rows.len()], starts)),
-        ];
-        self.run("step", &named(inputs), cache).remove("logits").expect("logits")
+        ]);
+        if self.traced.module.find("step").expect("step").1.args.iter().any(|a| &*a.name == "lengths") {
+            inputs.insert("lengths".into(), i64s([rows.len()], lengths));
+        }
+        self.run("step", &inputs, cache).remove("logits").expect("logits")
     }
 }
 
