@@ -158,8 +158,8 @@ impl<'a> Stepper<'a> {
     fn call(&mut self, seq: usize) -> Result<&mut [f32], GenerateError> {
         let (rows, vocab_size, done) = (self.slots.len(), self.model.vocab_size(), self.done);
         self.lengths.resize(rows, self.length as i64);
-        let Stepper { tokens, slots, starts, lengths, .. } = &*self;
-        let logits = self.model.step(Step { tokens, seq, slots, starts, lengths });
+        let Stepper { model, tokens, slots, starts, lengths, .. } = self;
+        let logits = model.step(Step { tokens, seq, slots, starts, lengths });
         let logits = logits.map_err(|source| GenerateError::Step { done, source })?;
         if logits.len() != rows * vocab_size || logits.is_empty() {
             return Err(GenerateError::Logits { found: logits.len(), rows, vocab_size });
