@@ -282,6 +282,25 @@ fn configs_of_transformers_4_mean_the_same() {
     assert_eq!(qwen3.decoder.head_dim, 128, "not hidden_size / num_attention_heads");
 }
 
+/// transformers' Phi3Config has a field of its own for it, whose default goes over what the rope parameters say.
+#[test]
+fn phi3_has_its_original_context_beside_the_rope_parameters() {
+    let original = |config: Value| match Phi3Config::from_json(&config).expect("sound").rope_parameters.rope_type {
+        RopeType::LongRope { original_max_position_embeddings, .. } => original_max_position_embeddings,
+        other => panic!("{other:?}"),
+    };
+    let factors = vec![1.0; 8];
+    let rope = json!({ "type": "su", "short_factor": factors, "long_factor": factors, "original_max_position_embeddings": 16 });
+    let mut config = config("phi3", json!({ "rope_scaling": rope, "original_max_position_embeddings": 64 }));
+    assert_eq!(original(config.clone()), 64);
+    for absent in [without(config.clone(), &["original_max_position_embeddings"]), {
+        config["original_max_position_embeddings"] = Value::Null;
+        config
+    }] {
+        assert_eq!(original(absent), 4096);
+    }
+}
+
 #[test]
 fn phi3_says_how_many_factors_longrope_needs() {
     let longrope = json!({ "rope_scaling": { "type": "longrope", "short_factor": [1.0], "long_factor": [2.0] } });

@@ -1,8 +1,8 @@
 //! Toy models and a toy tokenizer.
 
 use kiln_runtime::generate::{
-    CausalLm, Detokenizer, Encoder, GenerateError, GenerationConfig, Output, Prompt, Request, Step, StepError, TextStream,
-    TextStreamError, generate,
+    CausalLm, Detokenizer, Encoder, GenerateError, GenerationConfig, Output, Prompt, Request, Step, StepError,
+    TextStream, TextStreamError, generate,
 };
 use std::ops::ControlFlow;
 
