@@ -15,7 +15,7 @@
 //!
 //! # What is here
 //! - [`Op`]: the closed set of primitives and the named composites, each with its typing rule ([`infer`](Op::infer)).
-//! - [`verify()`]: the checks that later stages rely on.
+//! - [`verify()`]: the checks that later stages rely on; it gives what it learnt ([`ModuleInfo`]).
 //! - [`text`]: the text format, printed deterministically and parsed back.
 //! - [`interp`]: the interpreter, the plain meaning of every op; everything else is tested against it.
 //! - [`compose`]: the decomposition of each composite into primitives.
@@ -24,6 +24,7 @@ pub mod compose;
 mod error;
 mod graph;
 mod infer;
+mod info;
 pub mod interp;
 mod literal;
 mod op;
@@ -36,6 +37,7 @@ mod verify;
 
 pub use error::{IrError, SourceLine};
 pub use graph::{Arg, ArgKind, FuncId, Function, Module, Node, NodeId, Output};
+pub use info::{Binding, FunctionInfo, ModuleInfo};
 pub use kiln_core::{
     BinaryOp, BlockFormat, CompareOp, DType, DefaultFill, Dim, DimBounds, ReduceOp, Storage, Symbols, UnaryOp,
 };

@@ -203,6 +203,45 @@ pub enum Op {
     Get(u32),
 }
 
+/// The sizes among an op's attributes. Each op is named, so that a new one cannot be forgotten.
+macro_rules! sizes {
+    ($op:expr, $iter:ident) => {
+        match $op {
+            Op::Iota { shape, .. } | Op::Reshape(shape) | Op::Broadcast(shape) => shape.$iter().collect(),
+            Op::DimSize(d) => vec![d],
+            Op::Slice { start, len, .. } => vec![start, len],
+            Op::Pad { low, high, .. } => vec![low, high],
+            Op::Arg(_)
+            | Op::Constant(_)
+            | Op::Unary(_)
+            | Op::Binary(_)
+            | Op::Compare(_)
+            | Op::Select
+            | Op::Cast(_)
+            | Op::Dequantize(_)
+            | Op::Transpose(_)
+            | Op::Concat { .. }
+            | Op::Reduce { .. }
+            | Op::Take { .. }
+            | Op::Gather { .. }
+            | Op::TopK { .. }
+            | Op::DotGeneral(_)
+            | Op::CacheUpdate
+            | Op::RmsNorm { .. }
+            | Op::LayerNorm { .. }
+            | Op::Softmax { .. }
+            | Op::LogSumExp { .. }
+            | Op::Sigmoid
+            | Op::Silu
+            | Op::Gelu { .. }
+            | Op::Rope
+            | Op::Attention(_)
+            | Op::Call(_)
+            | Op::Get(_) => vec![],
+        }
+    };
+}
+
 impl Op {
     /// The name in the text format.
     pub fn name(&self) -> &'static str {
@@ -249,13 +288,15 @@ impl Op {
 
     /// The sizes among its attributes.
     pub fn dims(&self) -> Vec<&Dim> {
-        match self {
-            Op::Iota { shape, .. } | Op::Reshape(shape) | Op::Broadcast(shape) => shape.iter().collect(),
-            Op::DimSize(d) => vec![d],
-            Op::Slice { start, len, .. } => vec![start, len],
-            Op::Pad { low, high, .. } => vec![low, high],
-            _ => vec![],
-        }
+        sizes!(self, iter)
+    }
+
+    /// The op with `f` of each of the [sizes](Self::dims) among its attributes.
+    pub fn map_dims(&self, mut f: impl FnMut(&Dim) -> Dim) -> Op {
+        let mut op = self.clone();
+        let sizes: Vec<&mut Dim> = sizes!(&mut op, iter_mut);
+        sizes.into_iter().for_each(|d| *d = f(d));
+        op
     }
 
     /// Whether the op has a decomposition into primitives ([`crate::compose`]).

@@ -10,14 +10,14 @@
 //! | symbols are declared, with 0 <= min <= max | upper bounds exist |
 //! | a state version is consumed at most once and not read afterwards; results that update a state descend from it | buffers are updated in place |
 
-use crate::{ArgKind, FuncId, Function, IrError, Module, Node, NodeId, Op, Type};
+use crate::{ArgKind, Binding, FuncId, Function, FunctionInfo, IrError, Module, ModuleInfo, Node, NodeId, Op, Type};
 use kiln_core::{Dim, Storage};
 
-/// Checks a module.
+/// Checks a module, and gives what it has learnt of its nodes.
 ///
 /// # Errors
 /// [`IrError::Verify`]: the first broken rule, with the function and the node.
-pub fn verify(module: &Module) -> Result<(), IrError> {
+pub fn verify(module: &Module) -> Result<ModuleInfo, IrError> {
     for (name, b) in &module.symbols {
         if b.min < 0 || b.min > b.max {
             return Err(IrError::Verify {
@@ -27,7 +27,8 @@ pub fn verify(module: &Module) -> Result<(), IrError> {
             });
         }
     }
-    (0..module.functions.len()).try_for_each(|i| Check { module, id: FuncId(i as u32) }.function())
+    let functions = (0..module.functions.len()).map(|i| Check { module, id: FuncId(i as u32) }.function());
+    Ok(ModuleInfo { functions: functions.collect::<Result<_, _>>()? })
 }
 
 struct Check<'a> {
@@ -59,7 +60,7 @@ impl Check<'_> {
         IrError::Verify { function: f.name.to_string(), node: format!("{id}{line}"), reason: error.to_string() }
     }
 
-    fn function(&self) -> Result<(), IrError> {
+    fn function(&self) -> Result<FunctionInfo, IrError> {
         let f = self.f();
         let mut args_seen = vec![false; f.args.len()];
         for (id, node) in f.nodes() {
@@ -76,7 +77,21 @@ impl Check<'_> {
                 return Err(self.error(None, format!("the result `{}` is not a tensor of this function", o.name)));
             }
         }
-        self.states()
+        Ok(FunctionInfo { bindings: self.bindings(), versions: self.states()? })
+    }
+
+    /// When the value of each node is known.
+    fn bindings(&self) -> Vec<Binding> {
+        let f = self.f();
+        let mut bindings: Vec<Binding> = Vec::with_capacity(f.len());
+        for (_, node) in f.nodes() {
+            let binding = match &node.op {
+                Op::Arg(i) if f.args[*i as usize].kind == (ArgKind::Param { live: false }) => Binding::Load,
+                op => op.binding(&node.ty, node.operands.iter().map(|o| bindings[o.index()])),
+            };
+            bindings.push(binding);
+        }
+        bindings
     }
 
     fn node(&self, id: NodeId, node: &Node, args_seen: &mut [bool]) -> Result<(), IrError> {
@@ -136,8 +151,8 @@ impl Check<'_> {
         self.symbols(id, d)
     }
 
-    /// Follows each state argument through its versions.
-    fn states(&self) -> Result<(), IrError> {
+    /// Follows each state argument through its versions, and gives the one that each node is a version of.
+    fn states(&self) -> Result<Vec<Option<u32>>, IrError> {
         let f = self.f();
         // The state argument whose version a node is.
         let mut version_of: Vec<Option<u32>> = vec![None; f.len()];
@@ -195,6 +210,6 @@ impl Check<'_> {
                 _ => {}
             }
         }
-        Ok(())
+        Ok(version_of)
     }
 }

@@ -7,7 +7,7 @@
 use crate::egraph::{self, FunctionReport, Numerics, Rule};
 use crate::{Compiled, PassError, lower, rules, simplify, widen};
 use kiln_core::{DType, TargetSpec};
-use kiln_ir::{Function, Module, Node, Op, TensorType, compose, text};
+use kiln_ir::{FuncId, Function, FunctionInfo, Module, ModuleInfo, Node, Op, TensorType, compose, text};
 use std::{collections::BTreeMap, fmt, time::Instant};
 
 /// One pass.
@@ -131,7 +131,7 @@ impl Pipeline {
     /// A module that the verifier rejects, as it came ([`PassError::Ir`]) or as a pass left it ([`PassError::Broken`]); what a pass
     /// cannot do.
     pub fn run(&self, module: Module, target: &TargetSpec) -> Result<Outcome, PassError> {
-        kiln_ir::verify(&module)?;
+        let mut info = kiln_ir::verify(&module)?;
         let mut out = Outcome { module, compiled: None, passes: vec![] };
         for (name, pass) in &self.0 {
             let start = Instant::now();
@@ -149,16 +149,18 @@ impl Pipeline {
                     Some(Module { functions: entries.collect(), symbols: out.module.symbols.clone() })
                 }
                 Pass::Decompose => Some(compose::decompose(&out.module)?),
-                Pass::Legalize => Some(each(&out.module, |f| Ok(compose::decompose_where(f, has_no_template)?))?),
-                Pass::Widen => Some(each(flat(&out.module, name)?, |f| Ok(widen::widen(f)?))?),
-                Pass::Simplify => Some(each(&out.module, |f| Ok(simplify::simplify(f)))?),
+                Pass::Legalize => {
+                    Some(each(&out.module, &info, |f, _| Ok(compose::decompose_where(f, has_no_template)?))?)
+                }
+                Pass::Widen => Some(each(flat(&out.module, name)?, &info, |f, info| Ok(widen::widen(f, info)?))?),
+                Pass::Simplify => Some(each(&out.module, &info, |f, _| Ok(simplify::simplify(f)))?),
                 Pass::Lower => {
                     out.compiled = Some(lower::lower(flat(&out.module, name)?, target)?);
                     None
                 }
             };
             if let Some(module) = module {
-                kiln_ir::verify(&module).map_err(|source| PassError::Broken { pass: name.clone(), source })?;
+                info = kiln_ir::verify(&module).map_err(|source| PassError::Broken { pass: name.clone(), source })?;
                 out.module = module;
             }
             let seconds = start.elapsed().as_secs_f64();
@@ -180,8 +182,14 @@ fn nodes(module: &Module) -> usize {
     module.functions.iter().map(Function::len).sum()
 }
 
-fn each(module: &Module, pass: impl Fn(&Function) -> Result<Function, PassError>) -> Result<Module, PassError> {
-    let functions: Result<Vec<_>, _> = module.functions.iter().map(pass).collect();
+/// Each function as the pass makes it from what the verifier knows of it.
+fn each(
+    module: &Module,
+    info: &ModuleInfo,
+    pass: impl Fn(&Function, &FunctionInfo) -> Result<Function, PassError>,
+) -> Result<Module, PassError> {
+    let known = (0..).map(|i| info.function(FuncId(i)));
+    let functions: Result<Vec<_>, _> = module.functions.iter().zip(known).map(|(f, info)| pass(f, info)).collect();
     Ok(Module { functions: functions?, symbols: module.symbols.clone() })
 }
 

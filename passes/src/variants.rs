@@ -1,7 +1,8 @@
 //! Variants of an entry: the same function for one row, for few rows, and for any number.
 
+use crate::PassError;
 use kiln_core::{Dim, DimBounds, MatMulSpec, Symbols};
-use kiln_ir::{Function, Module, Node, Op, TensorType, Type};
+use kiln_ir::{FuncId, Function, FunctionInfo, Module, Node, Op, TensorType, Type};
 use std::sync::Arc;
 
 /// A range of sizes that gets code of its own.
@@ -50,8 +51,20 @@ pub(crate) fn ranges(module: &Module, entry: &Function) -> Vec<VariantRange> {
     vec![one, few, any]
 }
 
+/// The entry as it is in a range, simplified, and what the verifier knows of it.
+///
+/// # Errors
+/// [`PassError::Broken`]: the verifier rejects it, which is a bug here.
+pub(crate) fn variant(entry: &Function, range: &VariantRange) -> Result<(Function, FunctionInfo), PassError> {
+    let function = crate::simplify::simplify(&specialise(entry, &range.fixed));
+    let mut module = Module { symbols: range.symbols.clone(), functions: vec![function] };
+    let verified = kiln_ir::verify(&module);
+    let info = verified.map_err(|source| PassError::Broken { pass: "lower (a variant)".into(), source })?;
+    Ok((module.functions.remove(0), info.into_function(FuncId(0))))
+}
+
 /// The function with symbols replaced by their fixed values.
-pub(crate) fn specialise(f: &Function, fixed: &[(Arc<str>, i64)]) -> Function {
+fn specialise(f: &Function, fixed: &[(Arc<str>, i64)]) -> Function {
     let lookup = |s: &str| fixed.iter().find(|(n, _)| &**n == s).map(|(_, v)| Dim::constant(*v));
     let dim = |d: &Dim| d.substitute(&lookup);
     let dims = |ds: &[Dim]| ds.iter().map(dim).collect::<Vec<_>>();
@@ -63,22 +76,11 @@ pub(crate) fn specialise(f: &Function, fixed: &[(Arc<str>, i64)]) -> Function {
             out.add_arg(kiln_ir::Arg { ty: tensor(&arg.ty), ..arg.clone() });
             continue;
         }
-        let op = match &node.op {
-            Op::Iota { shape, axis } => Op::Iota { shape: dims(shape), axis: *axis },
-            Op::DimSize(d) => Op::DimSize(dim(d)),
-            Op::Reshape(s) => Op::Reshape(dims(s)),
-            Op::Broadcast(s) => Op::Broadcast(dims(s)),
-            Op::Slice { axis, start, len } => Op::Slice { axis: *axis, start: dim(start), len: dim(len) },
-            Op::Pad { axis, low, high, value } => {
-                Op::Pad { axis: *axis, low: dim(low), high: dim(high), value: *value }
-            }
-            op => op.clone(),
-        };
         let ty = match &node.ty {
             Type::Tensor(t) => tensor(t).into(),
             Type::Tuple(ts) => Type::Tuple(ts.iter().map(tensor).collect()),
         };
-        out.push(Node { op, operands: node.operands.clone(), ty, source: node.source });
+        out.push(Node { op: node.op.map_dims(dim), operands: node.operands.clone(), ty, source: node.source });
     }
     out.outputs.clone_from(&f.outputs);
     out

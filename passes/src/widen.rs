@@ -4,26 +4,22 @@
 //! between kernels too, so that a value is rounded where the graph says so (a cast, a state, a result) and nowhere else: nearer to the
 //! exact result than rounding after each op, as specs/numerics.md allows.
 
-use kiln_ir::{ArgKind, AttentionAttrs, DType, Function, IrError, Literal, NodeId, Op};
+use kiln_ir::{AttentionAttrs, DType, Function, FunctionInfo, IrError, Literal, NodeId, Op};
 use std::collections::HashMap;
 
 /// The function with f32 in place of f16 and bf16, but for what stays as it is stored.
 ///
 /// # Errors
 /// None for a verified function.
-pub fn widen(f: &Function) -> Result<Function, IrError> {
+pub fn widen(f: &Function, info: &FunctionInfo) -> Result<Function, IrError> {
     let mut out = Widened { f: Function::new(f.name.clone(), f.entry), wide: HashMap::new() };
     let mut renamed: Vec<NodeId> = Vec::with_capacity(f.len());
-    // What `prepare` computes from parameters alone.
+    // What is computed from static parameters alone, without constants.
     let mut kept: Vec<bool> = Vec::with_capacity(f.len());
-    for (_, node) in f.nodes() {
+    for (id, node) in f.nodes() {
         let mut operands: Vec<NodeId> = node.operands.iter().map(|o| renamed[o.index()]).collect();
-        let sized = node.ty.tensor().is_some_and(|t| t.shape.iter().all(|d| d.as_const().is_some()));
         let from_weights = !operands.is_empty() && node.operands.iter().all(|o| kept[o.index()]);
-        let keep = match &node.op {
-            Op::Arg(i) => f.args[*i as usize].kind == ArgKind::Param { live: false },
-            _ => sized && from_weights,
-        };
+        let keep = info.is_static(id) && (matches!(node.op, Op::Arg(_)) || from_weights);
         kept.push(keep);
         let id = match &node.op {
             Op::Arg(i) => out.f.add_arg(f.args[*i as usize].clone()),

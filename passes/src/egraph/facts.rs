@@ -4,7 +4,9 @@ use super::index::{self, Affine, AxisMap, Mask};
 use super::rule::Application;
 use super::term::{Attr, Head, Notation, Term};
 use egg::{Analysis, DidMerge, EGraph, Id};
-use kiln_ir::{BinaryOp, CompareOp, DType, Dim, FuncId, Literal, Op, Real, ReduceOp, TensorType, Type, UnaryOp};
+use kiln_ir::{
+    BinaryOp, Binding, CompareOp, DType, Dim, FuncId, Literal, Op, Real, ReduceOp, TensorType, Type, UnaryOp,
+};
 use std::{collections::BTreeMap, sync::Arc};
 
 /// The e-graph of one function.
@@ -238,13 +240,9 @@ fn derive(graph: &Graph, term: &Term, ty: TensorType) -> TensorFact {
     let Some(op) = term.op(|c| attr(graph, c).cloned()) else { return fact };
     let operands: Vec<(Id, &TensorFact)> =
         term.operands().iter().filter_map(|c| Some((graph.find(*c), tensor(graph, *c)?))).collect();
-    let constant_shape = fact.ty.shape.iter().all(|d| d.as_const().is_some());
-    fact.fixed = match op {
-        Op::Constant(_) => true,
-        Op::Get(_) | Op::CacheUpdate => false,
-        Op::DimSize(ref d) | Op::Slice { start: ref d, .. } if d.as_const().is_none() => false,
-        _ => constant_shape && operands.iter().all(|(_, t)| t.fixed),
-    };
+    let known = |t: &TensorFact| if t.fixed { Binding::Load } else { Binding::Call };
+    let binding = op.binding(&fact.ty.clone().into(), operands.iter().map(|(_, t)| known(t)));
+    fact.fixed = binding == Binding::Load;
     if fact.fixed {
         fact.narrow = match op {
             Op::Cast(DType::F32) => operands[0].1.ty.dtype().filter(|d| crate::widen::is_narrow(*d)),

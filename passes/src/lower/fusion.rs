@@ -65,9 +65,9 @@ pub fn fusion(module: &Module, target: &TargetSpec, entry: &str, sizes: &[(Strin
     let mut ranges = variants::ranges(module, flat);
     let at = ranges.iter().position(holds).unwrap_or(ranges.len() - 1);
     let range = ranges.swap_remove(at);
-    let function = crate::simplify::simplify(&variants::specialise(flat, &range.fixed));
+    let (function, info) = variants::variant(flat, &range)?;
     let mut shared = Shared::new(target, &module.symbols);
-    let mut lowering = Lowering::new(&mut shared, &function, &range)?;
+    let mut lowering = Lowering::new(&mut shared, &function, &info, &range)?;
     lowering.nodes()?;
     let is_static: Vec<bool> = lowering.statics.iter().map(Option::is_some).collect();
     let (origins, steps) = (std::mem::take(&mut lowering.origins), std::mem::take(&mut lowering.steps.steps));

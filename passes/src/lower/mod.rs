@@ -22,7 +22,7 @@ use crate::{PassError, variants};
 use dot::Anchor;
 use emit::{Dest, Launch};
 use kiln_core::{Buffer, Dim, InputSpec, OutputSpec, Plan, Schedule, Signature, Storage, TargetSpec, Variant};
-use kiln_ir::{ArgKind, Function, Module, Node, NodeId, Op, TensorType};
+use kiln_ir::{ArgKind, Function, FunctionInfo, Module, Node, NodeId, Op, TensorType};
 use lazy::{Lazy, Leaf, Source};
 use shared::{Shared, StaticKey, Steps};
 use std::{collections::HashMap, sync::Arc};
@@ -44,11 +44,8 @@ pub(crate) fn lower(module: &Module, target: &TargetSpec) -> Result<Compiled, Pa
     for (_, flat) in module.entries() {
         let mut variants = vec![];
         for range in variants::ranges(module, flat) {
-            let f = crate::simplify::simplify(&variants::specialise(flat, &range.fixed));
-            let variant = Module { symbols: range.symbols.clone(), functions: vec![f] };
-            kiln_ir::verify(&variant)
-                .map_err(|source| PassError::Broken { pass: "lower (a variant)".into(), source })?;
-            let schedule = Lowering::new(&mut shared, &variant.functions[0], &range)?.run()?;
+            let (function, info) = variants::variant(flat, &range)?;
+            let schedule = Lowering::new(&mut shared, &function, &info, &range)?.run()?;
             variants.push(Variant { guards: range.guards, schedule });
         }
         let signature = signature(flat, variants);
@@ -108,8 +105,13 @@ struct Lowering<'s, 't> {
 }
 
 impl<'s, 't> Lowering<'s, 't> {
-    fn new(shared: &'s mut Shared<'t>, f: &'s Function, range: &'s variants::VariantRange) -> Result<Self, PassError> {
-        let statics = shared.static_keys(f)?;
+    fn new(
+        shared: &'s mut Shared<'t>,
+        f: &'s Function,
+        info: &FunctionInfo,
+        range: &'s variants::VariantRange,
+    ) -> Result<Self, PassError> {
+        let statics = shared.static_keys(f, info)?;
         let mut results = vec![0; f.len()];
         let mut output_of = HashMap::new();
         let mut number = 0;

@@ -6,7 +6,7 @@ use kiln_core::{
     Buffer, DType, Dim, KernelEntry, KernelSpec, Plan, PreparedSpec, Schedule, StateSpec, Step, Storage, Symbols,
     TargetSpec, WeightSpec,
 };
-use kiln_ir::{Arg, ArgKind, Function, Literal, Op, TensorType};
+use kiln_ir::{Arg, Function, FunctionInfo, Literal, Op, TensorType};
 use std::{collections::HashMap, sync::Arc};
 
 /// The bytes of a constant of the graph, stored among the weights.
@@ -181,21 +181,17 @@ impl<'a> Shared<'a> {
         Buffer::Prepared(self.plan.prepared.len() as u32 - 1)
     }
 
-    /// The key of each node that depends on static parameters and constants only.
-    pub fn static_keys(&mut self, f: &Function) -> Result<Vec<Option<StaticKey>>, PassError> {
+    /// The key of each static node.
+    pub fn static_keys(&mut self, f: &Function, info: &FunctionInfo) -> Result<Vec<Option<StaticKey>>, PassError> {
         let mut keys: Vec<Option<StaticKey>> = Vec::with_capacity(f.len());
-        for (_, node) in f.nodes() {
+        for (id, node) in f.nodes() {
             let key = match &node.op {
-                Op::Arg(i) => match f.args[*i as usize].kind {
-                    ArgKind::Param { live: false } => Some(KeyNode::Weight(self.weight(f, &f.args[*i as usize])?)),
-                    _ => None,
-                },
+                _ if !info.is_static(id) => None,
+                Op::Arg(i) => Some(KeyNode::Weight(self.weight(f, &f.args[*i as usize])?)),
+                // What a static node is made from is static.
                 op => {
                     let operands: Option<Vec<StaticKey>> = node.operands.iter().map(|o| keys[o.index()]).collect();
-                    let constant_size =
-                        node.ty.tensor().is_some_and(|t| t.shape.iter().all(|d| d.as_const().is_some()));
-                    let sized = !matches!(op, Op::DimSize(d) if d.as_const().is_none());
-                    operands.filter(|_| constant_size && sized).map(|o| KeyNode::Op(op.clone(), o))
+                    operands.map(|o| KeyNode::Op(op.clone(), o))
                 }
             };
             let next = StaticKey(self.keys.len() as u32);
