@@ -71,11 +71,12 @@ struct Shared {
 const UNCLAIMED: u64 = u32::MAX as u64;
 
 impl Pool {
-    /// Starts `threads - 1` workers; 0 counts as 1.
+    /// Starts `threads - 1` workers; 0 is for as many threads as the machine has.
     ///
     /// # Errors
-    /// When the system gives no more threads.
+    /// When that are more than any machine has, or the system gives no more threads.
     pub fn new(threads: usize) -> Result<Self> {
+        let threads = super::threads(Some(threads))?;
         let shared = Arc::new(Shared {
             ticket: Line(AtomicU64::new(0)),
             done: Line(AtomicU32::new(0)),
