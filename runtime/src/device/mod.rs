@@ -1,10 +1,15 @@
 //! Where kernels run: the CPU check ([`cpu`]), the threads ([`pool`]), and how fast both are ([`rates`]).
 
+mod board;
 pub mod cpu;
+mod float;
+mod fork;
 pub mod pool;
 pub mod rates;
+mod seats;
 
 pub use cpu::KernelFn;
+pub(crate) use float::Usual;
 pub use pool::{Pool, Workers};
 
 use crate::{Error, Result};

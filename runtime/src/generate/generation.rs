@@ -9,6 +9,7 @@ use super::sample::fresh_seed;
 use super::stepper::Stepper;
 use super::stop::{Endings, StoppingCriterion};
 use super::{CausalLm, Detokenizer, Encoder, GenerationConfig, Prompt};
+use crate::device::Usual;
 use std::collections::VecDeque;
 use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
@@ -178,6 +179,8 @@ impl<'a> Generation<'a> {
     /// One token for every row that runs. False where it was cancelled.
     fn advance(&mut self) -> Result<bool, GenerateError> {
         let started = Instant::now();
+        // Probabilities are rounded as everywhere, whatever the caller's thread does.
+        let _usual = Usual::set();
         let (stepper, events) = (&mut self.stepper, &mut self.events);
         if let Some(sources) = self.sources.take()
             && !stepper.encode(&sources)?
