@@ -106,3 +106,35 @@ fn whatever_a_template_nests_it_ends() {
                {% set last = n.at %}{% set last.next = next %}{% set n.at = next %}{% endfor %}{% set first.own = first %}{{ first.own.own is defined }}";
     assert_eq!(Template::new(row).unwrap().render([]).unwrap(), "True");
 }
+
+/// Templates that are broken in small ways are refused or run; nothing panics or hangs.
+#[test]
+fn broken_templates_do_no_harm() {
+    let Cases { variables, cases } = serde_json::from_str(CASES).unwrap();
+    let mut state = 1u64;
+    let mut random = |below: usize| {
+        state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        (state >> 33) as usize % below
+    };
+    let pieces = [
+        "{{", "}}", "{%", "%}", "{#", "-", "'", "(", "[", "}", "|", ".", " is ", "*9", "é", "\u{0}", "\\", "loop", "%",
+    ];
+    let mut written = 0;
+    for (template, _) in &cases {
+        for _ in 0..12 {
+            let mut chars: Vec<char> = template.chars().collect();
+            let at = random(chars.len());
+            match random(3) {
+                0 => drop(chars.remove(at)),
+                1 => drop(chars.splice(at..at, pieces[random(pieces.len())].chars())),
+                _ => {
+                    let other = random(chars.len());
+                    chars.swap(at, other);
+                }
+            }
+            let broken: String = chars.into_iter().collect();
+            written += usize::from(rendered(&broken, &variables).is_ok());
+        }
+    }
+    assert!(written > 1000, "{written}");
+}
