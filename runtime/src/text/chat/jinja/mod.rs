@@ -40,13 +40,28 @@ pub struct Template {
 impl Template {
     /// Reads a template.
     pub fn new(source: &str) -> Result<Self, Error> {
-        Ok(Template { body: parser::parse(source)? })
+        let body = with_stack(|| parser::parse(source))?;
+        Ok(Template { body })
     }
 
     /// What it writes with these variables.
     pub fn render(&self, variables: impl IntoIterator<Item = (String, Value)>) -> Result<String, Error> {
-        render::render(&self.body, variables.into_iter().map(|(name, value)| (name.into(), value)).collect())
+        let variables = variables.into_iter().map(|(name, value)| (name.into(), value)).collect();
+        with_stack(|| render::render(&self.body, variables))
     }
+}
+
+/// What templates may take of stack, as deep as they may be nested.
+const STACK: usize = 16 << 20;
+
+/// Does something on a thread with enough stack, whatever the caller's has left.
+fn with_stack<T: Send>(work: impl FnOnce() -> Result<T, Error> + Send) -> Result<T, Error> {
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().name("kiln-template".into()).stack_size(STACK);
+        let thread = thread.spawn_scoped(scope, work);
+        let thread = thread.map_err(|e| Error::new(format!("cannot start a thread for the template: {e}")))?;
+        thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
 }
 
 /// What is wrong with a template, or with what it was given.
