@@ -93,7 +93,7 @@ fn meet(pool: &Pool, callers: u32) -> bool {
                 met.notify_all();
                 // Only a pool that lets one in at a time waits for this to pass.
                 let (_inside, timeout) =
-                    met.wait_timeout_while(inside, Duration::from_secs(20), |inside| *inside < callers).unwrap();
+                    met.wait_timeout_while(inside, Duration::from_secs(10), |inside| *inside < callers).unwrap();
                 all = !timeout.timed_out();
                 launch(pool, 9, &counts);
             });
