@@ -154,6 +154,16 @@ fn the_date_is_todays() {
     assert!(year.len() == 4 && year.parse::<u32>().is_ok_and(|y| y >= 2024), "{year}");
     assert_eq!(says("{{ strftime_now('%d %b %Y') }}").split(' ').count(), 3);
     assert!(refused("{{ strftime_now('%!') }}").contains("strftime_now"));
+    // As Python's in the C locale, without a zone.
+    assert_eq!(says("{{ strftime_now('[%z%Z%%Z]') }}"), "[%Z]");
+    let shape = |format: &str| -> String {
+        let text = says(&format!("{{{{ strftime_now('{format}') }}}}"));
+        text.chars().map(|c| if c.is_ascii_digit() { '0' } else { c }).collect()
+    };
+    assert_eq!((shape("%x"), shape("%f")), ("00/00/00".into(), "000000".into()));
+    let date = shape("%c");
+    assert!(date.len() == 24 && date.ends_with(" 00:00:00 0000"), "{date}");
+    assert!(shape("%r").starts_with("00:00:00 "));
 }
 
 #[test]

@@ -86,11 +86,32 @@ pub fn call(renderer: &Renderer, function: Global, arguments: Arguments) -> Resu
         Global::StrftimeNow => {
             let [format] = arguments.bind("strftime_now", ["format"], 1)?;
             let format = text(format)?.unwrap_or_default();
-            jiff::fmt::strtime::format(&*format, &jiff::Zoned::now())
+            jiff::fmt::strtime::format(portable(&format), &jiff::Zoned::now())
                 .map(Value::from)
                 .map_err(|e| Error::new(format!("strftime_now(\"{format}\"): {e}")))
         }
     }
+}
+
+/// A format with those directives written out that mean something else to Python: its times have no zone and no locale.
+fn portable(format: &str) -> String {
+    let mut out = String::with_capacity(format.len());
+    let mut rest = format;
+    while let Some(at) = rest.find('%') {
+        let end = rest[at + 1..].find(|c| !"-_0^#".contains(c)).map_or(rest.len(), |end| at + 1 + end);
+        let Some(directive) = rest[end..].chars().next() else { break };
+        out.push_str(&rest[..at]);
+        match directive {
+            'c' => out.push_str("%a %b %e %H:%M:%S %Y"),
+            'x' => out.push_str("%m/%d/%y"),
+            'r' => out.push_str("%I:%M:%S %p"),
+            'f' => out.push_str("%6f"),
+            'z' | 'Z' => {}
+            _ => out.push_str(&rest[at..end + directive.len_utf8()]),
+        }
+        rest = &rest[end + directive.len_utf8()..];
+    }
+    out + rest
 }
 
 /// A dictionary of named values.
