@@ -182,6 +182,19 @@ impl CausalSession {
     }
 }
 
+/// The most tokens of a prompt that a model takes: of a source, where it has an encoder, else of the cache.
+pub fn longest_prompt(model: &Model) -> usize {
+    let plan = model.plan();
+    let kept = |states: &str, axis: usize| {
+        let state = plan.states.iter().find(|s| s.name.starts_with(states));
+        state.and_then(|s| s.shape.get(axis)).map_or(1, |dim| largest(plan, dim))
+    };
+    match plan.signature(ENCODE).map(|encode| source_dims(plan, encode)) {
+        Some(Ok((taken, _))) => largest(plan, taken).min(kept(SOURCE, 1)),
+        _ => kept(CACHE, 1),
+    }
+}
+
 /// How many tokens of a source `encode` takes, and how many the states keep.
 fn source_dims<'p>(plan: &'p Plan, encode: &'p Signature) -> Result<(&'p Dim, &'p Dim)> {
     let ids = encode.inputs.iter().find(|i| i.name == "input_ids");

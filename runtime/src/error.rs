@@ -119,6 +119,18 @@ pub enum Error {
         /// The system's reason.
         source: std::io::Error,
     },
+    /// More threads than any machine has.
+    #[error(
+        "{wanted} threads, expected at most {most}: ask for as many as compute at once, which are {own} here, or for 0, which means that"
+    )]
+    Threads {
+        /// How many were asked for.
+        wanted: usize,
+        /// How many may be.
+        most: usize,
+        /// How many this machine runs at once.
+        own: usize,
+    },
     /// A worker thread could not be started.
     #[error("cannot start worker thread {number} of {wanted}: {source}; ask for fewer threads")]
     Thread {

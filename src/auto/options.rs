@@ -31,7 +31,7 @@ pub struct PretrainedOptions {
     pub max_seq: Option<usize>,
     /// What rewriting may do to the bits of results.
     pub numerics: Numerics,
-    /// Threads that compute; by default as many as the machine has.
+    /// Threads that compute; by default, and for 0, as many as the machine has.
     pub threads: Option<usize>,
     /// Where kernels are compiled: child processes by default.
     pub emit: EmitMode,

@@ -7,14 +7,15 @@ use kiln_ir::interp::Tensor;
 use kiln_models::Task;
 use serde_json::Value;
 use std::ops::Deref;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, TryLockError};
 
 const FORWARD: &str = "forward";
 
 /// A model for one task, compiled and loaded.
 pub struct Pretrained {
     loaded: LoadedModel,
-    session: Mutex<Session>,
+    /// Those that no call has.
+    sessions: Mutex<Vec<Session>>,
     id2label: Vec<String>,
 }
 
@@ -64,26 +65,43 @@ impl Pretrained {
     pub fn load(name: &str, task: Task, options: &PretrainedOptions) -> Result<Self> {
         let loaded = LoadedModel::load(name, task, options)?;
         Ok(Pretrained {
-            session: Mutex::new(Session::new(loaded.model(), &SessionOptions::default())?),
+            sessions: Mutex::new(vec![Session::new(loaded.model(), &SessionOptions::default())?]),
             id2label: id2label(loaded.config())?,
             loaded,
         })
     }
 
     /// One pass over tensors, by the names of forward's arguments: `input_ids` i64 `[batch, seq]`, `attention_mask` of the same shape
-    /// (ones if left out), and what else the model takes. Calls take turns.
+    /// (ones if left out), and what else the model takes. Calls of several threads run side by side, each in a session of its own.
     ///
     /// # Errors
     /// An input that the model has not or that has another type or shape, or one that is missing.
     pub fn forward(&self, inputs: &[(&str, TensorView<'_>)]) -> Result<ModelOutput> {
-        // A call that panicked leaves nothing that the next one reads.
-        let mut session = self.session.lock().unwrap_or_else(PoisonError::into_inner);
-        let outputs = session.call(FORWARD, inputs)?;
-        let copied = outputs.iter().map(|(name, t)| {
-            let tensor = Tensor::from_bytes(Storage::Dense(t.dtype), t.shape.to_vec(), t.bytes.to_vec())?;
-            Ok((name.to_string(), tensor))
+        let mut session = match self.free_sessions().and_then(|mut free| free.pop()) {
+            Some(session) => session,
+            None => Session::new(self.model(), &SessionOptions::default())?,
+        };
+        let copied = session.call(FORWARD, inputs).map_err(Error::from).and_then(|outputs| {
+            let copied = outputs.iter().map(|(name, t)| {
+                let tensor = Tensor::from_bytes(Storage::Dense(t.dtype), t.shape.to_vec(), t.bytes.to_vec())?;
+                Ok((name.to_string(), tensor))
+            });
+            copied.collect::<Result<_>>()
         });
-        Ok(ModelOutput { fields: copied.collect::<Result<_>>()? })
+        if let Some(mut free) = self.free_sessions() {
+            free.push(session);
+        }
+        Ok(ModelOutput { fields: copied? })
+    }
+
+    /// The sessions that no call has, if nobody else looks at them: a session more costs less than to wait, which in a forked process
+    /// could be for ever.
+    fn free_sessions(&self) -> Option<MutexGuard<'_, Vec<Session>>> {
+        match self.sessions.try_lock() {
+            Ok(free) => Some(free),
+            Err(TryLockError::Poisoned(free)) => Some(free.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        }
     }
 
     /// Whether forward takes an input of that name.

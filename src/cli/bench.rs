@@ -23,7 +23,7 @@ pub struct BenchArgs {
     /// How often each call is timed.
     #[arg(long, default_value_t = 9, value_parser = clap::value_parser!(u32).range(1..))]
     rounds: u32,
-    /// Threads that compute.
+    /// Threads that compute; by default, and for 0, as many as the machine has.
     #[arg(long)]
     threads: Option<usize>,
     /// Where the time goes, beside the roofline of the target: what its rates allow at best.

@@ -9,7 +9,7 @@ pub struct CalibrateArgs {
     /// The target file to write; without it, the file goes to stdout.
     #[arg(short, long)]
     output: Option<PathBuf>,
-    /// Threads that measure together; by default as many as the machine has.
+    /// Threads that measure together; by default, and for 0, as many as the machine has.
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1024))]
     threads: Option<u32>,
     /// What the machine is called.
@@ -18,7 +18,7 @@ pub struct CalibrateArgs {
 }
 
 pub fn run(args: &CalibrateArgs) -> Result<()> {
-    let threads = args.threads.map_or_else(crate::runtime::device::default_threads, |n| n as usize);
+    let threads = crate::runtime::device::threads(args.threads.map(|n| n as usize))?;
     let spinner = super::spinner("measuring");
     let spec = target::calibrate(&args.name, threads)?;
     spinner.finish_and_clear();

@@ -110,7 +110,7 @@ enum Verb {
         /// Most new tokens.
         #[arg(long, default_value_t = 64)]
         max_new_tokens: usize,
-        /// Threads that compute.
+        /// Threads that compute; by default, and for 0, as many as the machine has.
         #[arg(long)]
         threads: Option<usize>,
     },

@@ -22,7 +22,7 @@ pub struct PipelineArgs {
     input: InputArgs,
     #[command(flatten)]
     options: Box<OptionArgs>,
-    /// Threads that compute.
+    /// Threads that compute; by default, and for 0, as many as the machine has.
     #[arg(long)]
     threads: Option<usize>,
     /// Print one JSON value: the result of one input, or a list with one for each. Otherwise each result has a line of its own.

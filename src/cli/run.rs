@@ -21,7 +21,7 @@ pub struct RunArgs {
     /// The entry.
     #[arg(long, default_value = "forward")]
     signature: String,
-    /// Threads that compute.
+    /// Threads that compute; by default, and for 0, as many as the machine has.
     #[arg(long)]
     threads: Option<usize>,
     /// Do not verify the checksum of the weights.

@@ -8,7 +8,7 @@ use kiln_models::Task;
 /// Gives the hidden states of texts.
 #[derive(Debug)]
 pub struct FeatureExtractionPipeline {
-    text_model: TextModel,
+    pub(super) text_model: TextModel,
 }
 
 impl FeatureExtractionPipeline {

@@ -26,7 +26,7 @@ pub struct FilledMask {
 /// Fills in masked tokens.
 #[derive(Debug)]
 pub struct FillMaskPipeline {
-    text_model: TextModel,
+    pub(super) text_model: TextModel,
     mask: (u32, String),
 }
 

@@ -19,6 +19,7 @@ mod fill_mask;
 mod input;
 mod options;
 mod question_answering;
+mod save;
 mod scores;
 mod text2text;
 mod text_classification;

@@ -39,7 +39,7 @@ pub struct Answer {
 /// Answers questions out of texts.
 #[derive(Debug)]
 pub struct QuestionAnsweringPipeline {
-    text_model: TextModel,
+    pub(super) text_model: TextModel,
 }
 
 impl QuestionAnsweringPipeline {

@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 /// Makes texts of texts.
 #[derive(Debug)]
 pub struct Text2TextGenerationPipeline {
-    model: AutoModelForSeq2SeqLM,
+    pub(super) model: AutoModelForSeq2SeqLM,
     kind: Text2Text,
     prefix: String,
     /// The pipeline's defaults, the model's config, the task's.

@@ -36,7 +36,7 @@ impl From<&str> for TextPair {
 /// Classifies texts.
 #[derive(Debug)]
 pub struct TextClassificationPipeline {
-    text_model: TextModel,
+    pub(super) text_model: TextModel,
 }
 
 impl TextClassificationPipeline {

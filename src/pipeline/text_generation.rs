@@ -27,7 +27,7 @@ pub struct Generated {
 /// Continues texts and answers in chats.
 #[derive(Debug)]
 pub struct TextGenerationPipeline {
-    model: AutoModelForCausalLM,
+    pub(super) model: AutoModelForCausalLM,
 }
 
 impl TextGenerationPipeline {

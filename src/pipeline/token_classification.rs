@@ -37,7 +37,7 @@ pub struct Entity {
 /// Classifies the tokens of texts.
 #[derive(Debug)]
 pub struct TokenClassificationPipeline {
-    text_model: TextModel,
+    pub(super) text_model: TextModel,
 }
 
 impl TokenClassificationPipeline {

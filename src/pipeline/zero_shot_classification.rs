@@ -25,7 +25,7 @@ pub struct ZeroShotClassification {
 /// Classifies texts by labels that come with the call.
 #[derive(Debug)]
 pub struct ZeroShotClassificationPipeline {
-    text_model: TextModel,
+    pub(super) text_model: TextModel,
     entailment: usize,
 }
 

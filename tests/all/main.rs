@@ -2,6 +2,8 @@
 
 mod cli;
 mod examples;
+#[cfg(target_arch = "x86_64")]
+mod floats;
 mod goldens;
 mod minilm;
 mod ops;

@@ -5,6 +5,12 @@
  * Every function may be called from any thread. A model may be used by several threads at once; each call of
  * kiln_generate or kiln_generate_ids is a conversation of its own. Only kiln_close must be the last call with its model.
  *
+ * Calls of several threads with one model run side by side, as many as it has threads; more take turns. The floating-point environment
+ * of the calling thread (rounding mode, denormals) changes no result, and is as it was when a call returns.
+ *
+ * A process that is forked off may use and close the models that its parent opened, whatever the parent's threads were doing: it starts
+ * threads of its own with its first call.
+ *
  * All memory belongs to whoever allocated it: the library keeps no pointer that it was given, and the caller frees nothing
  * but models, with kiln_close. No function panics or throws into the caller. */
 #ifndef KILN_H

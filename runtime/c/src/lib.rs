@@ -2,7 +2,8 @@
 //!
 //! Each function does its work inside `guard`, so that neither an error nor a panic crosses into C.
 
-use kiln_runtime::generate::{GenerationConfig, Output, Prompt, Request, TokenEvent, generate};
+use kiln_runtime::causal_lm::longest_prompt;
+use kiln_runtime::generate::{GenerateError, GenerationConfig, Output, Prompt, Request, TokenEvent, generate};
 use kiln_runtime::text::Tokenizer;
 use kiln_runtime::{CausalSession, LoadOptions, Model, Section};
 use std::cell::RefCell;
@@ -154,7 +155,15 @@ pub unsafe extern "C" fn kiln_generate_ids(
         if ids.is_null() || out.is_null() {
             return Err("`ids` or `out` is NULL: expected arrays of token ids".into());
         }
-        // SAFETY: not null, and the caller's word for its length. Copied, so `out` may be the same array.
+        if !ids.is_aligned() || !out.is_aligned() {
+            return Err("`ids` or `out` is no address of an array of uint32_t: expected a multiple of 4".into());
+        }
+        // A count that is wrong is found before memory is read that is not there.
+        let longest = longest_prompt(&model.model);
+        if count > longest {
+            return Err(GenerateError::PromptTooLong { row: 0, found: count, max_context: longest }.into());
+        }
+        // SAFETY: not null, aligned, and the caller's word for its length. Copied, so `out` may be the same array.
         let prompt = Prompt::new(unsafe { std::slice::from_raw_parts(ids, count) });
         let output = model.generate(prompt, capacity, |_| ControlFlow::Continue(()))?;
         let new = output.rows.into_iter().next().map(|row| row.token_ids).unwrap_or_default();

@@ -17,7 +17,7 @@ const RELEASED_AGAIN: u64 = 2 << 20;
 pub struct OpenOptions {
     /// Skips the checksum of the weights section, which otherwise has all its bytes read. Everything else is still checked.
     pub trust_weights: bool,
-    /// Threads that check; by default as many as the machine has.
+    /// Threads that check; by default, and for 0, as many as the machine has.
     pub threads: Option<usize>,
 }
 
@@ -120,7 +120,7 @@ impl Artifact {
     fn from_parts(name: String, source: Source, options: &OpenOptions) -> Result<Self> {
         let bytes = source.bytes();
         let sections = layout::decode(&name, bytes)?;
-        let threads = options.threads.unwrap_or_else(crate::device::default_threads);
+        let threads = crate::device::threads(options.threads)?;
         for s in &sections {
             if options.trust_weights && s.name == Section::Weights.name() {
                 continue;

@@ -21,7 +21,7 @@ pub struct GenerateArgs {
     /// Options of what is generated.
     #[command(flatten)]
     pub options: ConfigArgs,
-    /// Threads that compute; results do not depend on it. Default: all cores.
+    /// Threads that compute; results do not depend on it. By default, and for 0, as many as the machine has.
     #[arg(long)]
     pub threads: Option<usize>,
     /// Print one JSON object instead of streaming text.

@@ -1,6 +1,6 @@
 //! A schedule bound to sizes and addresses: a flat list of kernel calls, and the loop that makes them.
 
-use crate::device::{KernelFn, Workers};
+use crate::device::{KernelFn, Usual, Workers};
 use crate::memory::unsized_buffer;
 use crate::{Error, Result};
 use kiln_core::{Buffer, Dim, Schedule};
@@ -44,6 +44,8 @@ unsafe impl Sync for Call<'_> {}
 impl Call<'_> {
     fn run(&self, chunk: u32) {
         assert!(chunk < self.launch.chunks, "`Workers::run` was asked for chunks below {}", self.launch.chunks);
+        // Whatever thread this is, and whatever its program did to it.
+        let _usual = Usual::set();
         // SAFETY: the kernel's code is that of this plan, made for this machine (`cpu::check`); `bind` gave as many operands,
         // arguments and trailing words as the calling convention says, and the buffers are as large as the plan says.
         unsafe { (self.launch.kernel)(self.operands, 1, 1, 1, chunk, 0, 0, self.sync, self.meta) }

@@ -2,7 +2,7 @@
 
 use super::{check, launches::Launches};
 use crate::artifact::{Artifact, Bytes, Code, OpenOptions};
-use crate::device::{self, KernelFn, Pool, Workers, cpu};
+use crate::device::{KernelFn, Pool, Workers, cpu};
 use crate::memory::{Layout, MemoryReport, Region, Touched, unsized_buffer};
 use crate::{Error, Result};
 use kiln_core::{Buffer, Plan, Schedule};
@@ -12,7 +12,7 @@ use std::sync::Arc;
 /// How to load a model.
 #[derive(Clone, Default)]
 pub struct LoadOptions {
-    /// Threads that compute, the caller among them; by default as many as the machine has. Results do not depend on it.
+    /// Threads that compute, the caller among them; by default, and for 0, as many as the machine has. Results do not depend on it.
     pub threads: Option<usize>,
     /// Threads of the program's own, instead of a pool.
     pub workers: Option<Arc<dyn Workers>>,
@@ -102,7 +102,7 @@ impl Model {
         }
         let workers = match &options.workers {
             Some(workers) => workers.clone(),
-            None => Arc::new(Pool::new(options.threads.unwrap_or_else(device::default_threads))?),
+            None => Arc::new(Pool::new(options.threads.unwrap_or(0))?),
         };
         let weights = plan
             .weights

@@ -12,7 +12,7 @@ use super::error::GenerateError;
 use super::generation::{Options, Start};
 use super::logits::log_softmax;
 use super::output::{FinishReason, RowOutput, TokenEvent};
-use super::processors::{History, LogitsProcessor};
+use super::processors::{self, History, LogitsProcessor};
 use super::sample::{RandomStream, SampleError, best_of, draw_without_replacement};
 use super::stepper::{Sequence, Stepper};
 use super::stop::Endings;
@@ -54,6 +54,8 @@ struct Search {
     padding: usize,
     /// Most new tokens.
     limit: usize,
+    /// How many tokens the prompt is shorter than the longest of the batch.
+    missing: usize,
     random: Option<RandomStream>,
     /// The best one first.
     running: Vec<Beam>,
@@ -241,6 +243,7 @@ impl Search {
             prompt_len: start.ids.len(),
             padding: start.padding,
             limit: start.limit,
+            missing: start.missing,
             random: seed.map(|seed| RandomStream::new(seed, start.stream)),
             running: running.collect(),
             next: (0..num_beams).map(|_| beam(0.0)).collect(),
@@ -256,14 +259,19 @@ impl Search {
 
     /// Goes on by one token. `logits` are `[beams, vocab]`, or `[1, vocab]` for all of them alike.
     fn step(&mut self, logits: &mut [f32], vocab_size: usize, rules: &mut Rules<'_>) -> Result<(), GenerateError> {
-        let (prompt_len, padding, max_len) = (self.prompt_len, self.padding, self.prompt_len + self.limit);
+        let Search { prompt_len, padding, missing, .. } = *self;
+        let max_len = prompt_len + self.limit;
+        // Why a beam has no continuation; others may have some.
+        let mut nothing_left = SampleError::NothingLeft;
         for (beam, logits) in self.running.iter().zip(logits.chunks_exact_mut(vocab_size)) {
             log_softmax(logits);
-            for processor in &mut rules.processors {
-                processor.process(History { ids: &beam.ids, padding, prompt_len, max_len }, logits);
+            let history = History { ids: &beam.ids, padding, prompt_len, max_len, missing };
+            match processors::process(&mut rules.processors, history, logits) {
+                Err(error @ SampleError::Removed { .. }) => nothing_left = error,
+                other => other.map_err(|source| self.failed(source))?,
             }
         }
-        self.choose(logits, vocab_size, rules)?;
+        self.choose(logits, vocab_size, rules, nothing_left)?;
         for candidate in &mut rules.candidates {
             let ids = &mut self.running[candidate.beam].ids;
             let stopped = match rules.detokenizer {
@@ -274,7 +282,7 @@ impl Search {
                 _ => false,
             };
             ids.push(candidate.id);
-            candidate.reason = rules.endings.reason(History { ids, padding, prompt_len, max_len }, stopped);
+            candidate.reason = rules.endings.reason(History { ids, padding, prompt_len, max_len, missing }, stopped);
             ids.pop();
         }
         self.finish(rules);
@@ -283,8 +291,18 @@ impl Search {
         Ok(())
     }
 
-    /// The continuations to look at: the best ones in order, or as they are drawn.
-    fn choose(&mut self, logits: &[f32], vocab_size: usize, rules: &mut Rules<'_>) -> Result<(), GenerateError> {
+    fn failed(&self, source: SampleError) -> GenerateError {
+        GenerateError::Sample { row: self.index, position: self.new_tokens(), source }
+    }
+
+    /// The continuations to look at: the best ones in order, or as they are drawn. Where there are none, `nothing_left` is why.
+    fn choose(
+        &mut self,
+        logits: &[f32],
+        vocab_size: usize,
+        rules: &mut Rules<'_>,
+        nothing_left: SampleError,
+    ) -> Result<(), GenerateError> {
         let position = self.new_tokens();
         let rows = logits.chunks_exact(vocab_size).cycle();
         let continuations = self.running.iter().zip(rows).enumerate().flat_map(|(beam, (parent, logits))| {
@@ -298,11 +316,10 @@ impl Search {
                 draw_without_replacement(continuations, rules.keep, &mut numbers, &mut rules.candidates, |c| c.score)
             }
         };
-        let failed = |source| GenerateError::Sample { row: self.index, position, source };
-        chosen.map_err(failed)?;
+        chosen.map_err(|source| self.failed(source))?;
         match rules.candidates.iter().any(|c| c.score > f32::NEG_INFINITY) {
             true => Ok(()),
-            false => Err(failed(SampleError::NothingLeft)),
+            false => Err(self.failed(nothing_left)),
         }
     }
 

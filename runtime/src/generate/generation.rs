@@ -9,6 +9,7 @@ use super::sample::fresh_seed;
 use super::stepper::Stepper;
 use super::stop::{Endings, StoppingCriterion};
 use super::{CausalLm, Detokenizer, Encoder, GenerationConfig, Prompt};
+use crate::device::Usual;
 use std::collections::VecDeque;
 use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
@@ -89,6 +90,8 @@ pub(super) struct Start {
     pub padding: usize,
     /// Most new tokens.
     pub limit: usize,
+    /// How many tokens it is shorter than the longest of the batch.
+    pub missing: usize,
     /// Number of the stream of random numbers.
     pub stream: u64,
 }
@@ -124,13 +127,16 @@ impl<'a> Generation<'a> {
                 None => (prompt.ids.clone(), prompt.padding),
             };
             // The last new token need not enter the cache.
-            let room = max_context + 1 - (ids.len() - padding);
-            starts.push(Start {
-                limit: config.new_tokens(ids.len())?.min(room),
-                ids,
-                padding,
-                stream: prompt.stream.unwrap_or(index as u64),
-            });
+            let limit = max_context + 1 - (ids.len() - padding);
+            let stream = prompt.stream.unwrap_or(index as u64);
+            starts.push(Start { limit, ids, padding, missing: 0, stream });
+        }
+        // As in transformers, lengths count the padding that makes all rows as long as the longest.
+        let longest = starts.iter().map(|start| start.ids.len()).max().unwrap_or(0);
+        let new_tokens = config.new_tokens(longest)?;
+        for start in &mut starts {
+            start.limit = start.limit.min(new_tokens);
+            start.missing = longest - start.ids.len();
         }
         let each = config.rows_per_prompt();
         let source = |(index, prompt): (usize, &'a Prompt)| (index * each..(index + 1) * each, prompt.tokens());
@@ -173,6 +179,8 @@ impl<'a> Generation<'a> {
     /// One token for every row that runs. False where it was cancelled.
     fn advance(&mut self) -> Result<bool, GenerateError> {
         let started = Instant::now();
+        // Probabilities are rounded as everywhere, whatever the caller's thread does.
+        let _usual = Usual::set();
         let (stepper, events) = (&mut self.stepper, &mut self.events);
         if let Some(sources) = self.sources.take()
             && !stepper.encode(&sources)?

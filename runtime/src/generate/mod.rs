@@ -14,7 +14,8 @@
 //! Rows that end leave the batch, so that the cost falls with them. With beams, a prompt has several rows: a token is one of the best
 //! continuations of them all, and which slot of the cache a row has changes from step to step; only rows that go on in more than one
 //! way are copied. Nothing here knows about tokenizers: text comes in through
-//! [`Detokenizer`], which the `text` module implements. The module calls no other module of the runtime.
+//! [`Detokenizer`], which the `text` module implements. The module calls no other module of the runtime,
+//! but for the floating-point environment that it computes in.
 
 pub mod config;
 pub mod error;

@@ -3,7 +3,7 @@
 use super::error::GenerateError;
 use super::generation::{Options, Start};
 use super::output::{FinishReason, RowOutput, TokenEvent};
-use super::processors::{History, LogitsProcessor};
+use super::processors::{self, History, LogitsProcessor};
 use super::sample::{RandomStream, argmax, multinomial};
 use super::stepper::{Sequence, Stepper};
 use super::stop::Endings;
@@ -30,6 +30,7 @@ struct Row<'a> {
     prompt_len: usize,
     padding: usize,
     max_len: usize,
+    missing: usize,
     random: Option<RandomStream>,
     text: Option<RowText<'a>>,
     finish_reason: Option<FinishReason>,
@@ -141,6 +142,7 @@ impl<'a> Row<'a> {
             max_len: ids.len() + start.limit,
             ids,
             padding: start.padding,
+            missing: start.missing,
             random: options.seed.map(|seed| RandomStream::new(seed, stream)),
             text,
             finish_reason: None,
@@ -152,7 +154,8 @@ impl<'a> Row<'a> {
     }
 
     fn history(&self) -> History<'_> {
-        History { ids: &self.ids, padding: self.padding, prompt_len: self.prompt_len, max_len: self.max_len }
+        let Row { ids, padding, prompt_len, max_len, missing, .. } = self;
+        History { ids, padding: *padding, prompt_len: *prompt_len, max_len: *max_len, missing: *missing }
     }
 
     fn choose(
@@ -163,13 +166,11 @@ impl<'a> Row<'a> {
         endings: &mut Endings,
     ) -> Result<TokenEvent, GenerateError> {
         let position = self.ids.len() - self.prompt_len;
-        for processor in processors {
-            processor.process(self.history(), logits);
-        }
-        let id = match &mut self.random {
+        let processed = processors::process(processors, self.history(), logits);
+        let id = processed.and_then(|()| match &mut self.random {
             Some(random) => multinomial(logits, random.uniform(position as u64)),
             None => argmax(logits),
-        };
+        });
         let id = id.map_err(|source| GenerateError::Sample { row: index, position, source })?;
         self.ids.push(id);
         let mut piece = String::new();

@@ -15,9 +15,27 @@ pub enum SampleError {
     /// The model computed no number.
     #[error("the logits hold {0}, expected finite numbers: check the weights, or run the model in f32")]
     NotFinite(&'static str),
-    /// The processors removed every token.
-    #[error("no token is left to choose from: loosen `no_repeat_ngram_size` or the custom logits processors")]
+    /// The model gave no token a chance.
+    #[error(
+        "no token is left to choose from: all logits are minus infinity; check the weights, or run the model in f32"
+    )]
     NothingLeft,
+    /// A processor removed the last tokens.
+    #[error(
+        "no token is left to choose from: {option} removed the last of them; loosen it, or what removes tokens before it"
+    )]
+    Removed {
+        /// The option that it comes from.
+        option: &'static str,
+    },
+    /// A processor made infinity of finite logits.
+    #[error(
+        "{option} makes infinity of the logits; give it a value further from zero, or for the best token at every step set `do_sample` to false"
+    )]
+    Overflow {
+        /// The option that it comes from.
+        option: &'static str,
+    },
 }
 
 /// The token of the highest logit, the first one where several tie.

@@ -2,6 +2,7 @@
 
 mod artifact;
 mod executor;
+mod fork;
 mod fuzz;
 mod pool;
 mod speed;

@@ -27,9 +27,41 @@ fn launches() {
         let pool = Pool::new(threads).unwrap();
         for chunks in [1, 2, 8, 64] {
             let launches = 100_000;
-            let time =
-                best(7, || (0..launches).for_each(|_| pool.run(chunks, &|i| assert!(std::hint::black_box(i) < 64))));
+            let mut time = Duration::ZERO;
+            pool.during_call(&mut || {
+                let run = || pool.run(chunks, &|i| assert!(std::hint::black_box(i) < 64));
+                time = best(7, || (0..launches).for_each(|_| run()));
+            });
             println!("{threads} threads, {chunks} chunks: {:.0} ns a launch", time.as_nanos() as f64 / launches as f64);
+        }
+    }
+}
+
+/// Calls of so many callers together, each of twenty launches with some arithmetic in each chunk.
+#[test]
+#[ignore = "measures"]
+fn callers() {
+    fn call(pool: &Pool) {
+        let chunk = |seed: u32| {
+            let sum = (0..10_000).fold(seed as f32, |sum, i| std::hint::black_box(sum * 0.999 + i as f32));
+            assert!(std::hint::black_box(sum).is_finite());
+        };
+        pool.during_call(&mut || (0..20).for_each(|_| pool.run(8, &chunk)));
+    }
+    const CALLS: u32 = 64;
+    for threads in [1, 2] {
+        for callers in [1, 2, 4, 8] {
+            // One model, or with one thread each, as many as there are callers: they do not wait for each other either.
+            let pool = Pool::new(threads).unwrap();
+            let time = best(3, || {
+                std::thread::scope(|scope| {
+                    for _ in 0..callers {
+                        scope.spawn(|| (0..CALLS / callers).for_each(|_| call(&pool)));
+                    }
+                });
+            });
+            let rate = f64::from(CALLS) / time.as_secs_f64();
+            println!("{threads} threads, {callers} callers: {rate:.1} calls a second together");
         }
     }
 }

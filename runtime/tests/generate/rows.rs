@@ -391,6 +391,97 @@ fn least_lengths_and_forced_tokens() {
     assert_eq!(ids(&run(&mut Toy::new(counting), &one, &forced)), [[9, 10, 11]]);
 }
 
+/// transformers pads a batch on the left, and its lengths count that.
+#[test]
+fn lengths_count_the_padding_of_the_batch() {
+    let alone = Prompt::new([3]);
+    let padded = Prompt::masked(0, [9, 9, 9, 3], &[0, 0, 0, 1]).unwrap();
+    let longer = Prompt::new([20, 21, 22, 23]);
+    for json in [
+        r#"{"max_new_tokens": 6, "eos_token_id": 5, "min_length": 7}"#,
+        r#"{"max_new_tokens": 6, "eos_token_id": 5, "min_length": 6}"#,
+        r#"{"max_new_tokens": 6, "eos_token_id": 5, "min_length": 3}"#,
+        r#"{"max_new_tokens": 6, "eos_token_id": 5, "min_new_tokens": 3}"#,
+        r#"{"max_length": 9}"#,
+        r#"{"max_length": 7, "forced_eos_token_id": 30}"#,
+        r#"{"max_new_tokens": 3, "forced_bos_token_id": 8}"#,
+        r#"{"max_new_tokens": 6, "eos_token_id": 5, "min_length": 7, "num_beams": 2}"#,
+        r#"{"max_length": 7, "num_beams": 2}"#,
+    ] {
+        let says = |first: &Prompt| {
+            let prompts = [first.clone(), longer.clone()];
+            ids(&run(&mut Toy::new(counting), &prompts, &config(json)))
+        };
+        assert_eq!(says(&alone), says(&padded), "{json}");
+    }
+    let says =
+        |json: &str| ids(&run(&mut Toy::new(counting), &[alone.clone(), longer.clone()], &config(json))).remove(0);
+    assert_eq!(says(r#"{"max_new_tokens": 6, "eos_token_id": 5, "min_length": 5}"#), [4, 5]);
+    assert_eq!(says(r#"{"max_new_tokens": 3, "eos_token_id": 5, "min_length": 6}"#), [4, 0, 1]);
+    assert_eq!(says(r#"{"max_length": 7}"#), [4, 5, 6]);
+}
+
+/// Whatever took the last token, the error names it.
+#[test]
+fn no_token_left_names_the_option() {
+    let all: Vec<i64> = (0..32).collect();
+    let but_one: Vec<i64> = (1..32).collect();
+    let every_word: Vec<[i64; 1]> = (0..32).map(|id| [id]).collect();
+    let biased: Vec<(Vec<i64>, f32)> = (0..32).map(|id| (vec![id], f32::MIN)).collect();
+    let prompt = [Prompt::new([2, 3])];
+    for (json, option) in [
+        (format!(r#"{{"suppress_tokens": {all:?}}}"#), "`suppress_tokens`"),
+        (format!(r#"{{"begin_suppress_tokens": {all:?}}}"#), "`begin_suppress_tokens`"),
+        (format!(r#"{{"suppress_tokens": {but_one:?}, "bad_words_ids": [[0]]}}"#), "`suppress_tokens`"),
+        (format!(r#"{{"suppress_tokens": {but_one:?}, "begin_suppress_tokens": [0]}}"#), "`begin_suppress_tokens`"),
+        (format!(r#"{{"bad_words_ids": {every_word:?}}}"#), "`bad_words_ids`"),
+        (format!(r#"{{"eos_token_id": {all:?}, "min_new_tokens": 2}}"#), "`min_new_tokens`"),
+        (format!(r#"{{"eos_token_id": {all:?}, "min_length": 4}}"#), "`min_length`"),
+        (r#"{"sequence_bias": [[[9], 1.0]], "no_repeat_ngram_size": 1}"#.to_string(), "`no_repeat_ngram_size`"),
+        (r#"{"do_sample": true, "temperature": 1e-45}"#.to_string(), "`temperature`"),
+        (r#"{"do_sample": true, "temperature": 1e-39, "top_k": 0}"#.to_string(), "`temperature`"),
+        (r#"{"repetition_penalty": 1e-44}"#.to_string(), "`repetition_penalty`"),
+        (format!(r#"{{"num_beams": 2, "suppress_tokens": {all:?}}}"#), "`suppress_tokens`"),
+        (r#"{"num_beams": 2, "do_sample": true, "temperature": 1e-45}"#.to_string(), "`temperature`"),
+    ] {
+        let unigrams = json.contains("ngram");
+        // Every token stands in the prompt where none may come twice.
+        let whole = [Prompt::new((0..32).collect::<Vec<u32>>())];
+        let prompts = if unigrams { &whole } else { &prompt };
+        let error = failure(&mut Toy::new(positive), prompts, &config(&json)).to_string();
+        assert!(error.contains(option) && !error.contains("check the weights"), "{json}: {error}");
+    }
+    // What removes all may be followed by what forces one.
+    let forced =
+        config(&format!(r#"{{"max_new_tokens": 1, "bad_words_ids": {every_word:?}, "forced_eos_token_id": 7}}"#));
+    assert_eq!(ids(&run(&mut Toy::new(positive), &prompt, &forced)), [[7]]);
+    // Numbers large and small are no infinities, and a custom processor is one of the caller's.
+    let biased = config(&format!(r#"{{"max_new_tokens": 1, "sequence_bias": {}}}"#, serde_json::json!(biased)));
+    assert_eq!(run(&mut Toy::new(positive), &prompt, &biased).rows.len(), 1);
+    struct Nothing;
+    impl LogitsProcessor for Nothing {
+        fn process(&mut self, _: History<'_>, logits: &mut [f32]) {
+            logits.fill(f32::NEG_INFINITY);
+        }
+    }
+    let options = config("{}");
+    let request = Request { processors: vec![Box::new(Nothing)], ..Request::new(&prompt, &options) };
+    let error = generate(&mut Toy::new(positive), request, |_| ControlFlow::Continue(())).unwrap_err().to_string();
+    assert!(error.contains("a logits processor of the caller's"), "{error}");
+    fn hopeless(_: &[i64], logits: &mut [f32]) {
+        logits.fill(f32::NEG_INFINITY);
+    }
+    let error = failure(&mut Toy::new(hopeless), &prompt, &config("{}")).to_string();
+    assert!(error.contains("check the weights"), "{error}");
+}
+
+/// Scores above zero, falling with the token's id.
+fn positive(_: &[i64], logits: &mut [f32]) {
+    for (id, score) in logits.iter_mut().enumerate() {
+        *score = 40.0 - id as f32;
+    }
+}
+
 #[test]
 fn several_sequences_of_a_prompt_share_its_prefill() {
     let prompts = [Prompt::new([3, 4, 5]), Prompt::new([7])];

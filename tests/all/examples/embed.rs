@@ -65,13 +65,43 @@ fn the_examples_continue_token_ids() {
     }
 }
 
+/// The message of this thread's last failure in the C library.
+fn last() -> String {
+    // SAFETY: the library's text, valid until the next failure of this thread.
+    unsafe { std::ffi::CStr::from_ptr(kiln_c::kiln_last_error()) }.to_string_lossy().into_owned()
+}
+
+/// Counts that no array has are refused before the array is looked at.
+#[test]
+fn absurd_counts_are_errors_in_c() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("m.kiln");
+    let files = ModelFiles::open_folder(&golden("llama")).expect("opens");
+    kiln::compile(&files, &path, &options()).expect("compiles");
+    let path = std::ffi::CString::new(path.to_str().expect("UTF-8")).expect("no zeros");
+    let (ids, mut out) = ([1u32; 4], [0u32; 4]);
+    // SAFETY: the path ends with a zero, and what is read of the arrays lies within them.
+    unsafe {
+        assert!(kiln_c::kiln_open(path.as_ptr(), 100_000).is_null());
+        assert!(last().contains("100000 threads, expected at most"), "{}", last());
+        let model = kiln_c::kiln_open(path.as_ptr(), 1);
+        assert!(!model.is_null(), "{}", last());
+        for count in [usize::MAX, isize::MAX as usize, 1 << 60, 1 << 40, 1 << 20] {
+            assert_eq!(kiln_c::kiln_generate_ids(model, ids.as_ptr(), count, out.as_mut_ptr(), 4), -1);
+            let message = last();
+            assert!(message.contains(&format!("{count} tokens, more than the context")), "{message}");
+        }
+        let odd = ids.as_ptr().cast::<u8>().add(1).cast();
+        assert_eq!(kiln_c::kiln_generate_ids(model, odd, 1, out.as_mut_ptr(), 4), -1);
+        assert!(last().contains("multiple of 4"), "{}", last());
+        assert_eq!(kiln_c::kiln_generate_ids(model, ids.as_ptr(), 4, out.as_mut_ptr(), 4), 4, "{}", last());
+        kiln_c::kiln_close(model);
+    }
+}
+
 #[test]
 fn null_is_an_error_in_c() {
     use std::ptr::{null, null_mut};
-    let last = || {
-        // SAFETY: the library's text, valid until the next failure of this thread.
-        unsafe { std::ffi::CStr::from_ptr(kiln_c::kiln_last_error()) }.to_string_lossy().into_owned()
-    };
     assert_eq!(last(), "");
     // SAFETY: null is allowed everywhere.
     unsafe {

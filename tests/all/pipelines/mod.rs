@@ -8,7 +8,7 @@ mod tokenizers;
 
 use crate::{golden, options};
 use kiln::models::Task;
-use kiln::{CompileOptions, ModelFiles, Pipeline, PipelineOptions, Result, compile, pipeline};
+use kiln::{CompileOptions, ModelFiles, Pipeline, PipelineOptions, PretrainedOptions, Result, compile, pipeline};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -146,6 +146,42 @@ as_transformers! {
     question_answering = ["question-answering"], QuestionAnswering;
     text_generation = ["text-generation"], CausalLm;
     text2text = ["text2text-generation", "summarization", "translation", "translation_en_to_fr"], Seq2SeqLm;
+}
+
+/// Each kind of pipeline writes a folder that it reads again, and then says what it said before.
+#[test]
+fn what_pipelines_save_they_read() {
+    let goldens = goldens();
+    for task in [
+        "text-classification",
+        "token-classification",
+        "fill-mask",
+        "question-answering",
+        "feature-extraction",
+        "zero-shot-classification",
+        "text-generation",
+        "summarization",
+    ] {
+        let case = &goldens["pipelines"][task][0];
+        let name = case["model"].as_str().expect("a model");
+        let folder = Fixture::folder(&goldens["models"][name], name);
+        let artifacts_dir = Some(folder.path().join("artifacts"));
+        let load = PretrainedOptions { emit: options().emit, artifacts_dir, ..PretrainedOptions::default() };
+        let saved = folder.path().join("saved");
+        Pipeline::from_pretrained(task, &text(folder.path()), &load)
+            .expect("loads")
+            .save_pretrained(&saved)
+            .expect("saves");
+        for file in ["config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"] {
+            assert!(saved.join(file).is_file(), "{task}: {file}");
+        }
+        let again = Pipeline::from_pretrained(task, &text(&saved), &load).expect("loads");
+        let got = again.run(&case["input"], &pipeline_options(&case["options"]));
+        check(&got.expect("runs"), &case["output"], task);
+    }
+    let fixture = Fixture::new(&goldens, "bert-token", Task::TokenClassification);
+    let unsaved = message(fixture.pipeline("ner").save_pretrained(fixture.folder.path().join("saved")));
+    assert!(unsaved.contains("is an artifact"), "{unsaved}");
 }
 
 /// transformers fails on what is longer than the model takes; here it is cut, if the options do not say otherwise.

@@ -14,6 +14,8 @@ pub use sampling::{Cutoff, MinP, Temperature, TopH, TopK, TopP, Typical};
 pub use tokens::{ExponentialDecay, ForcedBos, ForcedEos, MinLength, Normalize, RemoveInvalid, SequenceBias, Suppress};
 
 use super::config::GenerationConfig;
+use super::logits::max;
+use super::sample::SampleError;
 
 /// The tokens of one row, the newest last.
 #[derive(Debug, Clone, Copy)]
@@ -26,6 +28,9 @@ pub struct History<'a> {
     pub prompt_len: usize,
     /// How many tokens the row has at most, prompt and padding included.
     pub max_len: usize,
+    /// How many tokens the prompt is shorter than the longest of its batch. transformers pads it by these; here they are not among
+    /// the ids.
+    pub missing: usize,
 }
 
 impl<'a> History<'a> {
@@ -33,10 +38,20 @@ impl<'a> History<'a> {
     pub fn new_ids(&self) -> &'a [u32] {
         self.ids.get(self.prompt_len..).unwrap_or_default()
     }
+
+    /// The row's length as transformers counts it, with all padding.
+    pub fn padded_len(&self) -> usize {
+        self.ids.len() + self.missing
+    }
 }
 
 /// Edits the logits of one row.
 pub trait LogitsProcessor: Send {
+    /// What errors call it: the option that asks for it.
+    fn name(&self) -> &'static str {
+        "a logits processor of the caller's"
+    }
+
     /// Edits `logits` (`[vocab]`), which score the token that follows `history`.
     fn process(&mut self, history: History<'_>, logits: &mut [f32]);
 }
@@ -55,6 +70,39 @@ pub fn processors(config: &GenerationConfig, custom: Vec<Box<dyn LogitsProcessor
         list.push(Box::new(Normalize));
     }
     list
+}
+
+/// Runs the processors in their order.
+///
+/// # Errors
+/// When in the end no token is left, or one has infinity, and it was a processor that did it.
+pub(super) fn process(
+    processors: &mut [Box<dyn LogitsProcessor>],
+    history: History<'_>,
+    logits: &mut [f32],
+) -> Result<(), SampleError> {
+    if processors.is_empty() {
+        return Ok(());
+    }
+    let mut best = max(logits);
+    let mut error = None;
+    for processor in processors {
+        processor.process(history, logits);
+        let before = std::mem::replace(&mut best, max(logits));
+        let option = processor.name();
+        error = match best {
+            // What comes later may force a token, or make numbers of infinities.
+            f32::NEG_INFINITY | f32::INFINITY if best == before => error,
+            f32::NEG_INFINITY => Some(SampleError::Removed { option }),
+            f32::INFINITY => Some(SampleError::Overflow { option }),
+            _ => None,
+        };
+    }
+    // NaN is found when the token is chosen.
+    match error {
+        Some(error) if !logits.iter().any(|score| score.is_nan()) => Err(error),
+        _ => Ok(()),
+    }
 }
 
 fn penalties(config: &GenerationConfig, list: &mut Vec<Box<dyn LogitsProcessor>>) {

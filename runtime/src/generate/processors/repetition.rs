@@ -18,6 +18,10 @@ impl RepetitionPenalty {
 }
 
 impl LogitsProcessor for RepetitionPenalty {
+    fn name(&self) -> &'static str {
+        "`repetition_penalty`"
+    }
+
     fn process(&mut self, history: History<'_>, logits: &mut [f32]) {
         self.seen.clear();
         self.seen.resize(logits.len().div_ceil(64), 0);
@@ -41,6 +45,10 @@ pub struct NoRepeatNgram {
 }
 
 impl LogitsProcessor for NoRepeatNgram {
+    fn name(&self) -> &'static str {
+        "`no_repeat_ngram_size`"
+    }
+
     fn process(&mut self, history: History<'_>, logits: &mut [f32]) {
         let Some(prefix_len) = self.size.checked_sub(1) else { return };
         let ids = history.ids;

@@ -16,6 +16,10 @@ pub struct Temperature {
 }
 
 impl LogitsProcessor for Temperature {
+    fn name(&self) -> &'static str {
+        "`temperature`"
+    }
+
     fn process(&mut self, _: History<'_>, logits: &mut [f32]) {
         for score in logits {
             *score /= self.temperature;
@@ -38,6 +42,10 @@ impl TopK {
 }
 
 impl LogitsProcessor for TopK {
+    fn name(&self) -> &'static str {
+        "`top_k`"
+    }
+
     fn process(&mut self, _: History<'_>, logits: &mut [f32]) {
         if logits.len() <= self.k {
             return;
@@ -64,6 +72,10 @@ impl TopP {
 }
 
 impl LogitsProcessor for TopP {
+    fn name(&self) -> &'static str {
+        "`top_p`"
+    }
+
     fn process(&mut self, _: History<'_>, logits: &mut [f32]) {
         let floor = floor(logits, self.keep, &mut self.best);
         let Some(sum) = weigh(logits, &mut self.candidates) else { return };
@@ -111,6 +123,10 @@ impl MinP {
 }
 
 impl LogitsProcessor for MinP {
+    fn name(&self) -> &'static str {
+        "`min_p`"
+    }
+
     fn process(&mut self, _: History<'_>, logits: &mut [f32]) {
         let (best, floor) = (max(logits), floor(logits, self.keep, &mut self.best));
         for score in logits {
@@ -138,6 +154,10 @@ impl TopH {
 }
 
 impl LogitsProcessor for TopH {
+    fn name(&self) -> &'static str {
+        "`top_h`"
+    }
+
     fn process(&mut self, _: History<'_>, logits: &mut [f32]) {
         if logits.len() > TOP_H_TOKENS {
             remove_below(kth_best(logits, TOP_H_TOKENS, &mut self.best), logits);
@@ -172,6 +192,10 @@ impl Typical {
 }
 
 impl LogitsProcessor for Typical {
+    fn name(&self) -> &'static str {
+        "`typical_p`"
+    }
+
     fn process(&mut self, _: History<'_>, logits: &mut [f32]) {
         let Some(sum) = weigh(logits, &mut self.candidates) else { return };
         let (best, ln_sum) = (max(logits), sum.ln());
@@ -220,6 +244,10 @@ impl Cutoff {
 }
 
 impl LogitsProcessor for Cutoff {
+    fn name(&self) -> &'static str {
+        if self.eta { "`eta_cutoff`" } else { "`epsilon_cutoff`" }
+    }
+
     fn process(&mut self, _: History<'_>, logits: &mut [f32]) {
         let floor = floor(logits, self.keep, &mut self.best);
         let Some(sum) = weigh(logits, &mut self.candidates) else { return };

@@ -4,7 +4,7 @@ const X: f32 = f32::NEG_INFINITY;
 
 /// A row that is all prompt and has no limit.
 fn prompt(ids: &[u32], padding: usize) -> History<'_> {
-    History { ids, padding, prompt_len: ids.len(), max_len: usize::MAX }
+    History { ids, padding, prompt_len: ids.len(), max_len: usize::MAX, missing: 0 }
 }
 
 fn run(processor: &mut dyn LogitsProcessor, ids: &[u32], padding: usize, logits: &[f32]) -> Vec<f32> {
@@ -16,7 +16,8 @@ fn run(processor: &mut dyn LogitsProcessor, ids: &[u32], padding: usize, logits:
 /// As `run`, on a row of `new` new tokens after `prompt_len` of the prompt, of `max_len` at most.
 fn run_new(processor: &mut dyn LogitsProcessor, [prompt_len, new, max_len]: [usize; 3], logits: &[f32]) -> Vec<f32> {
     let mut logits = logits.to_vec();
-    processor.process(History { ids: &vec![0; prompt_len + new], padding: 0, prompt_len, max_len }, &mut logits);
+    processor
+        .process(History { ids: &vec![0; prompt_len + new], padding: 0, prompt_len, max_len, missing: 0 }, &mut logits);
     logits
 }
 

@@ -9,6 +9,8 @@ use std::collections::BTreeMap;
 pub struct SequenceBias {
     /// (the tokens before, the last one, the bias).
     sequences: Vec<(Vec<u32>, u32, f32)>,
+    /// The option that asked for it.
+    option: &'static str,
 }
 
 impl SequenceBias {
@@ -17,17 +19,22 @@ impl SequenceBias {
         let unique: BTreeMap<Vec<u32>, f32> = sequences.into_iter().collect();
         let split =
             |(ids, bias): (Vec<u32>, f32)| ids.split_last().map(|(last, before)| (before.to_vec(), *last, bias));
-        SequenceBias { sequences: unique.into_iter().filter_map(split).collect() }
+        SequenceBias { sequences: unique.into_iter().filter_map(split).collect(), option: "`sequence_bias`" }
     }
 
     /// Bans the sequences, but for an end token alone.
     pub fn bad_words(words: &[Vec<u32>], eos: &[u32]) -> Self {
         let ends = |word: &[u32]| matches!(word, [id] if eos.contains(id));
-        Self::new(words.iter().filter(|word| !ends(word)).map(|word| (word.clone(), f32::NEG_INFINITY)))
+        let banned = words.iter().filter(|word| !ends(word)).map(|word| (word.clone(), f32::NEG_INFINITY));
+        SequenceBias { option: "`bad_words_ids`", ..Self::new(banned) }
     }
 }
 
 impl LogitsProcessor for SequenceBias {
+    fn name(&self) -> &'static str {
+        self.option
+    }
+
     fn process(&mut self, history: History<'_>, logits: &mut [f32]) {
         for (before, last, bias) in &self.sequences {
             if history.ids.ends_with(before)
@@ -51,8 +58,12 @@ pub struct MinLength {
 }
 
 impl LogitsProcessor for MinLength {
+    fn name(&self) -> &'static str {
+        if self.min_new_tokens > 0 { "`min_new_tokens`" } else { "`min_length`" }
+    }
+
     fn process(&mut self, history: History<'_>, logits: &mut [f32]) {
-        if history.ids.len() < self.min_length || history.new_ids().len() < self.min_new_tokens {
+        if history.padded_len() < self.min_length || history.new_ids().len() < self.min_new_tokens {
             remove(&self.eos, logits);
         }
     }
@@ -66,8 +77,12 @@ pub struct ForcedBos {
 }
 
 impl LogitsProcessor for ForcedBos {
+    fn name(&self) -> &'static str {
+        "`forced_bos_token_id`"
+    }
+
     fn process(&mut self, history: History<'_>, logits: &mut [f32]) {
-        if history.ids.len() == 1 {
+        if history.padded_len() == 1 {
             force(&[self.id], logits);
         }
     }
@@ -81,6 +96,10 @@ pub struct ForcedEos {
 }
 
 impl LogitsProcessor for ForcedEos {
+    fn name(&self) -> &'static str {
+        "`forced_eos_token_id`"
+    }
+
     fn process(&mut self, history: History<'_>, logits: &mut [f32]) {
         if history.ids.len() + 1 == history.max_len {
             force(&self.ids, logits);
@@ -93,6 +112,10 @@ impl LogitsProcessor for ForcedEos {
 pub struct RemoveInvalid;
 
 impl LogitsProcessor for RemoveInvalid {
+    fn name(&self) -> &'static str {
+        "`remove_invalid_values`"
+    }
+
     fn process(&mut self, _: History<'_>, logits: &mut [f32]) {
         for score in logits {
             *score = if score.is_nan() { 0.0 } else { score.clamp(f32::MIN, f32::MAX) };
@@ -112,6 +135,10 @@ pub struct ExponentialDecay {
 }
 
 impl LogitsProcessor for ExponentialDecay {
+    fn name(&self) -> &'static str {
+        "`exponential_decay_length_penalty`"
+    }
+
     fn process(&mut self, history: History<'_>, logits: &mut [f32]) {
         let Some(since) = history.new_ids().len().checked_sub(self.start).filter(|n| *n > 0) else { return };
         let gain = self.factor.powf(since as f64) - 1.0;
@@ -142,10 +169,14 @@ impl Suppress {
 }
 
 impl LogitsProcessor for Suppress {
+    fn name(&self) -> &'static str {
+        if self.at_begin.is_some() { "`begin_suppress_tokens`" } else { "`suppress_tokens`" }
+    }
+
     fn process(&mut self, history: History<'_>, logits: &mut [f32]) {
         let applies = match self.at_begin {
             None => true,
-            Some(forced) => history.new_ids().len() == usize::from(forced && history.prompt_len <= 1),
+            Some(forced) => history.new_ids().len() == usize::from(forced && history.prompt_len + history.missing <= 1),
         };
         if applies {
             remove(&self.ids, logits);
@@ -158,6 +189,10 @@ impl LogitsProcessor for Suppress {
 pub struct Normalize;
 
 impl LogitsProcessor for Normalize {
+    fn name(&self) -> &'static str {
+        "`renormalize_logits`"
+    }
+
     fn process(&mut self, _: History<'_>, logits: &mut [f32]) {
         log_softmax(logits);
     }

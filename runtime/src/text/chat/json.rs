@@ -1,11 +1,41 @@
 //! JSON as Python's `json.dumps` writes it.
 
-use minijinja::value::ValueKind;
-use minijinja::{Error, ErrorKind, Value};
+use super::jinja::{Arguments, Error, Value, float};
 use std::fmt::Write;
 
+/// The filter `tojson`, with the options of `json.dumps` that transformers gives it.
+pub fn tojson(value: &Value, arguments: Arguments) -> Result<String, Error> {
+    let [ensure_ascii, indent, separators, sort_keys] =
+        arguments.bind("tojson", ["ensure_ascii", "indent", "separators", "sort_keys"], 0)?;
+    let flag = |value: Option<Value>| value.is_some_and(|value| value.is_true());
+    let given = |value: Option<Value>| value.filter(|value| !value.is_none());
+    let indent = match given(indent) {
+        None => None,
+        Some(Value::Str(text)) => Some(text.to_string()),
+        Some(width) => {
+            let width = width.as_int().ok_or_else(|| Error::new("tojson: `indent` is neither a number nor a text"))?;
+            Some(" ".repeat(usize::try_from(width).unwrap_or(0).min(MAX_INDENT)))
+        }
+    };
+    let (item_separator, key_separator) = match given(separators) {
+        None => (if indent.is_some() { "," } else { ", " }.to_string(), ": ".to_string()),
+        Some(pair) => match pair.values()?.as_slice() {
+            [Value::Str(item), Value::Str(key)] => (item.to_string(), key.to_string()),
+            _ => return Err(Error::new("tojson: `separators` is no pair of texts")),
+        },
+    };
+    let style =
+        Style { ensure_ascii: flag(ensure_ascii), indent, item_separator, key_separator, sort_keys: flag(sort_keys) };
+    let mut out = String::new();
+    style.value(value, 0, &mut out)?;
+    Ok(out)
+}
+
+/// How wide an indentation may be.
+const MAX_INDENT: usize = 64;
+
 /// How to write.
-pub(super) struct Style {
+struct Style {
     ensure_ascii: bool,
     indent: Option<String>,
     item_separator: String,
@@ -14,39 +44,23 @@ pub(super) struct Style {
 }
 
 impl Style {
-    /// With Python's separators where none are given.
-    pub fn new(
-        ensure_ascii: bool,
-        indent: Option<String>,
-        separators: Option<(String, String)>,
-        sort_keys: bool,
-    ) -> Self {
-        let usual = || (if indent.is_some() { "," } else { ", " }.to_string(), ": ".to_string());
-        let (item_separator, key_separator) = separators.unwrap_or_else(usual);
-        Style { ensure_ascii, indent, item_separator, key_separator, sort_keys }
-    }
-
-    /// The text of a value.
-    pub fn write(&self, value: &Value) -> Result<String, Error> {
-        let mut out = String::new();
-        self.value(value, 0, &mut out)?;
-        Ok(out)
-    }
-
     fn value(&self, value: &Value, depth: usize, out: &mut String) -> Result<(), Error> {
-        match value.kind() {
-            ValueKind::None => out.push_str("null"),
-            ValueKind::Bool => out.push_str(if value.is_true() { "true" } else { "false" }),
-            ValueKind::Number => out.push_str(&number(value)?),
-            ValueKind::String => self.string(value.as_str().unwrap_or_default(), out),
-            ValueKind::Seq | ValueKind::Iterable => {
-                let items: Vec<Value> = value.try_iter()?.collect();
-                self.items(['[', ']'], &items, depth, out, |item, out| self.value(item, depth + 1, out))?;
+        match value {
+            Value::None => out.push_str("null"),
+            Value::Bool(truth) => out.push_str(if *truth { "true" } else { "false" }),
+            Value::Int(number) => {
+                // Writing to a string does not fail.
+                let _ = write!(out, "{number}");
             }
-            ValueKind::Map => {
+            Value::Float(number) => out.push_str(&json_float(*number)),
+            Value::Str(text) | Value::Markup(text) => self.string(text, out),
+            Value::List(items) | Value::Tuple(items) => {
+                self.items(['[', ']'], items, depth, out, |item, out| self.value(item, depth + 1, out))?;
+            }
+            Value::Dict(dict) => {
                 let mut entries = vec![];
-                for key in value.try_iter()? {
-                    entries.push((name(&key)?, value.get_item(&key)?));
+                for (key, value) in dict.iter() {
+                    entries.push((name(key)?, value));
                 }
                 if self.sort_keys {
                     entries.sort_by(|a, b| a.0.cmp(&b.0));
@@ -57,7 +71,7 @@ impl Style {
                     self.value(item, depth + 1, out)
                 })?;
             }
-            kind => return Err(not_json(&kind.to_string())),
+            other => return Err(not_json(other)),
         }
         Ok(())
     }
@@ -105,7 +119,6 @@ impl Style {
                 '\u{c}' => out.push_str("\\f"),
                 c if c < ' ' || (self.ensure_ascii && c > '~') => {
                     for unit in c.encode_utf16(&mut [0; 2]) {
-                        // Writing to a string does not fail.
                         let _ = write!(out, "\\u{unit:04x}");
                     }
                 }
@@ -118,36 +131,28 @@ impl Style {
 
 /// A key of an object.
 fn name(key: &Value) -> Result<String, Error> {
-    match key.kind() {
-        ValueKind::String => Ok(key.as_str().unwrap_or_default().to_string()),
-        ValueKind::Number => number(key),
-        ValueKind::Bool => Ok(if key.is_true() { "true" } else { "false" }.to_string()),
-        ValueKind::None => Ok("null".to_string()),
-        kind => Err(not_json(&kind.to_string())),
+    match key {
+        Value::Str(text) | Value::Markup(text) => Ok(text.to_string()),
+        Value::Int(number) => Ok(number.to_string()),
+        Value::Float(number) => Ok(json_float(*number)),
+        Value::Bool(truth) => Ok(if *truth { "true" } else { "false" }.to_string()),
+        Value::None => Ok("null".to_string()),
+        other => Err(not_json(other)),
     }
 }
 
-/// A number as Python writes it: the shortest digits that mean it, with an exponent below 1e-4 and from 1e16 on.
-fn number(value: &Value) -> Result<String, Error> {
-    if value.is_integer() {
-        return Ok(value.to_string());
+fn json_float(number: f64) -> String {
+    match number {
+        number if number.is_nan() => "NaN".to_string(),
+        f64::INFINITY => "Infinity".to_string(),
+        f64::NEG_INFINITY => "-Infinity".to_string(),
+        number => float(number),
     }
-    let number = f64::try_from(value.clone())?;
-    if number.is_nan() {
-        return Ok("NaN".to_string());
-    }
-    if number.is_infinite() {
-        return Ok(if number > 0.0 { "Infinity" } else { "-Infinity" }.to_string());
-    }
-    let scientific = format!("{number:e}");
-    let (digits, exponent) = scientific.split_once('e').unwrap_or((&scientific, "0"));
-    let exponent: i32 = exponent.parse().unwrap_or(0);
-    if number == 0.0 || (-4..16).contains(&exponent) {
-        return Ok(format!("{number:?}"));
-    }
-    Ok(format!("{digits}e{}{:02}", if exponent < 0 { '-' } else { '+' }, exponent.abs()))
 }
 
-fn not_json(what: &str) -> Error {
-    Error::new(ErrorKind::InvalidOperation, format!("tojson: a value of type {what} has no JSON"))
+fn not_json(value: &Value) -> Error {
+    match value.defined() {
+        Err(undefined) => Error::new(format!("tojson: {undefined}, and has no JSON")),
+        Ok(()) => Error::new(format!("tojson: a value of type {} has no JSON", value.type_name())),
+    }
 }

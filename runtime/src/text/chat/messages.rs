@@ -1,8 +1,7 @@
 //! What is said in a chat, as data whose keys keep their order.
 
 use super::super::TextError;
-use minijinja::Value;
-use minijinja::value::ValueKind;
+use super::jinja::{Dict, Value};
 
 /// The names under which a message's reasoning is passed; templates read the first, older ones the second.
 const REASONING: [&str; 3] = ["reasoning_content", "thinking", "reasoning"];
@@ -49,7 +48,8 @@ impl Chat {
     /// # Errors
     /// When it is no such list.
     pub fn with_tools(mut self, tools: &[u8]) -> Result<Self, TextError> {
-        self.tools = Some(list(tools, "tools")?.into());
+        let tools = Value::list(list(tools, "tools")?).map_err(|e| TextError::Chat(format!("tools: {e}")))?;
+        self.tools = Some(tools);
         Ok(self)
     }
 
@@ -69,68 +69,107 @@ impl Chat {
         Ok(self)
     }
 
-    /// The chat with `end` after the last message's content, if that is a text.
-    pub(super) fn with_end(&self, end: &str) -> Option<Self> {
+    /// The chat with `end` after the last message's text, which is its content or the last part of that with a text; and that text.
+    pub(super) fn with_end(&self, end: &str) -> Option<(Self, String)> {
         let mut chat = self.clone();
-        let mut fields = entries(chat.messages.last()?);
-        let (_, content) = fields.iter_mut().find(|(key, _)| key == "content")?;
-        *content = Value::from(format!("{}{end}", content.as_str()?));
-        *chat.messages.last_mut()? = Value::from_pairs(fields);
-        Some(chat)
+        let last = chat.messages.last_mut()?;
+        let content = field(last, "content")?.clone();
+        let (content, text) = match &content {
+            Value::List(parts) => {
+                let mut parts = parts.to_vec();
+                let part = parts.iter_mut().rfind(|part| field(part, "text").is_some())?;
+                let text = field(part, "text")?.as_str()?.to_string();
+                *part = with_field(part, "text", format!("{text}{end}").into());
+                (Value::list(parts).ok()?, text)
+            }
+            content => {
+                let text = content.as_str()?.to_string();
+                (format!("{text}{end}").into(), text)
+            }
+        };
+        *last = with_field(last, "content", content);
+        Some((chat, text))
     }
 }
 
 fn message(role: &str, content: &str) -> Value {
-    Value::from_pairs([("role", role), ("content", content)])
+    object_of([("role", role.into()), ("content", content.into())])
 }
 
 /// The messages as templates expect them: without keys that hold nothing, and the reasoning under each name that is read.
 pub(super) fn normalized(messages: &[Value]) -> Vec<Value> {
     let normalize = |message: &Value| {
-        let mut fields: Vec<(String, Value)> =
-            entries(message).into_iter().filter(|(_, value)| !value.is_none()).collect();
-        let find = |name: &str| fields.iter().find(|(key, _)| key == name).map(|(_, value)| value.clone());
-        if let Some(reasoning) = REASONING.iter().find_map(|name| find(name)) {
-            let has_thinking = find(REASONING[1]).is_some();
-            fields.retain(|(key, _)| key != REASONING[0]);
-            if !has_thinking {
-                fields.push((REASONING[1].to_string(), reasoning.clone()));
-            }
-            fields.push((REASONING[0].to_string(), reasoning));
-        }
-        Value::from_pairs(fields)
+        let fields = entries(message).filter(|(_, value)| !value.is_none());
+        let reasoning = REASONING.iter().find_map(|name| field(message, name).filter(|value| !value.is_none()));
+        let Some(reasoning) = reasoning else { return object_of(fields) };
+        // In transformers' order.
+        let before = std::iter::once((REASONING[1], reasoning.clone()));
+        object_of(before.chain(fields).chain([(REASONING[0], reasoning.clone())]))
     };
     messages.iter().map(normalize).collect()
 }
 
-/// The entries of an object whose keys are texts.
-pub(super) fn entries(object: &Value) -> Vec<(String, Value)> {
-    if object.kind() != ValueKind::Map {
-        return vec![];
+/// An object of these fields; of two with one name, the last one counts.
+fn object_of<'a>(fields: impl IntoIterator<Item = (&'a str, Value)>) -> Value {
+    let mut object = Dict::default();
+    for (name, value) in fields {
+        // Texts can be keys, and nothing here is nested deeper than what was read.
+        let _ = object.insert(name.into(), value);
     }
-    let keys = object.try_iter().into_iter().flatten();
-    keys.filter_map(|key| Some((key.as_str()?.to_string(), object.get_item(&key).ok()?))).collect()
+    Value::dict(object).unwrap_or(Value::None)
+}
+
+fn with_field(object: &Value, name: &str, value: Value) -> Value {
+    object_of(entries(object).chain([(name, value)]))
+}
+
+/// The field of an object.
+pub(super) fn field<'a>(object: &'a Value, name: &str) -> Option<&'a Value> {
+    match object {
+        Value::Dict(object) => object.get_text(name),
+        _ => None,
+    }
+}
+
+/// The entries of an object.
+pub(super) fn entries(object: &Value) -> impl Iterator<Item = (&str, Value)> {
+    let object = match object {
+        Value::Dict(object) => Some(object),
+        _ => None,
+    };
+    let entries = object.into_iter().flat_map(|object| object.iter());
+    entries.filter_map(|(key, value)| Some((key.as_str()?, value.clone())))
 }
 
 /// Reads a JSON object; `what` names it in errors.
 pub(super) fn object(json: &[u8], what: &str) -> Result<Value, TextError> {
-    let value = parse(json, what)?;
-    match value.kind() {
-        ValueKind::Map => Ok(value),
-        found => Err(TextError::Chat(format!("{what}: expected a JSON object, found a {found}"))),
+    match parse(json, what)? {
+        value @ Value::Dict(_) => Ok(value),
+        found => Err(TextError::Chat(format!("{what}: expected a JSON object, found {}", kind(&found)))),
     }
 }
 
 fn list(json: &[u8], what: &str) -> Result<Vec<Value>, TextError> {
     let wrong = |found: String| TextError::Chat(format!("{what}: expected a JSON list of objects, found {found}"));
-    let value = parse(json, what)?;
-    if value.kind() != ValueKind::Seq {
-        return Err(wrong(format!("a {}", value.kind())));
+    let items = match parse(json, what)? {
+        Value::List(items) => items,
+        found => return Err(wrong(kind(&found).to_string())),
+    };
+    match items.iter().position(|item| !matches!(item, Value::Dict(_))) {
+        Some(at) => Err(wrong(format!("{} as item {at}", kind(&items[at])))),
+        None => Ok(items.to_vec()),
     }
-    let items: Vec<Value> = value.try_iter().into_iter().flatten().collect();
-    match items.iter().position(|item| item.kind() != ValueKind::Map) {
-        Some(at) => Err(wrong(format!("a {} as item {at}", items[at].kind()))),
-        None => Ok(items),
+}
+
+/// What a JSON value is, in errors.
+fn kind(value: &Value) -> &'static str {
+    match value {
+        Value::None => "null",
+        Value::Bool(_) => "a boolean",
+        Value::Str(_) => "a string",
+        Value::List(_) => "a list",
+        Value::Dict(_) => "an object",
+        _ => "a number",
     }
 }
 

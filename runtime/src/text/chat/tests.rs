@@ -34,9 +34,20 @@ fn the_last_message_is_left_unfinished() {
     assert_eq!(trimmed.apply_unfinished(&chat).unwrap(), "Hello\nWell,");
     let silent = template("{{ messages[0].content }}").apply_unfinished(&chat).unwrap_err().to_string();
     assert!(silent.contains("does not write it"), "{silent}");
+    // Of content in parts, the last part with a text goes on.
+    let parts =
+        Chat::from_json(br#"[{"role": "a", "content": [{"text": "One, "}, {"text": "two"}, {"type": "image"}]}]"#)
+            .unwrap();
+    let joined = template("{% for m in messages %}{% for p in m.content %}{{ p.text }}{% endfor %}<end>{% endfor %}");
+    assert_eq!(joined.apply_unfinished(&parts).unwrap(), "One, two");
+    let printed = template("{{ messages[0].content }}").apply_unfinished(&parts).unwrap();
+    assert_eq!(printed, "[{'text': 'One, '}, {'text': 'two");
+    // A text that the template writes in another way is not one to go on with.
+    let quoted = Chat::new().with_message("user", "say \"hi\"");
+    assert!(template("{{ messages[0].content | tojson }}").apply_unfinished(&quoted).is_err());
     let call = Chat::from_json(br#"[{"role": "assistant", "tool_calls": []}]"#).unwrap();
     let bare = kept.apply_unfinished(&call).unwrap_err().to_string();
-    assert!(bare.contains("`content` is a text"), "{bare}");
+    assert!(bare.contains("`content` has a text"), "{bare}");
 }
 
 /// A case of the file; templates see its values as they stand there, with the order of their keys.
@@ -113,6 +124,10 @@ fn special_tokens_are_variables() {
     assert_eq!(templates(&config, None).apply(&hello(), true).unwrap(), "<s></s><image><boi>FalseFalse");
     let own = hello().with_variable("bos_token", "\"mine\"").unwrap();
     assert!(templates(&config, None).apply(&own, true).unwrap().starts_with("mine"));
+    let documents = || template("{{ documents is none }}{{ documents | length if documents }}");
+    assert_eq!(documents().apply(&hello(), true).unwrap(), "True");
+    let two = hello().with_variable("documents", r#"[{"title": "a"}, {"title": "b"}]"#).unwrap();
+    assert_eq!(documents().apply(&two, true).unwrap(), "False2");
 }
 
 #[test]
@@ -120,10 +135,13 @@ fn messages_lose_empty_keys_and_share_their_reasoning() {
     let all = "{% for m in messages %}{{ m | tojson }}{% endfor %}";
     let says = |json: &str| template(all).apply(&Chat::from_json(json.as_bytes()).unwrap(), true).unwrap();
     assert_eq!(says(r#"[{"role": "a", "content": null, "n": 1}]"#), r#"{"role": "a", "n": 1}"#);
-    let reasoning = says(r#"[{"role": "a", "reasoning": "r"}]"#);
-    assert!(
-        reasoning.contains(r#""thinking": "r""#) && reasoning.contains(r#""reasoning_content": "r""#),
-        "{reasoning}"
+    assert_eq!(
+        says(r#"[{"role": "a", "reasoning": "r", "n": 1}]"#),
+        r#"{"thinking": "r", "role": "a", "reasoning": "r", "n": 1, "reasoning_content": "r"}"#
+    );
+    assert_eq!(
+        says(r#"[{"reasoning_content": "r", "role": "a", "thinking": "t"}]"#),
+        r#"{"thinking": "t", "reasoning_content": "r", "role": "a"}"#
     );
     let chat = hello().with_system("Be brief.").with_message("assistant", "Hi");
     let roles = template("{{ messages | map(attribute='role') | list }}").apply(&chat, false).unwrap();
@@ -136,6 +154,16 @@ fn the_date_is_todays() {
     assert!(year.len() == 4 && year.parse::<u32>().is_ok_and(|y| y >= 2024), "{year}");
     assert_eq!(says("{{ strftime_now('%d %b %Y') }}").split(' ').count(), 3);
     assert!(refused("{{ strftime_now('%!') }}").contains("strftime_now"));
+    // As Python's in the C locale, without a zone.
+    assert_eq!(says("{{ strftime_now('[%z%Z%%Z]') }}"), "[%Z]");
+    let shape = |format: &str| -> String {
+        let text = says(&format!("{{{{ strftime_now('{format}') }}}}"));
+        text.chars().map(|c| if c.is_ascii_digit() { '0' } else { c }).collect()
+    };
+    assert_eq!((shape("%x"), shape("%f")), ("00/00/00".into(), "000000".into()));
+    let date = shape("%c");
+    assert!(date.len() == 24 && date.ends_with(" 00:00:00 0000"), "{date}");
+    assert!(shape("%r").starts_with("00:00:00 "));
 }
 
 #[test]
@@ -152,7 +180,7 @@ fn what_is_wrong_is_said() {
     assert!(template("x").apply(&Chat::new(), true).unwrap_err().to_string().contains("empty"));
     for (json, word) in [
         ("", "expected JSON"),
-        ("{}", "found a map"),
+        ("{}", "found an object"),
         ("[1]", "a number as item 0"),
         (r#"[{}, "hello"]"#, "a string as item 1"),
     ] {

@@ -1,0 +1,59 @@
+//! What a caller does to the floating-point environment of its thread.
+
+use crate::{golden, options};
+use kiln::{LoadOptions, Model, ModelFiles, runtime};
+use runtime::generate::CausalLm;
+use runtime::{CacheOptions, CausalSession};
+use std::arch::asm;
+use std::sync::Arc;
+
+/// MXCSR's modes in a new process; its lowest bits note what happened.
+const USUAL: u32 = 0x1f80;
+
+fn modes() -> u32 {
+    let mut word = 0u32;
+    // SAFETY: writes the register to `word`.
+    unsafe { asm!("stmxcsr [{}]", in(reg) &mut word, options(nostack)) };
+    word & 0xffc0
+}
+
+fn set_modes(word: u32) {
+    // SAFETY: callers give modes that the processor has, and nothing else is computed before they are set back.
+    unsafe { asm!("ldmxcsr [{}]", in(reg) &word, options(nostack)) };
+}
+
+/// The bits of some logits, computed under these modes of this thread, which come back.
+fn logits(model: &Arc<Model>, word: u32) -> Vec<u32> {
+    let mut session = CausalSession::new(model, &CacheOptions::default()).expect("a session");
+    let tokens: Vec<i64> = (0..24).map(|i| (i * 37 + 5) % 300).collect();
+    set_modes(word);
+    let bits =
+        session.step(&tokens, tokens.len(), &[0], &[0]).map(|l| l.iter().map(|l| l.to_bits()).collect::<Vec<_>>());
+    let after = modes();
+    set_modes(USUAL);
+    assert_eq!(after, word, "the caller's modes come back");
+    bits.expect("runs")
+}
+
+#[test]
+fn results_do_not_depend_on_the_callers_modes() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("m.kiln");
+    let files = ModelFiles::open_folder(&golden("llama")).expect("opens");
+    kiln::compile(&files, &path, &options()).expect("compiles");
+    let model = |threads| Model::open(&path, &LoadOptions { threads: Some(threads), ..LoadOptions::default() });
+    let want = logits(&model(1).expect("loads"), USUAL);
+    // Up, down, to zero; tiny numbers as zero, going in and coming out.
+    for word in [0x5f80, 0x3f80, 0x7f80, 0x9fc0] {
+        for threads in [1, 2, 3] {
+            // Weights are prepared, and workers started, under the caller's modes too.
+            set_modes(word);
+            let model = model(threads);
+            set_modes(USUAL);
+            let model = model.expect("loads");
+            for _ in 0..5 {
+                assert_eq!(logits(&model, word), want, "{threads} threads, MXCSR {word:x}");
+            }
+        }
+    }
+}
