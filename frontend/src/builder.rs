@@ -31,6 +31,8 @@ pub(crate) struct Builder {
     pub(crate) frames: Vec<Frame>,
     pub(crate) error: Option<Error>,
     pub(crate) missing: Vec<String>,
+    /// Parameters in types that nothing is computed in: the checkpoint's names, and the types.
+    pub(crate) unsupported: Vec<(String, String)>,
     pub(crate) mismatched: Vec<Mismatch>,
 }
 

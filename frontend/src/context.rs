@@ -16,6 +16,9 @@ pub fn trace(define: impl FnOnce(&Context)) -> Result<kiln_ir::Module, Error> {
     let cx = Context::default();
     define(&cx);
     let b = cx.builder.take();
+    if !b.unsupported.is_empty() {
+        return Err(Error::UnsupportedTypes { tensors: b.unsupported });
+    }
     if !b.missing.is_empty() || !b.mismatched.is_empty() {
         return Err(Error::Parameters { missing: b.missing, mismatched: b.mismatched });
     }

@@ -3,6 +3,10 @@
 use kiln_ir::{IrError, SourceLine, Storage};
 use std::fmt;
 
+/// What to take instead of weights in a type that nothing is computed in.
+pub const READABLE_WEIGHTS: &str = "the model in float32, float16 or bfloat16, or a GGUF file with F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, \
+                                    Q2_K, Q3_K, Q4_K, Q5_K or Q6_K";
+
 /// An error of tracing.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -25,6 +29,12 @@ pub enum Error {
         missing: Vec<String>,
         /// Tensors of another shape than the model's.
         mismatched: Vec<Mismatch>,
+    },
+    /// Parameters that the checkpoint has in types that nothing is computed in.
+    #[error("the model needs {}, and kiln computes with no such type; take {}", typed(tensors), READABLE_WEIGHTS)]
+    UnsupportedTypes {
+        /// Each tensor's name, and its type as the file names it.
+        tensors: Vec<(String, String)>,
     },
 }
 
@@ -54,6 +64,20 @@ impl fmt::Display for Mismatch {
 /// How many names of one kind an error message lists.
 const LISTED: usize = 8;
 
+/// How many names are not listed.
+fn rest(n: usize) -> String {
+    if n > LISTED { format!(" and {} more", n - LISTED) } else { String::new() }
+}
+
+fn typed(tensors: &[(String, String)]) -> String {
+    let listed: Vec<String> = tensors
+        .iter()
+        .take(LISTED)
+        .map(|(name, found)| format!("tensor `{name}`, which is stored as {found}"))
+        .collect();
+    listed.join(", ") + &rest(tensors.len())
+}
+
 struct Listing<'a> {
     missing: &'a [String],
     mismatched: &'a [Mismatch],
@@ -61,7 +85,6 @@ struct Listing<'a> {
 
 impl fmt::Display for Listing<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let rest = |n: usize| if n > LISTED { format!(" and {} more", n - LISTED) } else { String::new() };
         f.write_str("config and checkpoint do not belong together: ")?;
         if !self.missing.is_empty() {
             let names: Vec<String> = self.missing.iter().take(LISTED).map(|n| format!("`{n}`")).collect();

@@ -45,7 +45,7 @@ mod tensor;
 
 pub use block::Values;
 pub use context::{Context, trace};
-pub use error::{Error, Mismatch};
+pub use error::{Error, Mismatch, READABLE_WEIGHTS};
 pub use kiln_derive::Module;
 pub use kiln_ir::{BlockFormat, DType, DefaultFill, Dim, Storage};
 pub use module::{Module, Path};

@@ -19,6 +19,21 @@ pub trait ParamSource {
     fn names(&self) -> Vec<String> {
         vec![]
     }
+
+    /// The type of a tensor that is there, but that [`lookup`](Self::lookup) does not give, since nothing is computed in its type.
+    fn unsupported(&self, _name: &str) -> Option<String> {
+        None
+    }
+
+    /// Whether there is a tensor of that name, of whatever type.
+    fn has(&self, name: &str) -> bool {
+        self.lookup(name).is_some() || self.unsupported(name).is_some()
+    }
+
+    /// Whether two tensors that are there hold different values. A source without contents knows of no difference.
+    fn differ(&self, _one: &str, _other: &str) -> bool {
+        false
+    }
 }
 
 /// How parameters are bound.
@@ -119,9 +134,15 @@ pub(crate) fn load(
     let mut used = BTreeSet::new();
     model.visit_params_mut(&mut Path::default(), &mut |name, param| {
         let found_as = source.resolve(name);
+        let first = used.insert(found_as.clone());
         let storage = match source.lookup(&found_as) {
             None => {
-                cx.with(|b| b.missing.push(name.to_string()));
+                if first {
+                    cx.with(|b| match source.unsupported(&found_as) {
+                        Some(found) => b.unsupported.push((found_as.clone(), found)),
+                        None => b.missing.push(found_as.clone()),
+                    });
+                }
                 options.dtype.into()
             }
             Some((storage, found)) => {
@@ -137,7 +158,6 @@ pub(crate) fn load(
         let dtype = if param.in_f32 && narrow { DType::F32 } else { options.dtype };
         let options = LoadOptions { dtype, ..options };
         param.bound = Some(Bound { name: found_as.as_str().into(), storage, options });
-        used.insert(found_as);
     });
     source.names().into_iter().filter(|name| !used.contains(name)).collect()
 }

@@ -144,14 +144,19 @@ pub fn supported() -> BTreeMap<String, Vec<Task>> {
     supported
 }
 
-/// The task that a checkpoint was made for: that of the first class in its `architectures`.
+/// The task that a checkpoint was made for: that of the first class in its `architectures`. Where none is named, a model of a kind that
+/// writes text is for that, and another one for its hidden states.
 ///
 /// # Errors
-/// [`Error::UnknownArchitecture`] for a class that is for no task known here, and where no class is named.
+/// [`Error::UnknownArchitecture`] for a class that is for no task known here.
 pub fn task_of(config: &Value) -> Result<Task> {
-    let class = config.get("architectures").and_then(|all| all.get(0)).and_then(Value::as_str);
-    class.and_then(Task::of_class).ok_or_else(|| Error::UnknownArchitecture {
-        found: class.map_or("none in `architectures`".into(), |c| format!("`{c}`")),
+    let Some(class) = config.get("architectures").and_then(|all| all.get(0)).and_then(Value::as_str) else {
+        let tasks = supported().remove(config::model_type(config)?).unwrap_or_default();
+        let writes = [Task::CausalLm, Task::Seq2SeqLm].into_iter().find(|task| tasks.contains(task));
+        return Ok(writes.unwrap_or(Task::Base));
+    };
+    Task::of_class(class).ok_or_else(|| Error::UnknownArchitecture {
+        found: format!("`{class}`"),
         expected: "a class such as LlamaForCausalLM or BertModel in `architectures`, or a task to be chosen".into(),
     })
 }
@@ -159,7 +164,7 @@ pub fn task_of(config: &Value) -> Result<Task> {
 /// Traces the model that a `config.json` describes, for a task or, without one, for that of [`task_of`].
 ///
 /// # Errors
-/// [`Error::UnknownArchitecture`] with the names that are known; else whatever does not fit in config and parameters.
+/// [`Error::UnknownArchitecture`] with the names that are known; [`Error::Quantized`]; else whatever does not fit in config and parameters.
 pub fn trace(task: Option<Task>, config: &Value, source: &dyn ParamSource, options: &TraceOptions) -> Result<Traced> {
     let model_type = config::model_type(config)?;
     let supported = supported();
@@ -169,6 +174,7 @@ pub fn trace(task: Option<Task>, config: &Value, source: &dyn ParamSource, optio
             expected: format!("one of {}", supported.into_keys().collect::<Vec<_>>().join(", ")),
         });
     };
+    config::check_not_quantized(config)?;
     let task = task.map_or_else(|| task_of(config), Ok)?;
     let registry = REGISTRY.read().unwrap_or_else(PoisonError::into_inner);
     let found = registry.get(&(model_type.to_string(), task)).cloned();
@@ -188,6 +194,14 @@ impl ParamSource for Checkpoint {
     }
 
     fn names(&self) -> Vec<String> {
-        self.names().map(str::to_string).collect()
+        self.names().chain(self.unsupported_names()).map(str::to_string).collect()
+    }
+
+    fn unsupported(&self, name: &str) -> Option<String> {
+        self.unsupported(name).map(str::to_string)
+    }
+
+    fn differ(&self, one: &str, other: &str) -> bool {
+        !self.same_values(one, other)
     }
 }

@@ -11,6 +11,7 @@
 mod decoder;
 mod fields;
 mod layer_types;
+mod quantization;
 mod rope;
 
 pub use decoder::{DecoderConfig, DecoderDefaults};
@@ -18,6 +19,7 @@ pub use fields::Fields;
 pub use rope::{RopeConfig, RopeType};
 
 pub(crate) use layer_types::{later_layers, windows};
+pub(crate) use quantization::check_not_quantized;
 pub(crate) use rope::THETA;
 
 use crate::{Error, Result};

@@ -106,7 +106,10 @@ pub enum Error {
     },
 
     /// A tensor has an element type that kiln does not know.
-    #[error("{}: tensor `{tensor}` has type {found}; supported are {supported}. Convert the checkpoint to one of them", path.display())]
+    #[error(
+        "{}: tensor `{tensor}` is stored as {found}, and kiln computes with no such type; take {}", path.display(),
+        kiln_frontend::READABLE_WEIGHTS
+    )]
     UnsupportedDType {
         /// The file.
         path: PathBuf,
@@ -114,8 +117,6 @@ pub enum Error {
         tensor: String,
         /// The type as the file names it.
         found: String,
-        /// The names of the types that work.
-        supported: &'static str,
     },
 
     /// One name, two tensors.
@@ -269,6 +270,16 @@ pub enum Error {
         found: String,
         /// What there is.
         expected: String,
+    },
+
+    /// A checkpoint whose weights are quantised by a library of their own.
+    #[error(
+        "the checkpoint is quantised by {method}, which kiln does not read; take the model that it was made from, in float32, float16 or \
+         bfloat16, or a GGUF file of it"
+    )]
+    Quantized {
+        /// `quant_method` of the config's `quantization_config`, with the bits where it says them.
+        method: String,
     },
 
     /// The checkpoint of a model with another head, or with none.

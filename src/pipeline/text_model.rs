@@ -146,10 +146,14 @@ impl TextModel {
 
 /// The tokens that a model has positions for. RoBERTa's begin after the padding's.
 fn positions(config: &Value) -> usize {
-    let number = |name: &str| config.get(name).and_then(Value::as_u64).and_then(|n| usize::try_from(n).ok());
-    let positions = number("max_position_embeddings").unwrap_or(usize::MAX);
+    let number = |name: &str| config.get(name).and_then(Value::as_i64);
+    let positions = number("max_position_embeddings").and_then(|n| usize::try_from(n).ok()).unwrap_or(usize::MAX);
     match config.get("model_type").and_then(Value::as_str) {
-        Some("roberta" | "xlm-roberta") => positions.saturating_sub(number("pad_token_id").unwrap_or(1) + 1),
+        // -1 is no token: positions begin at 0 then.
+        Some("roberta" | "xlm-roberta") => {
+            let first = number("pad_token_id").unwrap_or(1).saturating_add(1);
+            positions.saturating_sub(usize::try_from(first).unwrap_or(0))
+        }
         _ => positions,
     }
 }

@@ -31,7 +31,7 @@ pub struct DecoderConfig {
     pub tie_word_embeddings: bool,
     /// The token that starts a text.
     pub bos_token_id: Option<u32>,
-    /// The tokens that end one.
+    /// The tokens that end one; the vocabulary need not have them.
     pub eos_token_id: Vec<u32>,
     /// The token that pads a batch.
     pub pad_token_id: Option<u32>,
@@ -110,9 +110,10 @@ impl DecoderConfig {
         let default_id = |name: &str, id: Option<u32>| {
             id.filter(|id| fields.get(name).is_none() && !fields.is_null(name) && (*id as usize) < vocab_size)
         };
-        let token_id =
-            |name: &str, id| -> Result<_> { Ok(fields.token_id(name, vocab_size)?.or_else(|| default_id(name, id))) };
-        let mut eos_token_id = fields.token_ids("eos_token_id", vocab_size)?;
+        // Some write it as a list.
+        let bos_token_id = fields.token_ids("bos_token_id")?.first().copied();
+        let pad_token_id = fields.token_id("pad_token_id", vocab_size)?;
+        let mut eos_token_id = fields.token_ids("eos_token_id")?;
         eos_token_id.extend(default_id("eos_token_id", defaults.eos_token_id));
         let max_position_embeddings = fields.size("max_position_embeddings", 1 << 28)?;
         Ok(DecoderConfig {
@@ -127,9 +128,9 @@ impl DecoderConfig {
             max_position_embeddings: max_position_embeddings.unwrap_or(defaults.max_position_embeddings),
             rms_norm_eps: fields.number("rms_norm_eps", 0.0..=1.0)?.unwrap_or(defaults.rms_norm_eps),
             tie_word_embeddings: fields.bool("tie_word_embeddings", defaults.tie_word_embeddings)?,
-            bos_token_id: token_id("bos_token_id", defaults.bos_token_id)?,
+            bos_token_id: bos_token_id.or_else(|| default_id("bos_token_id", defaults.bos_token_id)),
             eos_token_id,
-            pad_token_id: token_id("pad_token_id", defaults.pad_token_id)?,
+            pad_token_id: pad_token_id.or_else(|| default_id("pad_token_id", defaults.pad_token_id)),
         })
     }
 }

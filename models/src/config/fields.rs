@@ -75,10 +75,7 @@ impl<'a> Fields<'a> {
     /// A size from 1 to `largest`.
     pub fn size(&self, name: &str, largest: usize) -> Result<Option<usize>> {
         self.typed(name, &size_range(largest), |v| {
-            // Some writers give a whole number as `2048.0`.
-            let whole = v.as_f64().filter(|x| x.fract() == 0.0 && (1.0..=1e15).contains(x)).map(|x| x as u64);
-            let n = v.as_u64().or(whole)?;
-            usize::try_from(n).ok().filter(|n| (1..=largest).contains(n))
+            usize::try_from(whole(v)?).ok().filter(|n| (1..=largest).contains(n))
         })
     }
 
@@ -136,19 +133,24 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// A token id below `vocab_size`.
+    /// A token id below `vocab_size`. A negative number, as old configs have it, stands for no token.
     pub fn token_id(&self, name: &str, vocab_size: usize) -> Result<Option<u32>> {
-        self.typed(name, &format!("a token id from 0 to {}", vocab_size - 1), |v| id(v, vocab_size))
+        let expected = format!("a token id from 0 to {}, or -1 for none", vocab_size - 1);
+        let id = self.typed(name, &expected, |v| match id(v)? {
+            Some(id) => ((id as usize) < vocab_size).then_some(Some(id)),
+            None => Some(None),
+        })?;
+        Ok(id.flatten())
     }
 
-    /// One token id or several; empty if absent.
-    pub fn token_ids(&self, name: &str, vocab_size: usize) -> Result<Vec<u32>> {
-        let expected = format!("a token id from 0 to {}, or a list of them", vocab_size - 1);
-        let ids = self.typed(name, &expected, |v| match v {
-            Value::Array(all) => all.iter().map(|v| id(v, vocab_size)).collect(),
-            one => Some(vec![id(one, vocab_size)?]),
+    /// One token id or several; empty if absent. Negative numbers are left out: they stand for no token. One that the vocabulary does not
+    /// have stays: no text has it.
+    pub fn token_ids(&self, name: &str) -> Result<Vec<u32>> {
+        let ids = self.typed(name, "a token id, or a list of them", |v| match v {
+            Value::Array(all) => all.iter().map(id).collect::<Option<Vec<_>>>(),
+            one => Some(vec![id(one)?]),
         })?;
-        Ok(ids.unwrap_or_default())
+        Ok(ids.into_iter().flatten().flatten().collect())
     }
 
     fn typed<T>(&self, name: &str, expected: &str, read: impl FnOnce(&'a Value) -> Option<T>) -> Result<Option<T>> {
@@ -187,9 +189,15 @@ fn size_range(largest: usize) -> String {
     format!("a whole number from 1 to {largest}")
 }
 
-/// transformers writes -1 for "no such token" in old configs; it is refused like any other id that no token has.
-fn id(value: &Value, vocab_size: usize) -> Option<u32> {
-    u32::try_from(value.as_u64()?).ok().filter(|&id| (id as usize) < vocab_size)
+/// A whole number. Some writers give one as `2048.0`.
+pub(super) fn whole(value: &Value) -> Option<i64> {
+    value.as_i64().or_else(|| value.as_f64().filter(|x| x.fract() == 0.0 && x.abs() <= 1e15).map(|x| x as i64))
+}
+
+/// A token id, or `Some(None)` for a negative number.
+fn id(value: &Value) -> Option<Option<u32>> {
+    let number = whole(value)?;
+    if number < 0 { Some(None) } else { u32::try_from(number).ok().map(Some) }
 }
 
 /// A value as JSON, cut short.

@@ -1,6 +1,6 @@
 //! Which layers see the whole sequence, and which only a window of it.
 
-use super::fields::Fields;
+use super::fields::{Fields, whole};
 use crate::Result;
 
 /// For each layer how far back it sees, `None` where it sees everything: `layer_types`, or, where the config has none, the layers that
@@ -46,7 +46,7 @@ pub(crate) fn later_layers(fields: &Fields, layers: usize) -> Result<Vec<Option<
     let window = fields.or_default("sliding_window", fields.window("sliding_window")?, 4096);
     let window = window.filter(|_| switched_on);
     let first = match fields.get("max_window_layers") {
-        Some(zero) if zero.as_u64() == Some(0) => 0,
+        Some(zero) if whole(zero) == Some(0) => 0,
         _ => fields.size("max_window_layers", 10_000)?.unwrap_or(28),
     };
     windows(fields, layers, window, |layer| layer >= first)

@@ -34,6 +34,8 @@ pub struct BartConfig {
     pub max_position_embeddings: usize,
     /// Whether embeddings are multiplied by the root of `d_model`.
     pub scale_embedding: bool,
+    /// Whether the embedding is also the output projection.
+    pub tie_word_embeddings: bool,
     /// The token that ends a text; by its last one a text is classified.
     pub eos_token_id: u32,
     /// What the decoder begins with.
@@ -61,13 +63,9 @@ impl BartConfig {
     /// [`Error::ContradictoryFields`](crate::Error::ContradictoryFields) name what is wrong.
     pub fn from_json(config: &Value) -> Result<BartConfig> {
         let fields = Fields::of("bart", config)?;
-        if !fields.bool("tie_word_embeddings", true)? {
-            let expected = "true, since encoder, decoder and output projection share one embedding";
-            return Err(fields.invalid("tie_word_embeddings", expected, &Value::Bool(false)));
-        }
         let d_model = fields.required_size("d_model", 1 << 20)?;
         let vocab_size = fields.required_size("vocab_size", 1 << 24)?;
-        let eos_token_id = fields.token_ids("eos_token_id", vocab_size)?.first().copied().unwrap_or(2);
+        let eos_token_id = fields.token_ids("eos_token_id")?.first().copied().unwrap_or(2);
         let stack = |name: &str| -> Result<StackConfig> {
             Ok(StackConfig {
                 layers: fields.required_size(&format!("{name}_layers"), 10_000)?,
@@ -83,6 +81,7 @@ impl BartConfig {
             activation_function: config::Activation::read(&fields, "activation_function", config::Activation::Gelu)?,
             max_position_embeddings: fields.size("max_position_embeddings", 1 << 28)?.unwrap_or(1024),
             scale_embedding: fields.bool("scale_embedding", false)?,
+            tie_word_embeddings: fields.bool("tie_word_embeddings", true)?,
             eos_token_id,
             decoder_start_token_id: fields.token_id("decoder_start_token_id", vocab_size)?.unwrap_or(2),
             num_labels: fields.num_labels_or(3)?,
@@ -90,12 +89,14 @@ impl BartConfig {
     }
 }
 
-/// The model with the head of its task. The output projection is the embedding.
+/// The model with the head of its task.
 #[derive(Debug, Module)]
 struct Bart {
     model: BartModel,
     classification_head: Option<ClassificationHead>,
     qa_outputs: Option<Linear>,
+    /// The language model's.
+    lm_head: Option<Linear>,
     /// Absent in a checkpoint of the body alone, where transformers takes zeros.
     final_logits_bias: Option<Param>,
 }
@@ -108,7 +109,6 @@ struct ClassificationHead {
 
 #[derive(Debug, Module)]
 struct BartModel {
-    shared: Embedding,
     encoder: Stack,
     decoder: Stack,
     embed_scale: f64,
@@ -116,6 +116,7 @@ struct BartModel {
 
 #[derive(Debug, Module)]
 struct Stack {
+    embed_tokens: Embedding,
     embed_positions: Embedding,
     layernorm_embedding: LayerNorm,
     layers: Vec<Layer>,
@@ -154,8 +155,8 @@ impl Bart {
                 out_proj: Linear::new(c.d_model, c.num_labels, true),
             }),
             qa_outputs: (task == Task::QuestionAnswering).then(|| Linear::new(c.d_model, 2, true)),
+            lm_head: (task == Task::Seq2SeqLm).then(|| Linear::new(c.d_model, c.vocab_size, false)),
             model: BartModel {
-                shared: Embedding::new(c.vocab_size, c.d_model),
                 encoder: Stack::new(c, &c.encoder, false),
                 decoder: Stack::new(c, &c.decoder, true),
                 embed_scale: if c.scale_embedding { (c.d_model as f64).sqrt() } else { 1.0 },
@@ -166,7 +167,7 @@ impl Bart {
 
     /// The embeddings of tokens and of their positions in a stack.
     fn embed(&self, ids: &Tensor, position_ids: &Tensor, stack: &Stack) -> Tensor {
-        let words = self.model.shared.forward(ids);
+        let words = stack.embed_tokens.forward(ids);
         let words = if self.model.embed_scale == 1.0 { words } else { words * self.model.embed_scale };
         let positions = stack.embed_positions.forward(&(position_ids + POSITION_OFFSET as i64));
         stack.layernorm_embedding.forward(&(words + positions))
@@ -218,7 +219,7 @@ impl EncoderDecoder for Bart {
     }
 
     fn logits(&self, hidden: &Tensor) -> Tensor {
-        let logits = self.model.shared.as_linear(hidden);
+        let logits = self.lm_head.as_ref().map_or_else(|| hidden.clone(), |lm_head| lm_head.forward(hidden));
         match &self.final_logits_bias {
             Some(bias) => logits + bias.beside(hidden).squeeze(0),
             None => logits,
@@ -240,6 +241,7 @@ impl Stack {
             activation: c.activation_function.into(),
         };
         Stack {
+            embed_tokens: Embedding::new(c.vocab_size, c.d_model),
             embed_positions: Embedding::new(c.max_position_embeddings + POSITION_OFFSET, c.d_model),
             layernorm_embedding: layer_norm(c),
             layers: (0..sizes.layers).map(layer).collect(),
@@ -301,16 +303,20 @@ fn layer_norm(c: &BartConfig) -> LayerNorm {
 /// A config or options that make no sense, parameters that do not fit the config, and a checkpoint without that head.
 pub fn trace(task: Task, config: &Value, source: &dyn ParamSource, options: &TraceOptions) -> Result<Traced> {
     let c = BartConfig::from_json(config)?;
-    let checkpoint = Pretrained { source, prefix: "model" };
+    let lm_head = ("lm_head.weight", "model.shared.weight");
+    // transformers 4 had one embedding for both stacks, whatever the config says.
+    let stacks = ["model.decoder.embed_tokens.weight", "model.encoder.embed_tokens.weight"];
+    let tied =
+        c.tie_word_embeddings.then_some(lm_head).into_iter().chain(stacks.map(|own| (own, "model.shared.weight")));
+    let checkpoint = Pretrained::new(source, "model").tied(tied);
     let (vocab_size, max_seq) = (c.vocab_size, options.max_seq_within(c.max_position_embeddings)?);
     if task != Task::Seq2SeqLm {
-        let tied = &["model.encoder.embed_tokens.weight", "model.decoder.embed_tokens.weight", "lm_head.weight"];
-        let encoder = Encoder { checkpoint, task, vocab_size, max_seq, tied };
+        let encoder = Encoder { checkpoint, task, vocab_size, max_seq };
         return encoder::trace(&encoder, options, Bart::new(&c, task, false), |model, inputs| {
             model.forward(&c, inputs)
         });
     }
-    let model = Bart::new(&c, task, checkpoint.has("final_logits_bias"));
+    let model = Bart::new(&c, task, checkpoint.has_parameter("final_logits_bias"));
     let sizes = Sizes {
         vocab_size,
         decoder_layers: c.decoder.layers,

@@ -4,13 +4,13 @@
 //! (counted if left out).
 
 use super::encoder::{self, Encoder, Inputs};
-use super::encoder_layers::{Embeddings, Layers, Pooler, VocabularyProjection};
+use super::encoder_layers::{Embeddings, Layers, Pooler};
 use crate::auto::{TraceOptions, Traced};
 use crate::config::{self, Fields};
 use crate::weights::Pretrained;
 use crate::{Result, Task};
-use kiln_frontend::nn::{Activation, Embedding, LayerNorm, Linear};
-use kiln_frontend::{DefaultFill, Module, Param, ParamSource, Tensor};
+use kiln_frontend::nn::{Activation, LayerNorm, Linear};
+use kiln_frontend::{DefaultFill, Module, ParamSource, Tensor};
 use serde_json::Value;
 
 /// `model_type: bert`, `roberta`, `xlm-roberta` or `electra`, with transformers' defaults.
@@ -36,7 +36,7 @@ pub struct BertConfig {
     pub type_vocab_size: usize,
     /// What LayerNorm adds under the root.
     pub layer_norm_eps: f64,
-    /// The token that pads a batch; RoBERTa counts positions from it.
+    /// The token that pads a batch; RoBERTa counts positions from it, and from 0 without one.
     pub pad_token_id: Option<u32>,
     /// Whether the word embedding is also the output projection of the masked language model.
     pub tie_word_embeddings: bool,
@@ -83,7 +83,7 @@ impl BertConfig {
 
     /// The position of RoBERTa's first token: the rows of the position embedding up to the padding's own are not used.
     pub fn first_position(&self) -> usize {
-        self.pad_token_id.map_or(0, |id| id as usize) + 1
+        self.pad_token_id.map_or(0, |id| id as usize + 1)
     }
 }
 
@@ -96,7 +96,10 @@ fn read(fields: &Fields, default_pad: u32) -> Result<BertConfig> {
     }
     let hidden_size = fields.required_size("hidden_size", 1 << 20)?;
     let vocab_size = fields.required_size("vocab_size", 1 << 24)?;
-    let default_pad = (!fields.is_null("pad_token_id")).then_some(default_pad);
+    let pad_token_id = match fields.get("pad_token_id") {
+        Some(_) => fields.token_id("pad_token_id", vocab_size)?,
+        None => (!fields.is_null("pad_token_id")).then_some(default_pad),
+    };
     Ok(BertConfig {
         vocab_size,
         embedding_size: hidden_size,
@@ -108,7 +111,7 @@ fn read(fields: &Fields, default_pad: u32) -> Result<BertConfig> {
         max_position_embeddings: fields.size("max_position_embeddings", 1 << 28)?.unwrap_or(512),
         type_vocab_size: fields.size("type_vocab_size", 1 << 24)?.unwrap_or(2),
         layer_norm_eps: fields.number("layer_norm_eps", 0.0..=1.0)?.unwrap_or(1e-12),
-        pad_token_id: fields.token_id("pad_token_id", vocab_size)?.or(default_pad),
+        pad_token_id,
         tie_word_embeddings: fields.bool("tie_word_embeddings", true)?,
         num_labels: fields.num_labels()?,
     })
@@ -138,8 +141,7 @@ struct PretrainingHeads {
 #[derive(Debug, Module)]
 struct Predictions {
     transform: Transform,
-    decoder: VocabularyProjection,
-    bias: Param,
+    decoder: Linear,
 }
 
 #[derive(Debug, Module)]
@@ -173,7 +175,7 @@ impl Bert {
         let hidden = self.bert.encoder.forward(embedded, &inputs.mask);
         let pooled = self.bert.pooler.as_ref().map(|pooler| pooler.forward(&hidden, &inputs.mask));
         if let Some(cls) = &self.cls {
-            inputs.output("logits", &cls.predictions.forward(&hidden, &self.bert.embeddings.word_embeddings));
+            inputs.output("logits", &cls.predictions.forward(&hidden));
         } else if let Some(classifier) = &self.classifier {
             // A text is classified by what is pooled of it, a token by its own state.
             inputs.output("logits", &classifier.forward(pooled.as_ref().unwrap_or(&hidden)));
@@ -193,15 +195,13 @@ impl Predictions {
                 layer_norm: LayerNorm::new(c.hidden_size, c.layer_norm_eps),
                 activation: c.hidden_act.into(),
             },
-            decoder: VocabularyProjection::new(c.hidden_size, c.vocab_size, c.tie_word_embeddings, false),
-            bias: Param::new([c.vocab_size]),
+            decoder: Linear::new(c.hidden_size, c.vocab_size, true),
         }
     }
 
-    fn forward(&self, hidden: &Tensor, words: &Embedding) -> Tensor {
+    fn forward(&self, hidden: &Tensor) -> Tensor {
         let Transform { dense, layer_norm, activation } = &self.transform;
-        let x = layer_norm.forward(&activation.forward(&dense.forward(hidden)));
-        self.decoder.forward(&x, words) + self.bias.beside(hidden)
+        self.decoder.forward(&layer_norm.forward(&activation.forward(&dense.forward(hidden))))
     }
 }
 
@@ -211,16 +211,18 @@ impl Predictions {
 /// A config or options that make no sense, parameters that do not fit the config, and a checkpoint without that head.
 pub fn trace(task: Task, config: &Value, source: &dyn ParamSource, options: &TraceOptions) -> Result<Traced> {
     let c = BertConfig::from_json(config)?;
-    let checkpoint = Pretrained { source, prefix: "bert" };
+    let words = ("cls.predictions.decoder.weight", "bert.embeddings.word_embeddings.weight");
+    // transformers 4 had one bias, whatever the config says, and saved it under its shorter name.
+    let bias = ("cls.predictions.decoder.bias", "cls.predictions.bias");
+    let tied = c.tie_word_embeddings.then_some(words).into_iter().chain([bias]);
+    let checkpoint = Pretrained::new(source, "bert").tied(tied);
     // The body alone may come from a model whose head has no use for the pooler.
     let pooler = match task {
         Task::SequenceClassification => true,
-        Task::Base => checkpoint.has("bert.pooler.dense.weight"),
+        Task::Base => checkpoint.has_parameter("bert.pooler.dense.weight"),
         _ => false,
     };
     let model = Bert::new(&c, task, pooler);
     let (vocab_size, max_seq) = (c.vocab_size, options.max_seq_within(c.max_position_embeddings)?);
-    let tied: &[&str] =
-        if c.tie_word_embeddings { &["cls.predictions.decoder.weight", "cls.predictions.decoder.bias"] } else { &[] };
-    encoder::trace(&Encoder { checkpoint, task, vocab_size, max_seq, tied }, options, model, Bert::forward)
+    encoder::trace(&Encoder { checkpoint, task, vocab_size, max_seq }, options, model, Bert::forward)
 }

@@ -11,6 +11,7 @@
 //!   `past_key_values.{layer}.key` and `.value`, `[rows, t, kv_heads, head_dim]`.
 
 use crate::auto::{TraceOptions, Traced};
+use crate::weights::Pretrained;
 use crate::{Error, Result, Task};
 use kiln_frontend::nn::{Embedding, KvCache, Linear, Past, Positions};
 use kiln_frontend::{Context, DType, DefaultFill, Dim, LoadOptions, Module, Param, ParamSource, Path, Tensor, dims};
@@ -24,7 +25,7 @@ pub trait Decoder: Module {
     /// Ends of the names of tensors that old checkpoints hold and no model reads: what is computed from the config.
     const IGNORED: &'static [&'static str] = &["rotary_emb.inv_freq"];
 
-    /// The embedding of the tokens, which may also be the output projection.
+    /// The embedding of the tokens, which may also be the output projection. One of the module's fields.
     fn embedding(&self) -> &Embedding;
 
     /// Token ids `[batch, s]` at their positions to hidden states `[batch, s, hidden]` before the last norm; `past` gives each layer's.
@@ -61,26 +62,17 @@ pub struct Sizes {
 /// A body, and for [`Task::CausalLm`] the output projection.
 struct CausalLm<D> {
     decoder: D,
-    /// Whether the checkpoint puts [`Decoder::NAME`] before the body's names.
-    prefixed: bool,
-    /// Absent where the embedding serves as output projection.
     lm_head: Option<Linear>,
 }
 
 impl<D: Decoder> Module for CausalLm<D> {
     fn visit_params<'a>(&'a self, path: &mut Path, visit: &mut dyn FnMut(&str, &'a Param)) {
-        match self.prefixed {
-            true => path.field(D::NAME, |path| self.decoder.visit_params(path, visit)),
-            false => self.decoder.visit_params(path, visit),
-        }
+        path.field(D::NAME, |path| self.decoder.visit_params(path, visit));
         path.field(D::HEAD, |path| self.lm_head.visit_params(path, visit));
     }
 
     fn visit_params_mut(&mut self, path: &mut Path, visit: &mut dyn FnMut(&str, &mut Param)) {
-        match self.prefixed {
-            true => path.field(D::NAME, |path| self.decoder.visit_params_mut(path, visit)),
-            false => self.decoder.visit_params_mut(path, visit),
-        }
+        path.field(D::NAME, |path| self.decoder.visit_params_mut(path, visit));
         path.field(D::HEAD, |path| self.lm_head.visit_params_mut(path, visit));
     }
 }
@@ -97,52 +89,63 @@ pub fn trace<D: Decoder>(
     options: &TraceOptions,
 ) -> Result<Traced> {
     let max_seq = options.max_seq_or(sizes.max_position_embeddings)?;
-    // A checkpoint of the body alone has the body's names without a prefix; transformers loads either for every task. Where none of the
-    // names is there, errors speak of the whole model's.
-    let mut first = None;
-    decoder.visit_params(&mut Path::default(), &mut |name, _| first = first.take().or(Some(name.to_string())));
-    let has = |name: &str| source.lookup(name).is_some();
-    let bare = first.is_some_and(|name| has(&name) && !has(&format!("{}.{name}", D::NAME)));
-    let has_head = task != Task::Base && !sizes.tie_word_embeddings;
-    let mut model = CausalLm {
-        decoder,
-        prefixed: !bare,
-        lm_head: has_head.then(|| Linear::new(sizes.hidden_size, sizes.vocab_size, false)),
-    };
+    // Where the embedding is the output projection, both are the same parameter of the checkpoint.
+    let tied = tied_parameters(&decoder, sizes.tie_word_embeddings);
+    let checkpoint = Pretrained::new(source, D::NAME).tied(tied);
+    let has_head = task != Task::Base;
+    let mut model =
+        CausalLm { decoder, lm_head: has_head.then(|| Linear::new(sizes.hidden_size, sizes.vocab_size, false)) };
     let mut unused_tensors = vec![];
     let module = kiln_frontend::trace(|cx| {
-        unused_tensors = cx.load(&mut model, source, LoadOptions { dtype: options.dtype, live: false });
-        match task {
-            Task::Base => cx.entry("forward", |cx| {
+        unused_tensors = cx.load(&mut model, &checkpoint, LoadOptions { dtype: options.dtype, live: false });
+        match &model.lm_head {
+            None => cx.entry("forward", |cx| {
                 let hidden = model.whole_sequences(cx, max_seq);
                 cx.output("last_hidden_state", &hidden.to_dtype(DType::F32));
             }),
-            _ => {
+            Some(lm_head) => {
                 cx.entry("forward", |cx| {
                     let hidden = model.whole_sequences(cx, max_seq);
-                    cx.output("logits", &model.logits(&hidden));
+                    cx.output("logits", &model.logits(lm_head, &hidden));
                 });
-                cx.entry("step", |cx| model.step(cx, sizes, options.dtype, max_seq));
+                cx.entry("step", |cx| {
+                    let last = model.step(cx, sizes, options.dtype, max_seq);
+                    cx.output("logits", &model.logits(lm_head, &last));
+                });
             }
         }
     })
     .map_err(Error::Trace)?;
-    // A tied model's checkpoint may hold the embedding twice, and a body needs no output projection; transformers ignores both too.
+    // A body needs no output projection.
     let head = format!("{}.", D::HEAD);
-    let ignored =
-        |n: &str| D::IGNORED.iter().any(|end| n.ends_with(end)) || (model.lm_head.is_none() && n.starts_with(&head));
+    let ignored = |n: &str| D::IGNORED.iter().any(|end| n.ends_with(end)) || (!has_head && n.starts_with(&head));
     unused_tensors.retain(|n| !ignored(n));
     let Sizes { vocab_size, cache_limit, .. } = *sizes;
     Ok(Traced { module, unused_tensors, max_seq, vocab_size, cache_limit })
 }
 
+/// Parameters that are one, each beside the other's name.
+fn tied_parameters<D: Decoder>(decoder: &D, tie_word_embeddings: bool) -> Vec<(String, String)> {
+    let head = format!("{}.weight", D::HEAD);
+    // What transformers calls every model's output projection by now.
+    let mut tied = vec![("lm_head.weight".to_string(), head.clone())];
+    if tie_word_embeddings {
+        let mut path = Path::default();
+        path.field(D::NAME, |path| {
+            decoder.visit_params(path, &mut |name, param| {
+                if std::ptr::eq(param, &decoder.embedding().weight) {
+                    tied.push((head.clone(), name.to_string()));
+                }
+            });
+        });
+    }
+    tied.retain(|(one, other)| one != other);
+    tied
+}
+
 impl<D: Decoder> CausalLm<D> {
-    fn logits(&self, hidden: &Tensor) -> Tensor {
-        let logits = match &self.lm_head {
-            Some(lm_head) => lm_head.forward(hidden),
-            None => self.decoder.embedding().as_linear(hidden),
-        };
-        self.decoder.finish_logits(logits).to_dtype(DType::F32)
+    fn logits(&self, lm_head: &Linear, hidden: &Tensor) -> Tensor {
+        self.decoder.finish_logits(lm_head.forward(hidden)).to_dtype(DType::F32)
     }
 
     /// The inputs of `forward`, and the hidden states of whole sequences after the last norm.
@@ -157,7 +160,8 @@ impl<D: Decoder> CausalLm<D> {
         self.decoder.norm(&self.decoder.forward(cx, &input_ids, &Positions::whole(&position_ids), &|_| past.clone()))
     }
 
-    fn step(&self, cx: &Context, sizes: &Sizes, dtype: DType, max_seq: i64) {
+    /// The inputs and states of `step`, and the hidden state of each row's last token after the last norm.
+    fn step(&self, cx: &Context, sizes: &Sizes, dtype: DType, max_seq: i64) -> Tensor {
         let (b, s) = (cx.symbol("b", 1..=64), cx.symbol("s", 1..=max_seq.min(512)));
         let (rows, t) = (cx.symbol("rows", 1..=64), cx.symbol("t", 1..=max_seq));
         let input_ids = cx.input("input_ids", DType::I64, dims![b, s]);
@@ -170,6 +174,6 @@ impl<D: Decoder> CausalLm<D> {
         let past = |layer| Past::Cache(KvCache::new(cx, layer, dtype, cache.clone(), &slots, &starts));
         let hidden = self.decoder.forward(cx, &input_ids, &Positions::part(cx, &position_ids, &b), &past);
         let last = hidden.narrow(1, s - Dim::from(1), 1).squeeze(1);
-        cx.output("logits", &self.logits(&self.decoder.norm(&last)));
+        self.decoder.norm(&last)
     }
 }

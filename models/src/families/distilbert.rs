@@ -3,7 +3,7 @@
 //! Beside those of [every encoder](super::encoder), `forward` has the input `position_ids` (counted if left out).
 
 use super::encoder::{self, Encoder, Inputs};
-use super::encoder_layers::{self, VocabularyProjection};
+use super::encoder_layers;
 use crate::auto::{TraceOptions, Traced};
 use crate::config::{self, Fields};
 use crate::sentence::Pooling;
@@ -68,7 +68,7 @@ struct DistilBert {
     distilbert: DistilBertModel,
     vocab_transform: Option<Linear>,
     vocab_layer_norm: Option<LayerNorm>,
-    vocab_projector: Option<VocabularyProjection>,
+    vocab_projector: Option<Linear>,
     pre_classifier: Option<Linear>,
     classifier: Option<Linear>,
     qa_outputs: Option<Linear>,
@@ -137,8 +137,7 @@ impl DistilBert {
             },
             vocab_transform: masked.then(square),
             vocab_layer_norm: masked.then(norm),
-            vocab_projector: masked
-                .then(|| VocabularyProjection::new(c.dim, c.vocab_size, c.tie_word_embeddings, true)),
+            vocab_projector: masked.then(|| Linear::new(c.dim, c.vocab_size, true)),
             pre_classifier: classifies_text.then(square),
             classifier: (classifies_text || task == Task::TokenClassification)
                 .then(|| Linear::new(c.dim, c.num_labels, true)),
@@ -152,7 +151,7 @@ impl DistilBert {
         let masked_lm = (&self.vocab_transform, &self.vocab_layer_norm, &self.vocab_projector);
         if let (Some(transform), Some(layer_norm), Some(projector)) = masked_lm {
             let x = layer_norm.forward(&self.activation.forward(&transform.forward(&hidden)));
-            inputs.output("logits", &projector.forward(&x, &self.distilbert.embeddings.word_embeddings));
+            inputs.output("logits", &projector.forward(&x));
         } else if let Some(classifier) = &self.classifier {
             let classified = match &self.pre_classifier {
                 Some(pre_classifier) => pre_classifier.forward(&Pooling::Cls.forward(&hidden, &inputs.mask)).relu(),
@@ -217,9 +216,9 @@ impl Layer {
 /// A config or options that make no sense, parameters that do not fit the config, and a checkpoint without that head.
 pub fn trace(task: Task, config: &Value, source: &dyn ParamSource, options: &TraceOptions) -> Result<Traced> {
     let c = DistilBertConfig::from_json(config)?;
-    let checkpoint = Pretrained { source, prefix: "distilbert" };
+    let words = ("vocab_projector.weight", "distilbert.embeddings.word_embeddings.weight");
+    let checkpoint = Pretrained::new(source, "distilbert").tied(c.tie_word_embeddings.then_some(words));
     let model = DistilBert::new(&c, task);
     let (vocab_size, max_seq) = (c.vocab_size, options.max_seq_within(c.max_position_embeddings)?);
-    let tied: &[&str] = if c.tie_word_embeddings { &["vocab_projector.weight"] } else { &[] };
-    encoder::trace(&Encoder { checkpoint, task, vocab_size, max_seq, tied }, options, model, DistilBert::forward)
+    encoder::trace(&Encoder { checkpoint, task, vocab_size, max_seq }, options, model, DistilBert::forward)
 }

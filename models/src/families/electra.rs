@@ -5,7 +5,7 @@
 
 use super::bert::BertConfig;
 use super::encoder::{self, Encoder, Inputs};
-use super::encoder_layers::{Classifier, Embeddings, Layers, VocabularyProjection};
+use super::encoder_layers::{Classifier, Embeddings, Layers};
 use crate::auto::{TraceOptions, Traced};
 use crate::weights::Pretrained;
 use crate::{Result, Task};
@@ -18,7 +18,7 @@ use serde_json::Value;
 struct Electra {
     electra: ElectraModel,
     generator_predictions: Option<GeneratorPredictions>,
-    generator_lm_head: Option<VocabularyProjection>,
+    generator_lm_head: Option<Linear>,
     classifier: Option<Classifier>,
     qa_outputs: Option<Linear>,
 }
@@ -51,8 +51,7 @@ impl Electra {
                 layer_norm: LayerNorm::new(embedding, c.layer_norm_eps),
                 dense: Linear::new(hidden, embedding, true),
             }),
-            generator_lm_head: (task == Task::MaskedLm)
-                .then(|| VocabularyProjection::new(embedding, c.vocab_size, c.tie_word_embeddings, true)),
+            generator_lm_head: (task == Task::MaskedLm).then(|| Linear::new(embedding, c.vocab_size, true)),
             classifier: Classifier::new(task, hidden, c.num_labels, Activation::Gelu),
             qa_outputs: (task == Task::QuestionAnswering).then(|| Linear::new(hidden, 2, true)),
         }
@@ -69,7 +68,7 @@ impl Electra {
         let hidden = self.electra.encoder.forward(projected, &inputs.mask);
         if let (Some(predictions), Some(lm_head)) = (&self.generator_predictions, &self.generator_lm_head) {
             let x = predictions.layer_norm.forward(&predictions.dense.forward(&hidden).gelu());
-            inputs.output("logits", &lm_head.forward(&x, &self.electra.embeddings.word_embeddings));
+            inputs.output("logits", &lm_head.forward(&x));
         } else if let Some(classifier) = &self.classifier {
             inputs.output("logits", &classifier.forward(&hidden, &inputs.mask));
         } else if let Some(qa_outputs) = &self.qa_outputs {
@@ -86,9 +85,9 @@ impl Electra {
 /// A config or options that make no sense, parameters that do not fit the config, and a checkpoint without that head.
 pub fn trace(task: Task, config: &Value, source: &dyn ParamSource, options: &TraceOptions) -> Result<Traced> {
     let c = BertConfig::electra(config)?;
-    let checkpoint = Pretrained { source, prefix: "electra" };
+    let words = ("generator_lm_head.weight", "electra.embeddings.word_embeddings.weight");
+    let checkpoint = Pretrained::new(source, "electra").tied(c.tie_word_embeddings.then_some(words));
     let model = Electra::new(&c, task);
     let (vocab_size, max_seq) = (c.vocab_size, options.max_seq_within(c.max_position_embeddings)?);
-    let tied: &[&str] = if c.tie_word_embeddings { &["generator_lm_head.weight"] } else { &[] };
-    encoder::trace(&Encoder { checkpoint, task, vocab_size, max_seq, tied }, options, model, Electra::forward)
+    encoder::trace(&Encoder { checkpoint, task, vocab_size, max_seq }, options, model, Electra::forward)
 }

@@ -28,8 +28,6 @@ pub(super) struct Encoder<'a> {
     pub task: Task,
     pub vocab_size: usize,
     pub max_seq: i64,
-    /// Parameters that are the word embedding's or another one's again, and that some checkpoints hold as such.
-    pub tied: &'static [&'static str],
 }
 
 /// The inputs that every encoder has.
@@ -96,7 +94,7 @@ pub(super) fn trace<M: Module>(
     let module = traced.map_err(|error| encoder.explained(error))?;
     // Buffers that old checkpoints hold, and transformers ignores too.
     let buffer = |n: &str| n.ends_with("embeddings.position_ids") || n.ends_with("embeddings.token_type_ids");
-    unused_tensors.retain(|n| !buffer(n) && !encoder.tied.contains(&n.as_str()));
+    unused_tensors.retain(|n| !buffer(n));
     Ok(Traced { module, unused_tensors, max_seq, vocab_size: encoder.vocab_size, cache_limit: None })
 }
 

@@ -218,33 +218,3 @@ impl Module for Classifier {
         }
     }
 }
-
-/// Scores of all words.
-#[derive(Debug, Module)]
-pub(super) struct VocabularyProjection {
-    /// Absent where the word embedding is the weight (tied).
-    weight: Option<Param>,
-    bias: Option<Param>,
-}
-
-impl VocabularyProjection {
-    /// Of vectors with `features` elements.
-    pub fn new(features: usize, vocab_size: usize, tied: bool, bias: bool) -> Self {
-        VocabularyProjection {
-            weight: (!tied).then(|| Param::new([vocab_size, features])),
-            bias: bias.then(|| Param::new([vocab_size])),
-        }
-    }
-
-    /// `[.., features]` to `[.., vocab]`.
-    pub fn forward(&self, x: &Tensor, words: &Embedding) -> Tensor {
-        let logits = match &self.weight {
-            Some(weight) => x.linear(&weight.beside(x)),
-            None => words.as_linear(x),
-        };
-        match &self.bias {
-            Some(bias) => logits + bias.beside(x),
-            None => logits,
-        }
-    }
-}

@@ -3,7 +3,7 @@
 //! Beside those of [every encoder](super::encoder), `forward` has the input `position_ids` (counted if left out).
 
 use super::encoder::{self, Encoder, Inputs};
-use super::encoder_layers::{self, VocabularyProjection};
+use super::encoder_layers;
 use super::layers::{self, Rotation};
 use crate::auto::{TraceOptions, Traced};
 use crate::config::{self, Fields, RopeConfig, RopeType};
@@ -138,7 +138,7 @@ struct ModernBert {
     model: ModernBertModel,
     /// What every head begins with.
     head: Option<PredictionHead>,
-    decoder: Option<VocabularyProjection>,
+    decoder: Option<Linear>,
     classifier: Option<Linear>,
     #[module(skip)]
     task: Task,
@@ -227,8 +227,7 @@ impl ModernBert {
                 norm: norm(),
                 activation: c.classifier_activation.into(),
             }),
-            decoder: (task == Task::MaskedLm)
-                .then(|| VocabularyProjection::new(c.hidden_size, c.vocab_size, c.tie_word_embeddings, c.decoder_bias)),
+            decoder: (task == Task::MaskedLm).then(|| Linear::new(c.hidden_size, c.vocab_size, c.decoder_bias)),
             classifier: classes.map(|classes| Linear::new(c.hidden_size, classes, true)),
             task,
             pooling: c.classifier_pooling,
@@ -239,8 +238,7 @@ impl ModernBert {
         let hidden = self.model.forward(inputs);
         let Some(head) = &self.head else { return inputs.output_base(&hidden, None) };
         if let Some(decoder) = &self.decoder {
-            let logits = decoder.forward(&head.forward(&hidden), &self.model.embeddings.tok_embeddings);
-            inputs.output("logits", &logits);
+            inputs.output("logits", &decoder.forward(&head.forward(&hidden)));
         } else if let Some(classifier) = &self.classifier {
             let classified = match self.task {
                 Task::SequenceClassification => self.pooling.forward(&hidden, &inputs.mask),
@@ -342,10 +340,10 @@ fn layer_norm(c: &ModernBertConfig) -> LayerNorm {
 /// A config or options that make no sense, parameters that do not fit the config, and a checkpoint without that head.
 pub fn trace(task: Task, config: &Value, source: &dyn ParamSource, options: &TraceOptions) -> Result<Traced> {
     let c = ModernBertConfig::from_json(config)?;
-    let checkpoint = Pretrained { source, prefix: "model" };
+    let words = ("decoder.weight", "model.embeddings.tok_embeddings.weight");
+    let checkpoint = Pretrained::new(source, "model").tied(c.tie_word_embeddings.then_some(words));
     let model = ModernBert::new(&c, task);
     // Rotary embedding knows no last position.
     let (vocab_size, max_seq) = (c.vocab_size, options.max_seq_or(c.max_position_embeddings)?);
-    let tied: &[&str] = if c.tie_word_embeddings { &["decoder.weight"] } else { &[] };
-    encoder::trace(&Encoder { checkpoint, task, vocab_size, max_seq, tied }, options, model, ModernBert::forward)
+    encoder::trace(&Encoder { checkpoint, task, vocab_size, max_seq }, options, model, ModernBert::forward)
 }

@@ -5,12 +5,12 @@
 
 use super::bert::BertConfig;
 use super::encoder::{self, Encoder, Inputs};
-use super::encoder_layers::{Classifier, Embeddings, Layers, Pooler, VocabularyProjection};
+use super::encoder_layers::{Classifier, Embeddings, Layers, Pooler};
 use crate::auto::{TraceOptions, Traced};
 use crate::weights::Pretrained;
 use crate::{Result, Task};
-use kiln_frontend::nn::{Activation, Embedding, LayerNorm, Linear};
-use kiln_frontend::{DType, DefaultFill, Module, Param, ParamSource, Tensor};
+use kiln_frontend::nn::{Activation, LayerNorm, Linear};
+use kiln_frontend::{DType, DefaultFill, Module, ParamSource, Tensor};
 use serde_json::Value;
 
 /// The model with the head of its task, if that has one.
@@ -34,8 +34,7 @@ struct RobertaModel {
 struct LmHead {
     dense: Linear,
     layer_norm: LayerNorm,
-    decoder: VocabularyProjection,
-    bias: Param,
+    decoder: Linear,
 }
 
 impl Roberta {
@@ -59,7 +58,7 @@ impl Roberta {
         let embedded = self.roberta.embeddings.forward(&inputs.ids, &position_ids, &token_type_ids);
         let hidden = self.roberta.encoder.forward(embedded, &inputs.mask);
         if let Some(lm_head) = &self.lm_head {
-            inputs.output("logits", &lm_head.forward(&hidden, &self.roberta.embeddings.word_embeddings));
+            inputs.output("logits", &lm_head.forward(&hidden));
         } else if let Some(classifier) = &self.classifier {
             inputs.output("logits", &classifier.forward(&hidden, &inputs.mask));
         } else if let Some(qa_outputs) = &self.qa_outputs {
@@ -87,14 +86,12 @@ impl LmHead {
         LmHead {
             dense: Linear::new(c.hidden_size, c.hidden_size, true),
             layer_norm: LayerNorm::new(c.hidden_size, c.layer_norm_eps),
-            decoder: VocabularyProjection::new(c.hidden_size, c.vocab_size, c.tie_word_embeddings, false),
-            bias: Param::new([c.vocab_size]),
+            decoder: Linear::new(c.hidden_size, c.vocab_size, true),
         }
     }
 
-    fn forward(&self, hidden: &Tensor, words: &Embedding) -> Tensor {
-        let x = self.layer_norm.forward(&self.dense.forward(hidden).gelu());
-        self.decoder.forward(&x, words) + self.bias.beside(hidden)
+    fn forward(&self, hidden: &Tensor) -> Tensor {
+        self.decoder.forward(&self.layer_norm.forward(&self.dense.forward(hidden).gelu()))
     }
 }
 
@@ -104,12 +101,14 @@ impl LmHead {
 /// A config or options that make no sense, parameters that do not fit the config, and a checkpoint without that head.
 pub fn trace(task: Task, config: &Value, source: &dyn ParamSource, options: &TraceOptions) -> Result<Traced> {
     let c = BertConfig::roberta(config)?;
-    let checkpoint = Pretrained { source, prefix: "roberta" };
+    let words = ("lm_head.decoder.weight", "roberta.embeddings.word_embeddings.weight");
+    // As in BERT, one bias may serve an output projection of its own too.
+    let tied = c.tie_word_embeddings.then_some(words).into_iter().chain([("lm_head.decoder.bias", "lm_head.bias")]);
+    let checkpoint = Pretrained::new(source, "roberta").tied(tied);
     // The body alone may come from a model whose head has no use for the pooler.
-    let pooler = task == Task::Base && checkpoint.has("roberta.pooler.dense.weight");
+    let pooler = task == Task::Base && checkpoint.has_parameter("roberta.pooler.dense.weight");
     let model = Roberta::new(&c, task, pooler);
     let (vocab_size, positions) = (c.vocab_size, c.max_position_embeddings - c.first_position());
     let max_seq = options.max_seq_within(positions)?;
-    let tied: &[&str] = if c.tie_word_embeddings { &["lm_head.decoder.weight", "lm_head.decoder.bias"] } else { &[] };
-    encoder::trace(&Encoder { checkpoint, task, vocab_size, max_seq, tied }, options, model, Roberta::forward)
+    encoder::trace(&Encoder { checkpoint, task, vocab_size, max_seq }, options, model, Roberta::forward)
 }

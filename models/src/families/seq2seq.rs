@@ -58,8 +58,6 @@ pub(super) fn trace<M: EncoderDecoder>(
         cx.entry("step", |cx| step(cx, &model, sizes, dtype));
     })
     .map_err(Error::Trace)?;
-    // One embedding serves all three; some checkpoints hold it for each of them.
-    unused_tensors.retain(|n| !n.ends_with("embed_tokens.weight") && n != "lm_head.weight");
     Ok(Traced { module, unused_tensors, max_seq, vocab_size: sizes.vocab_size, cache_limit: None })
 }
 

@@ -66,7 +66,7 @@ fn rope_layers(fields: &Fields, layers: usize) -> Result<Vec<bool>> {
         return Ok((1..=layers).map(|number| !number.is_multiple_of(interval)).collect());
     };
     let flags = list.as_array().and_then(|all| {
-        let flag = |v: &Value| v.as_u64().filter(|n| *n <= 1).map(|n| n == 1);
+        let flag = |v: &Value| v.as_f64().filter(|n| [0.0, 1.0].contains(n)).map(|n| n == 1.0);
         all.iter().map(flag).collect::<Option<Vec<bool>>>().filter(|all| all.len() >= layers)
     });
     let expected = format!("a list of 0 (no rotary embedding) and 1, one for each of the {layers} layers");

@@ -7,6 +7,7 @@ use super::position_bias::{Distances, PositionBias};
 use super::seq2seq::{self, EncoderDecoder, Sizes};
 use crate::auto::{TraceOptions, Traced};
 use crate::config::{Activation, Fields};
+use crate::weights::Pretrained;
 use crate::{Result, Task};
 use kiln_frontend::nn::{self, Attention, Embedding, Linear, Memory, Past, RmsNorm};
 use kiln_frontend::{Context, Module, Param, ParamSource, Path, Tensor};
@@ -37,9 +38,7 @@ pub struct T5Config {
     pub layer_norm_epsilon: f64,
     /// The activation of the feed-forward block, and whether a second projection gates it (`feed_forward_proj`).
     pub feed_forward: (Activation, bool),
-    /// Whether the embedding is also the output projection.
-    pub tie_word_embeddings: bool,
-    /// Whether hidden states are divided by the root of `d_model` before that projection.
+    /// Whether hidden states are divided by the root of `d_model` before the output projection.
     pub scale_decoder_outputs: bool,
     /// The longest sequence that the model was made for; its positions have no end.
     pub n_positions: usize,
@@ -63,6 +62,7 @@ impl T5Config {
                  buckets, and a distance above half of them"
             )));
         }
+        // Whether the output projection is the embedding, the checkpoint decides; the config tells T5 1.0 from 1.1 by it.
         let tie_word_embeddings = fields.bool("tie_word_embeddings", true)?;
         Ok(T5Config {
             vocab_size: fields.required_size("vocab_size", 1 << 24)?,
@@ -76,7 +76,6 @@ impl T5Config {
             relative_attention_max_distance: max_distance,
             layer_norm_epsilon: fields.number("layer_norm_epsilon", 0.0..=1.0)?.unwrap_or(1e-6),
             feed_forward: feed_forward(&fields, if mt5 { "gated-gelu" } else { "relu" })?,
-            tie_word_embeddings,
             scale_decoder_outputs: !mt5 && fields.bool("scale_decoder_outputs", tie_word_embeddings)?,
             n_positions: fields.size("n_positions", 1 << 28)?.unwrap_or(512),
         })
@@ -97,16 +96,15 @@ fn feed_forward(fields: &Fields, default: &str) -> Result<(Activation, bool)> {
 
 #[derive(Debug, Module)]
 struct T5 {
-    shared: Embedding,
     encoder: Stack<EncoderLayers>,
     decoder: Stack<DecoderLayers>,
-    /// Absent where the embedding serves as output projection.
-    lm_head: Option<Linear>,
+    lm_head: Linear,
     output_scale: f64,
 }
 
 #[derive(Debug, Module)]
 struct Stack<L> {
+    embed_tokens: Embedding,
     block: Vec<Block<L>>,
     final_layer_norm: RmsNorm,
     #[module(skip)]
@@ -211,6 +209,7 @@ impl Module for Dense {
 impl<L> Stack<L> {
     fn new(c: &T5Config, layers: usize, bidirectional: bool, layer: impl Fn(usize) -> L) -> Self {
         Stack {
+            embed_tokens: Embedding::new(c.vocab_size, c.d_model),
             block: (0..layers).map(|i| Block { layer: layer(i) }).collect(),
             final_layer_norm: norm(c),
             distances: Distances::new(
@@ -222,8 +221,8 @@ impl<L> Stack<L> {
     }
 
     /// The vectors of ids, in the type that the layers pass on.
-    fn embed(&self, table: &Embedding, ids: &Tensor) -> Tensor {
-        in_type_of(&table.forward(ids), &self.final_layer_norm.weight)
+    fn embed(&self, ids: &Tensor) -> Tensor {
+        in_type_of(&self.embed_tokens.forward(ids), &self.final_layer_norm.weight)
     }
 
     /// The biases for queries at positions i64 `[batch, s]`.
@@ -234,9 +233,8 @@ impl<L> Stack<L> {
 }
 
 impl T5 {
-    fn new(c: &T5Config, lm_head: bool) -> Self {
+    fn new(c: &T5Config) -> Self {
         T5 {
-            shared: Embedding::new(c.vocab_size, c.d_model),
             encoder: Stack::new(c, c.num_layers, true, |i| EncoderLayers {
                 self_attention: SelfAttention::new(c, i == 0),
                 feed_forward: FeedForward::new(c),
@@ -246,7 +244,7 @@ impl T5 {
                 cross_attention: CrossAttention { projections: Projections::new(c, false), layer_norm: norm(c) },
                 feed_forward: FeedForward::new(c),
             }),
-            lm_head: lm_head.then(|| Linear::new(c.d_model, c.vocab_size, false)),
+            lm_head: Linear::new(c.d_model, c.vocab_size, false),
             output_scale: if c.scale_decoder_outputs { (c.d_model as f64).powf(-0.5) } else { 1.0 },
         }
     }
@@ -257,7 +255,7 @@ impl EncoderDecoder for T5 {
         let [_, seq] = ids.dims();
         let bias = self.encoder.bias(&cx.arange(&seq).unsqueeze(0), |layer| &layer.self_attention);
         let past = Past::None { mask: Some(mask.clone()) };
-        let mut x = self.encoder.embed(&self.shared, ids);
+        let mut x = self.encoder.embed(ids);
         for Block { layer } in &self.encoder.block {
             x = cx.block("encoder_block", || {
                 layer.feed_forward.forward(&layer.self_attention.forward(&x, false, &past, bias.as_ref()))
@@ -273,7 +271,7 @@ impl EncoderDecoder for T5 {
 
     fn decode(&self, cx: &Context, ids: &Tensor, position_ids: &Tensor, pasts: &[(Past, Memory)]) -> Tensor {
         let bias = self.decoder.bias(position_ids, |layer| &layer.self_attention);
-        let mut x = self.decoder.embed(&self.shared, ids);
+        let mut x = self.decoder.embed(ids);
         for (Block { layer }, (past, memory)) in self.decoder.block.iter().zip(pasts) {
             x = cx.block("decoder_block", || {
                 let x = layer.self_attention.forward(&x, true, past, bias.as_ref());
@@ -285,10 +283,7 @@ impl EncoderDecoder for T5 {
 
     fn logits(&self, hidden: &Tensor) -> Tensor {
         let hidden = if self.output_scale == 1.0 { hidden.clone() } else { hidden * self.output_scale };
-        match &self.lm_head {
-            Some(lm_head) => lm_head.forward(&in_type_of(&hidden, &lm_head.weight)),
-            None => self.shared.as_linear(&in_type_of(&hidden, &self.shared.weight)),
-        }
+        self.lm_head.forward(&in_type_of(&hidden, &self.lm_head.weight))
     }
 }
 
@@ -381,8 +376,8 @@ fn in_type_of(x: &Tensor, param: &Param) -> Tensor {
 /// A config or options that make no sense, and parameters that do not fit the config.
 pub fn trace(_: Task, config: &Value, source: &dyn ParamSource, options: &TraceOptions) -> Result<Traced> {
     let c = T5Config::from_json(config)?;
-    // Newer configs call every model tied; one with an output projection of its own has it all the same.
-    let lm_head = !c.tie_word_embeddings || source.lookup("lm_head.weight").is_some();
+    let tied = ["encoder.embed_tokens.weight", "decoder.embed_tokens.weight", "lm_head.weight"];
+    let checkpoint = Pretrained::new(source, "transformer").tied(tied.map(|own| (own, "shared.weight")));
     let sizes = Sizes {
         vocab_size: c.vocab_size,
         decoder_layers: c.num_decoder_layers,
@@ -390,7 +385,7 @@ pub fn trace(_: Task, config: &Value, source: &dyn ParamSource, options: &TraceO
         head_dim: c.d_kv,
         max_seq: options.max_seq_or(c.n_positions)?,
     };
-    let mut traced = seq2seq::trace(T5::new(&c, lm_head), &sizes, source, options)?;
+    let mut traced = seq2seq::trace(T5::new(&c), &sizes, &checkpoint, options)?;
     // Old checkpoints hold one, and transformers ignores it too.
     traced.unused_tensors.retain(|n| !n.ends_with("EncDecAttention.relative_attention_bias.weight"));
     Ok(traced)

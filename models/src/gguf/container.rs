@@ -5,9 +5,10 @@
 //! the file nor overlap.
 
 use super::metadata::{MetaValue, Metadata};
+use crate::Result;
 use crate::weights::{Mapped, map_file};
-use crate::{Error, Result};
 use kiln_core::{BlockFormat, DType, Storage};
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
@@ -15,7 +16,6 @@ use std::sync::Arc;
 const DEFAULT_ALIGNMENT: u64 = 32;
 const MAX_ALIGNMENT: u64 = 1 << 16;
 const MAX_DIMS: u32 = 4;
-const SUPPORTED: &str = "F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, Q2_K, Q3_K, Q4_K, Q5_K and Q6_K";
 
 /// An opened GGUF file: its metadata, and where its tensors lie.
 #[derive(Clone, Debug)]
@@ -32,13 +32,15 @@ pub struct Gguf {
 pub struct TensorInfo {
     /// llama.cpp's name, such as `blk.0.attn_q.weight`.
     pub name: String,
-    /// How the elements are stored.
-    pub storage: Storage,
+    /// How the elements are stored; `None` for a type that nothing is computed in.
+    pub storage: Option<Storage>,
+    /// ggml's name of that type.
+    pub type_name: Cow<'static, str>,
     /// The shape in PyTorch order: GGUF's dimensions, reversed.
     pub shape: Vec<usize>,
     /// Byte offset in the file.
     pub offset: usize,
-    /// Bytes.
+    /// Bytes; 0 where [`storage`](Self::storage) is not known.
     pub bytes: usize,
 }
 
@@ -46,8 +48,8 @@ impl Gguf {
     /// Maps and checks a file.
     ///
     /// # Errors
-    /// [`Error::CorruptGguf`] for anything the format does not allow, [`Error::UnsupportedGguf`] and
-    /// [`Error::UnsupportedDType`] for what it allows and kiln does not.
+    /// [`Error::CorruptGguf`](crate::Error::CorruptGguf) for anything the format does not allow,
+    /// [`Error::UnsupportedGguf`](crate::Error::UnsupportedGguf) for what it allows and kiln does not.
     pub fn open(path: impl AsRef<Path>) -> Result<Gguf> {
         let file = map_file(path.as_ref())?;
         let mut gguf = Gguf { metadata: Metadata::default(), tensors: Vec::new(), file: Arc::clone(&file) };
@@ -93,29 +95,7 @@ impl Gguf {
     }
 
     fn place(&self, d: Described, data: u64) -> Result<TensorInfo> {
-        let storage = match d.ggml_type {
-            0 => Storage::Dense(DType::F32),
-            1 => Storage::Dense(DType::F16),
-            30 => Storage::Dense(DType::BF16),
-            2 => Storage::Block(BlockFormat::Q4_0),
-            3 => Storage::Block(BlockFormat::Q4_1),
-            6 => Storage::Block(BlockFormat::Q5_0),
-            7 => Storage::Block(BlockFormat::Q5_1),
-            8 => Storage::Block(BlockFormat::Q8_0),
-            10 => Storage::Block(BlockFormat::Q2K),
-            11 => Storage::Block(BlockFormat::Q3K),
-            12 => Storage::Block(BlockFormat::Q4K),
-            13 => Storage::Block(BlockFormat::Q5K),
-            14 => Storage::Block(BlockFormat::Q6K),
-            other => {
-                return Err(Error::UnsupportedDType {
-                    path: self.path().to_path_buf(),
-                    tensor: d.name,
-                    found: ggml_type_name(other),
-                    supported: SUPPORTED,
-                });
-            }
-        };
+        let (type_name, storage) = ggml_type(d.ggml_type);
         let at = |problem: String| self.corrupt(format!("tensor `{}`: {problem}", d.name));
         let shape: Vec<usize> = d.dims.iter().rev().filter_map(|&n| usize::try_from(n).ok()).collect();
         let elements = shape.iter().try_fold(1usize, |all, &n| all.checked_mul(n));
@@ -124,9 +104,12 @@ impl Gguf {
         };
         // Blocks lie along the innermost dimension and may not run into the next row.
         let row = shape.last().copied().unwrap_or(1);
-        let bytes = storage.bytes(row).and_then(|_| storage.bytes(elements)).ok_or_else(|| {
-            at(format!("a row of {row} elements is not a whole number of {storage} blocks, or its size overflows"))
-        })?;
+        let bytes = match storage {
+            Some(storage) => storage.bytes(row).and_then(|_| storage.bytes(elements)).ok_or_else(|| {
+                at(format!("a row of {row} elements is not a whole number of {storage} blocks, or its size overflows"))
+            })?,
+            None => 0,
+        };
         let size = self.file.map.len() as u64;
         let start = data.checked_add(d.offset);
         match start.and_then(|start| start.checked_add(bytes as u64)) {
@@ -141,7 +124,7 @@ impl Gguf {
             }
         }
         let offset = start.map(|s| s as usize).unwrap_or_default();
-        Ok(TensorInfo { storage, shape, offset, bytes, name: d.name })
+        Ok(TensorInfo { storage, type_name, shape, offset, bytes, name: d.name })
     }
 
     fn check_overlap(&self) -> std::result::Result<(), String> {
@@ -304,16 +287,46 @@ impl Reader<'_> {
     }
 }
 
-/// ggml's name for a type number, for messages.
-fn ggml_type_name(number: u32) -> String {
-    #[rustfmt::skip]
-    const NAMES: [(u32, &str); 15] = [
-        (9, "Q8_1"),
-        (15, "Q8_K"), (16, "IQ2_XXS"), (17, "IQ2_XS"), (18, "IQ3_XXS"), (19, "IQ1_S"), (20, "IQ4_NL"), (21, "IQ3_S"),
-        (22, "IQ2_S"), (23, "IQ4_XS"), (24, "I8"), (25, "I16"), (26, "I32"), (27, "I64"), (28, "F64"),
-    ];
-    match NAMES.iter().find(|(n, _)| *n == number) {
-        Some((_, name)) => (*name).to_string(),
-        None => format!("number {number}"),
-    }
+/// ggml's name of a type number, and how it is stored if anything is computed in it.
+fn ggml_type(number: u32) -> (Cow<'static, str>, Option<Storage>) {
+    use BlockFormat::*;
+    let dense = |dtype| Some(Storage::Dense(dtype));
+    let block = |format| Some(Storage::Block(format));
+    let (name, storage) = match number {
+        0 => ("F32", dense(DType::F32)),
+        1 => ("F16", dense(DType::F16)),
+        2 => ("Q4_0", block(Q4_0)),
+        3 => ("Q4_1", block(Q4_1)),
+        6 => ("Q5_0", block(Q5_0)),
+        7 => ("Q5_1", block(Q5_1)),
+        8 => ("Q8_0", block(Q8_0)),
+        9 => ("Q8_1", None),
+        10 => ("Q2_K", block(Q2K)),
+        11 => ("Q3_K", block(Q3K)),
+        12 => ("Q4_K", block(Q4K)),
+        13 => ("Q5_K", block(Q5K)),
+        14 => ("Q6_K", block(Q6K)),
+        15 => ("Q8_K", None),
+        16 => ("IQ2_XXS", None),
+        17 => ("IQ2_XS", None),
+        18 => ("IQ3_XXS", None),
+        19 => ("IQ1_S", None),
+        20 => ("IQ4_NL", None),
+        21 => ("IQ3_S", None),
+        22 => ("IQ2_S", None),
+        23 => ("IQ4_XS", None),
+        24 => ("I8", dense(DType::I8)),
+        25 => ("I16", None),
+        26 => ("I32", dense(DType::I32)),
+        27 => ("I64", dense(DType::I64)),
+        28 => ("F64", dense(DType::F64)),
+        29 => ("IQ1_M", None),
+        30 => ("BF16", dense(DType::BF16)),
+        34 => ("TQ1_0", None),
+        35 => ("TQ2_0", None),
+        39 => ("MXFP4", None),
+        40 => ("NVFP4", None),
+        other => return (format!("ggml's type number {other}").into(), None),
+    };
+    (name.into(), storage)
 }

@@ -1,6 +1,6 @@
 //! From llama.cpp's tensor names, row order and values to Hugging Face's.
 
-use super::{Architecture, Gguf, rope};
+use super::{Architecture, Gguf, TensorInfo, rope};
 use crate::Result;
 use crate::weights::{Checkpoint, Conversion};
 use kiln_core::{DType, Storage};
@@ -23,6 +23,9 @@ pub fn checkpoint(gguf: &Gguf) -> Result<Checkpoint> {
             continue;
         }
         let Some(name) = names.hugging_face(&tensor.name) else {
+            if may_be_ignored(&names, tensor) {
+                continue;
+            }
             return Err(gguf.unsupported(format!(
                 "tensor `{}` has no counterpart in a Hugging Face {} model, so the model is of another kind than its \
                  architecture says; use its safetensors folder",
@@ -30,11 +33,15 @@ pub fn checkpoint(gguf: &Gguf) -> Result<Checkpoint> {
                 architecture.model_type()
             )));
         };
+        let Some(storage) = tensor.storage else {
+            checkpoint.insert_unsupported(name, tensor.type_name.to_string(), 0)?;
+            continue;
+        };
         let rows = tensor.shape.first().copied().unwrap_or(1);
         let mut conversion = heads.conversion(&tensor.name, rows).map_err(|p| gguf.corrupt(p))?;
         if is_gemma(architecture) && tensor.name.ends_with("norm.weight") {
-            if tensor.storage != Storage::Dense(DType::F32) {
-                let (name, storage) = (&tensor.name, tensor.storage);
+            if storage != Storage::Dense(DType::F32) {
+                let name = &tensor.name;
                 return Err(
                     gguf.unsupported(format!("tensor `{name}` is stored as {storage}; expected f32 for a norm"))
                 );
@@ -42,9 +49,21 @@ pub fn checkpoint(gguf: &Gguf) -> Result<Checkpoint> {
             conversion = Conversion::OnePlus;
         }
         let place = (0, tensor.offset, tensor.bytes);
-        checkpoint.insert(name, (tensor.storage, tensor.shape.clone()), conversion, place)?;
+        checkpoint.insert(name, (storage, tensor.shape.clone()), conversion, place)?;
     }
     Ok(checkpoint)
+}
+
+/// Whether a tensor without a counterpart is none of the model's parameters: integers never are, and outside of layers no type is that
+/// weights do not have.
+fn may_be_ignored(names: &Names, tensor: &TensorInfo) -> bool {
+    let in_layer = names.stacks.iter().any(|(prefix, ..)| tensor.name.starts_with(&format!("{prefix}.")));
+    match tensor.storage {
+        Some(Storage::Dense(dtype)) if !dtype.is_float() => true,
+        Some(Storage::Dense(DType::F64)) => !in_layer,
+        Some(_) => false,
+        None => tensor.type_name == "I16" || !in_layer,
+    }
 }
 
 fn is_gemma(architecture: Architecture) -> bool {

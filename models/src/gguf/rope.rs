@@ -81,8 +81,10 @@ pub(super) fn factors(gguf: &Gguf, tensor: &TensorInfo) -> Result<Vec<f32>> {
             gguf.corrupt(format!("tensor `{}` has shape {:?}, expected one dimension", tensor.name, tensor.shape))
         );
     }
-    if tensor.storage != Storage::Dense(DType::F32) {
-        return Err(gguf.unsupported(format!("tensor `{}` is stored as {}, expected f32", tensor.name, tensor.storage)));
+    if tensor.storage != Some(Storage::Dense(DType::F32)) {
+        return Err(
+            gguf.unsupported(format!("tensor `{}` is stored as {}, expected f32", tensor.name, tensor.type_name))
+        );
     }
     Ok(gguf.stored(tensor).as_chunks().0.iter().map(|b| f32::from_le_bytes(*b)).collect())
 }

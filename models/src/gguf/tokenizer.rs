@@ -21,7 +21,8 @@ use vocabulary::Vocabulary;
 pub struct GgufTokenizer {
     /// `tokenizer.json`.
     pub tokenizer_json: Value,
-    /// `tokenizer_config.json`: the named special tokens, `add_bos_token`, `add_eos_token`, `chat_template`.
+    /// `tokenizer_config.json`: the named special tokens, `add_bos_token`, `add_eos_token`, `chat_template`; and `same_tokens`, which no
+    /// other tool knows: each id whose token has another id too, which `tokenizer.json` cannot hold, with that id.
     pub tokenizer_config: Value,
     /// The chat template, a Jinja text.
     pub chat_template: Option<String>,
@@ -89,6 +90,12 @@ pub fn tokenizer(gguf: &Gguf) -> Result<Option<GgufTokenizer>> {
         "add_bos_token": parts.adds.0,
         "add_eos_token": parts.adds.1,
     });
+    let same = source.vocabulary.same();
+    if !same.is_empty() {
+        let file = gguf.path().display();
+        tracing::warn!(%file, "{} tokens of the vocabulary are there more than once; text becomes one of each", same.len());
+        config["same_tokens"] = json!(same);
+    }
     for (name, (_, token)) in &source.named {
         config[format!("{name}_token")] = json!(token);
     }
@@ -111,21 +118,19 @@ pub fn tokenizer(gguf: &Gguf) -> Result<Option<GgufTokenizer>> {
 
 impl<'a> Source<'a> {
     fn read(gguf: &'a Gguf) -> Result<Source<'a>> {
-        let vocabulary = Vocabulary::read(gguf).map_err(|p| gguf.corrupt(p))?;
+        let mut vocabulary = Vocabulary::read(gguf).map_err(|p| gguf.corrupt(p))?;
         let mut named = BTreeMap::new();
         for (name, key) in NAMED {
             let key = format!("tokenizer.ggml.{key}_token_id");
             let Some(id) = gguf.metadata.unsigned(&key).map_err(|p| gguf.corrupt(p))? else { continue };
             let token = usize::try_from(id).ok().and_then(|id| Some((id, *vocabulary.tokens.get(id)?)));
-            named.insert(
-                name,
-                token.ok_or_else(|| {
-                    gguf.corrupt(format!(
-                        "metadata key `{key}` is {id}, but there are {} tokens",
-                        vocabulary.tokens.len()
-                    ))
-                })?,
-            );
+            let (id, token) = token.ok_or_else(|| {
+                let count = vocabulary.tokens.len();
+                gguf.corrupt(format!("metadata key `{key}` is {id}, but there are {count} tokens"))
+            })?;
+            // Of equal tokens, one that the file names is what its name stands for.
+            vocabulary.ids.insert(token, id);
+            named.insert(name, (id, token));
         }
         Ok(Source { gguf, vocabulary, named })
     }

@@ -14,7 +14,7 @@ use std::sync::Mutex;
 impl ModelFiles {
     /// Writes the model into a folder, which is made if it is not there: `model.safetensors`, the tokenizer with its config and its chat
     /// templates, `generation_config.json`, and last `config.json`. [`open_folder`](Self::open_folder) reads it back. Tensors keep their
-    /// type; those in blocks become f32.
+    /// type; those in blocks become f32, and those of types that nothing is computed in are left out.
     ///
     /// Each file is written beside its place and then renamed, so that the folder never holds half a file.
     ///

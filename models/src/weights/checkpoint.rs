@@ -16,12 +16,17 @@ pub(crate) const WEIGHTS: [&str; 4] =
 
 /// A set of named tensors, memory-mapped from one or several files.
 ///
+/// A tensor of a type that nothing is computed in does no harm as long as nobody asks for it: it is in none of the lists, and who asks for
+/// it hears its type.
+///
 /// Cloning is cheap: clones share the maps.
 #[derive(Clone, Debug)]
 pub struct Checkpoint {
     path: PathBuf,
     pub(super) files: Vec<Arc<Mapped>>,
     tensors: BTreeMap<String, TensorEntry>,
+    /// Tensors of types that nothing is computed in, by name: the type, and the file.
+    unsupported: BTreeMap<String, (String, usize)>,
 }
 
 /// One file in memory.
@@ -132,7 +137,7 @@ impl Checkpoint {
     }
 
     pub(crate) fn new(path: &Path, files: Vec<Arc<Mapped>>) -> Checkpoint {
-        Checkpoint { path: path.to_path_buf(), files, tensors: BTreeMap::new() }
+        Checkpoint { path: path.to_path_buf(), files, tensors: BTreeMap::new(), unsupported: BTreeMap::new() }
     }
 
     /// Adds a tensor whose bytes lie in file number `file`; the caller has checked that they do.
@@ -143,21 +148,44 @@ impl Checkpoint {
         conversion: Conversion,
         (file, offset, bytes): (usize, usize, usize),
     ) -> Result<()> {
-        let entry = TensorEntry { storage, shape, conversion, file, offset, bytes };
-        if let Some(first) = self.tensors.get(&name) {
-            return Err(Error::DuplicateTensor {
-                first: self.files[first.file].path.clone(),
-                second: self.files[file].path.clone(),
-                tensor: name,
-            });
-        }
-        self.tensors.insert(name, entry);
+        self.check_new(&name, file)?;
+        self.tensors.insert(name, TensorEntry { storage, shape, conversion, file, offset, bytes });
         Ok(())
+    }
+
+    /// Notes a tensor of a type that nothing is computed in; `dtype` is what the file calls it.
+    pub(crate) fn insert_unsupported(&mut self, name: String, dtype: String, file: usize) -> Result<()> {
+        self.check_new(&name, file)?;
+        self.unsupported.insert(name, (dtype, file));
+        Ok(())
+    }
+
+    /// Of two tensors of one name the later file's counts, as in transformers; one file has no name twice.
+    fn check_new(&mut self, name: &str, file: usize) -> Result<()> {
+        let before = self.tensors.remove(name).map(|entry| entry.file);
+        match before.or(self.unsupported.remove(name).map(|(_, file)| file)) {
+            Some(first) if first == file => Err(Error::DuplicateTensor {
+                first: self.files[first].path.clone(),
+                second: self.files[file].path.clone(),
+                tensor: name.to_string(),
+            }),
+            _ => Ok(()),
+        }
     }
 
     /// The file, folder index or GGUF that was opened.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// The type of a tensor that is there, but in a type that nothing is computed in, as the file calls it.
+    pub fn unsupported(&self, name: &str) -> Option<&str> {
+        self.unsupported.get(name).map(|(dtype, _)| dtype.as_str())
+    }
+
+    /// The names of tensors that are there in types that nothing is computed in, sorted.
+    pub fn unsupported_names(&self) -> impl ExactSizeIterator<Item = &str> {
+        self.unsupported.keys().map(String::as_str)
     }
 
     /// The names of all tensors, sorted.
@@ -188,9 +216,16 @@ impl Checkpoint {
     /// The tensor of that name.
     ///
     /// # Errors
-    /// [`Error::MissingTensor`], which says what is there under a similar name.
+    /// [`Error::MissingTensor`], which says what is there under a similar name, and [`Error::UnsupportedDType`].
     pub fn entry(&self, name: &str) -> Result<&TensorEntry> {
         self.get(name).ok_or_else(|| {
+            if let Some((dtype, file)) = self.unsupported.get(name) {
+                return Error::UnsupportedDType {
+                    path: self.files[*file].path.clone(),
+                    tensor: name.to_string(),
+                    found: dtype.clone(),
+                };
+            }
             let last = name.rsplit('.').nth(1).unwrap_or(name);
             let like: Vec<&str> = self.names().filter(|n| n.contains(last)).take(3).collect();
             Error::MissingTensor {

@@ -53,6 +53,22 @@ impl Checkpoint {
         Ok(decode(storage, &self.bytes(name)?))
     }
 
+    /// Whether two tensors have the same shape, type and values. Values are read only where all else is equal.
+    pub fn same_values(&self, one: &str, other: &str) -> bool {
+        let (Some(one), Some(other)) = (self.get(one), self.get(other)) else { return false };
+        let form = |entry: &TensorEntry| (entry.storage, entry.conversion, entry.bytes);
+        if form(one) != form(other) || one.shape != other.shape {
+            return false;
+        }
+        if (one.file, one.offset) == (other.file, other.offset) {
+            return true;
+        }
+        let same = self.stored(one) == self.stored(other);
+        self.release(one);
+        self.release(other);
+        same
+    }
+
     /// The bytes in the file; opening has checked that they are there.
     fn stored(&self, entry: &TensorEntry) -> &[u8] {
         &self.files[entry.file].map[entry.offset..entry.offset + entry.bytes]

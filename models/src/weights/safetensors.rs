@@ -5,15 +5,13 @@
 
 use super::{Checkpoint, Conversion, Mapped, map_file};
 use crate::{Error, Result};
-use ::safetensors::SafeTensors;
+use ::safetensors::{Dtype, SafeTensors};
 use kiln_core::{DType, Storage};
 use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Component, Path, PathBuf};
-
-const SUPPORTED: &str = "F64, F32, F16, BF16, I64, I32, I8, U8 and BOOL";
 
 /// The crate's own limit, named here for the message.
 const MAX_HEADER: u64 = 100_000_000;
@@ -29,6 +27,9 @@ pub(super) fn open_files(path: &Path, files: Vec<PathBuf>) -> Result<Checkpoint>
 }
 
 /// Opens the files that an index lists, which lie beside it, with `open_files` of their format.
+///
+/// As in transformers, the index says which files there are, in the order of their names; what is in them, they say themselves. So a tensor
+/// may be in another one than the index says, or in several; and one that the index has and no file is missing if the model needs it.
 pub(super) fn open_sharded(
     index_path: &Path,
     open_files: fn(&Path, Vec<PathBuf>) -> Result<Checkpoint>,
@@ -44,9 +45,9 @@ pub(super) fn open_sharded(
     if let Some(tensor) = index.weight_map.repeated {
         return Err(corrupt(format!("`weight_map` lists tensor `{tensor}` twice; expected each name once")));
     }
-    let mut shards: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    for (tensor, shard) in index.weight_map.entries {
-        shards.entry(shard).or_default().push(tensor);
+    let mut shards: BTreeMap<String, usize> = BTreeMap::new();
+    for shard in index.weight_map.entries.into_values() {
+        *shards.entry(shard).or_default() += 1;
     }
     if shards.is_empty() {
         return Err(corrupt("`weight_map` is empty; expected tensor names and the file each is in".to_string()));
@@ -63,30 +64,18 @@ pub(super) fn open_sharded(
             return Err(Error::MissingShard {
                 shard: shard.clone(),
                 index: index_path.to_path_buf(),
-                tensors: tensors.len(),
+                tensors: *tensors,
             });
         }
         files.push(file);
     }
-    let checkpoint = open_files(index_path, files)?;
-    for (shard, tensors) in &shards {
-        for tensor in tensors {
-            let found = checkpoint.get(tensor).and_then(|e| checkpoint.location(e));
-            if found.is_none_or(|(file, ..)| file != folder.join(shard)) {
-                return Err(corrupt(format!(
-                    "lists tensor `{tensor}` in {shard}, but it is {}; index and shards belong to different saves",
-                    found.map_or("in none of the shards".to_string(), |(file, ..)| format!("in {}", file.display()))
-                )));
-            }
-        }
-    }
-    Ok(checkpoint)
+    open_files(index_path, files)
 }
 
 /// What the header says about one tensor.
 #[derive(Deserialize)]
 struct Described {
-    dtype: String,
+    dtype: Dtype,
     shape: Vec<u64>,
     data_offsets: (u64, u64),
 }
@@ -108,17 +97,14 @@ fn add_file(checkpoint: &mut Checkpoint, index: usize, file: &Mapped) -> Result<
         let d = Described::deserialize(value).map_err(|e| {
             corrupt(format!("tensor `{name}`: expected dtype, shape and data_offsets in its header entry ({e})"))
         })?;
-        let Some(dtype) = dtype_of(&d.dtype) else {
-            return Err(Error::UnsupportedDType {
-                path: file.path.clone(),
-                tensor: name,
-                found: d.dtype,
-                supported: SUPPORTED,
-            });
-        };
-        let (shape, from, length) =
-            place(&d, dtype, data.len()).map_err(|p| corrupt(format!("tensor `{name}`: {p}")))?;
-        checkpoint.insert(name, (Storage::Dense(dtype), shape), Conversion::None, (index, start + from, length))?;
+        let (shape, from, length) = place(&d, data.len()).map_err(|p| corrupt(format!("tensor `{name}`: {p}")))?;
+        match dtype_of(d.dtype) {
+            Some(dtype) => {
+                let place = (index, start + from, length);
+                checkpoint.insert(name, (Storage::Dense(dtype), shape), Conversion::None, place)?;
+            }
+            None => checkpoint.insert_unsupported(name, d.dtype.to_string(), index)?,
+        }
     }
     SafeTensors::read_metadata(bytes).map_err(|e| corrupt(e.to_string()))?;
     Ok(())
@@ -144,12 +130,15 @@ fn split_header(bytes: &[u8]) -> std::result::Result<(&[u8], &[u8]), String> {
 }
 
 /// Checks shape and offsets of one tensor against its type and the buffer; gives shape, offset and length.
-fn place(d: &Described, dtype: DType, buffer: usize) -> std::result::Result<(Vec<usize>, usize, usize), String> {
+fn place(d: &Described, buffer: usize) -> std::result::Result<(Vec<usize>, usize, usize), String> {
     let shape: Vec<usize> = d.shape.iter().filter_map(|&n| usize::try_from(n).ok()).collect();
-    let size = shape.iter().try_fold(dtype.size(), |size, &n| size.checked_mul(n));
-    let (Some(size), true) = (size, shape.len() == d.shape.len()) else {
+    let dtype = d.dtype;
+    // Some types have fewer than 8 bits.
+    let bits = shape.iter().try_fold(dtype.bitsize(), |bits, &n| bits.checked_mul(n));
+    let (Some(bits), true) = (bits, shape.len() == d.shape.len()) else {
         return Err(format!("shape {:?} of {dtype} overflows the address space", d.shape));
     };
+    let size = bits.div_ceil(8);
     let (from, to) = d.data_offsets;
     if from > to {
         return Err(format!("data_offsets [{from}, {to}] run backwards"));
@@ -165,17 +154,18 @@ fn place(d: &Described, dtype: DType, buffer: usize) -> std::result::Result<(Vec
     Ok((shape, from as usize, size))
 }
 
-fn dtype_of(name: &str) -> Option<DType> {
-    Some(match name {
-        "F64" => DType::F64,
-        "F32" => DType::F32,
-        "F16" => DType::F16,
-        "BF16" => DType::BF16,
-        "I64" => DType::I64,
-        "I32" => DType::I32,
-        "I8" => DType::I8,
-        "U8" => DType::U8,
-        "BOOL" => DType::Bool,
+/// `None` for a type that nothing is computed in.
+fn dtype_of(dtype: Dtype) -> Option<DType> {
+    Some(match dtype {
+        Dtype::F64 => DType::F64,
+        Dtype::F32 => DType::F32,
+        Dtype::F16 => DType::F16,
+        Dtype::BF16 => DType::BF16,
+        Dtype::I64 => DType::I64,
+        Dtype::I32 => DType::I32,
+        Dtype::I8 => DType::I8,
+        Dtype::U8 => DType::U8,
+        Dtype::BOOL => DType::Bool,
         _ => return None,
     })
 }

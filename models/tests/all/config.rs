@@ -78,12 +78,69 @@ fn token_ids_are_one_several_or_none() {
     config["bos_token_id"] = Value::Null;
     let config = LlamaConfig::from_json(&config).unwrap();
     assert_eq!((config.decoder.bos_token_id, config.decoder.eos_token_id), (None, vec![]));
-    for (value, shown) in
-        [(json!(384), "384"), (json!(-1), "-1"), (json!([2, 1e15]), "[2,1000000000000000.0]"), (json!("</s>"), "</s>")]
-    {
-        assert_says(llama("eos_token_id", value), &["`eos_token_id`", "0 to 383", shown]);
+    for (value, shown) in [(json!([2, 1e15]), "[2,1000000000000000.0]"), (json!(2.5), "2.5"), (json!("</s>"), "</s>")] {
+        assert_says(llama("eos_token_id", value), &["`eos_token_id`", "a token id, or a list", shown]);
     }
-    assert_says(llama("pad_token_id", json!([0])), &["`pad_token_id`", "[0]"]);
+    assert_says(llama("pad_token_id", json!([0])), &["`pad_token_id`", "0 to 383", "[0]"]);
+    assert_says(llama("pad_token_id", json!(384)), &["`pad_token_id`", "0 to 383, or -1 for none", "384"]);
+}
+
+#[test]
+fn token_ids_are_what_real_configs_write() {
+    let ids = |field: &str, value: Value| {
+        let decoder = llama(field, value).unwrap().decoder;
+        (decoder.bos_token_id, decoder.eos_token_id, decoder.pad_token_id)
+    };
+    let golden = (Some(1), vec![2], Some(0));
+    assert_eq!(ids("pad_token_id", json!(-1)), (golden.0, vec![2], None));
+    assert_eq!(ids("pad_token_id", json!(0.0)), golden);
+    assert_eq!(ids("bos_token_id", json!([1])), golden);
+    assert_eq!(ids("bos_token_id", json!(-1)), (None, vec![2], golden.2));
+    assert_eq!(ids("bos_token_id", json!(1.0)), golden);
+    // No text has a token that the vocabulary has not: nothing ends it.
+    assert_eq!(ids("eos_token_id", json!(384)), (golden.0, vec![384], golden.2));
+    assert_eq!(ids("eos_token_id", json!([2.0, 100_000])), (golden.0, vec![2, 100_000], golden.2));
+    assert_eq!(ids("eos_token_id", json!(-1)), (golden.0, vec![], golden.2));
+    assert_eq!(ids("eos_token_id", json!([-1, 2])), golden);
+}
+
+#[test]
+fn whole_numbers_may_be_written_with_a_point() {
+    let sizes =
+        ["vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "head_dim"];
+    for field in sizes.into_iter().chain(["num_key_value_heads", "max_position_embeddings"]) {
+        let golden = golden_config("llama")[field].as_f64().unwrap();
+        assert_eq!(llama(field, json!(golden)).unwrap(), llama("_", json!(0)).unwrap(), "{field}");
+    }
+    let qwen2 = |max_window_layers: Value| {
+        let mut config = golden_config("qwen2");
+        config["layer_types"] = Value::Null;
+        config.as_object_mut().unwrap().extend(
+            json!({ "use_sliding_window": true, "sliding_window": 8.0, "max_window_layers": max_window_layers })
+                .as_object()
+                .unwrap()
+                .clone(),
+        );
+        Qwen2Config::from_json(&config).unwrap().windows
+    };
+    assert_eq!([qwen2(json!(0.0)), qwen2(json!(1.0))], [[Some(8), Some(8)], [None, Some(8)]]);
+}
+
+#[test]
+fn without_a_class_a_model_is_for_what_its_kind_is_for() {
+    use kiln_models::{Task, auto::task_of};
+    for classes in [json!({}), json!({ "architectures": null }), json!({ "architectures": [] })] {
+        let task = |model_type: &str| {
+            let mut config = classes.clone();
+            config["model_type"] = json!(model_type);
+            task_of(&config).unwrap()
+        };
+        assert_eq!([task("llama"), task("gpt2"), task("gpt_neox")], [Task::CausalLm; 3]);
+        assert_eq!([task("t5"), task("bart")], [Task::Seq2SeqLm; 2]);
+        assert_eq!([task("bert"), task("modernbert")], [Task::Base; 2]);
+    }
+    assert_says(task_of(&json!({ "architectures": ["LlamaForNothing"] })), &["`LlamaForNothing`"]);
+    assert_says(task_of(&json!({})), &["`model_type`"]);
 }
 
 #[test]

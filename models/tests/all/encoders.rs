@@ -1,6 +1,6 @@
 //! The encoders, traced and evaluated by the interpreter, against what transformers computes.
 
-use crate::support::traced::{Model, Tensors, i64s, recorded, renamed};
+use crate::support::traced::{Model, Tensors, edited, i64s, named, recorded, renamed};
 use crate::support::{assert_says, folder, golden};
 use kiln_ir::interp::{Tensor, relative_error};
 use kiln_models::auto::{TraceOptions, trace};
@@ -163,6 +163,25 @@ fn roberta_counts_positions_without_padding() {
     let padded = run(&[1, 1, 5, 6, 7], &[0, 0, 1, 1, 1]);
     let tensor = |values: &[f32]| Tensor::from_f32([values.len()], values).unwrap();
     assert_close(&tensor(&padded[2 * 64..]), &tensor(&alone), "padded");
+}
+
+#[test]
+fn without_a_token_for_padding_roberta_counts_from_0() {
+    let model = Model::changed("roberta-qa", Some(Task::Base), |c| c["pad_token_id"] = json!(-1)).unwrap();
+    assert_eq!(model.traced.max_seq, 256, "no position is left out");
+    // Each token is that of the golden's model two places later: the rows of its table from 2 on serve the first one there.
+    let shifted = folder();
+    edited("roberta-qa", shifted.path(), |tensors| {
+        let table = tensors.get_mut("roberta.embeddings.position_embeddings.weight").unwrap();
+        table.1.rotate_left(2 * 64);
+    });
+    let ModelFiles { mut config, checkpoint, .. } = ModelFiles::open_folder(shifted.path()).unwrap();
+    config["pad_token_id"] = json!(-1);
+    let traced = trace(None, &config, &checkpoint, &TraceOptions::default()).unwrap();
+    let model = Model { config, checkpoint, traced };
+    let ids = named([("input_ids", i64s([1, 4], &[5, 6, 7, 8]))]);
+    let want = Model::golden("roberta-qa").forward(&ids);
+    assert_close(&model.forward(&ids)["start_logits"], &want["start_logits"], "from 0");
 }
 
 #[test]

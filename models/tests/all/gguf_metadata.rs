@@ -203,9 +203,6 @@ fn bad_tokenizers_are_named() {
     bad("merges", Meta::U32(1), &["tokenizer.ggml.merges", "array of strings"]);
     bad("bos_token_id", Meta::U32(16), &["bos_token_id` is 16", "16 tokens"]);
     bad("add_bos_token", Meta::U32(1), &["add_bos_token", "a bool"]);
-    let mut twice = TOKENS;
-    twice[15] = "a";
-    bad("tokens", texts(&twice), &["\"a\" is there twice, as 6 and as 15"]);
     for key in ["tokens", "merges"] {
         let key = format!("tokenizer.ggml.{key}");
         assert_says(tokenizer(&with_tokenizer("smollm").without(&key)), &["lacks the metadata key", &key]);

@@ -166,6 +166,81 @@ fn words_are_split_where_their_models_split_them() {
     assert_eq!((ids("tekken", "a's"), ids("gpt-4o", "a's")), ("a|'s".to_string(), "a'|s".to_string()));
 }
 
+/// A golden vocabulary with more tokens behind it, each with its type.
+fn with_more(case: &Value, kind: &str, more: &[(&str, i64)]) -> GgufWriter {
+    let mut case = case.clone();
+    for (token, kind) in more {
+        case["tokens"].as_array_mut().unwrap().push(json!(token));
+        case["types"].as_array_mut().unwrap().push(json!(kind));
+        // With the score of the equal one.
+        let equal = case["tokens"].as_array().unwrap().iter().position(|t| t == token).unwrap();
+        if let Some(scores) = case["scores"].as_array_mut() {
+            scores.push(scores[equal].clone());
+        }
+    }
+    written(&case, kind)
+}
+
+#[test]
+fn a_token_that_is_there_twice_has_two_ids() {
+    let goldens = goldens();
+    let tokens =
+        |name: &str| goldens[name]["tokens"].as_array().unwrap().iter().map(|t| t.as_str().unwrap().to_string());
+    for (name, kind) in [("llama", "llama"), ("gemma", "llama"), ("t5", "t5"), ("bert", "bert"), ("bert-cased", "bert")]
+    {
+        let case = &goldens[name];
+        // An ordinary one in the middle, and the last.
+        let all: Vec<String> = tokens(name).collect();
+        let ordinary = (all.len() / 2..).find(|id| case["types"][*id] == json!(1)).unwrap();
+        let writer = with_more(case, kind, &[(&all[ordinary], 1)]);
+        let writer = match kind {
+            "bert" => writer,
+            _ => writer.meta("tokenizer.ggml.eos_token_id", Meta::U32(if kind == "t5" { 1 } else { 2 })),
+        };
+        let read = read(&writer).unwrap();
+        let tokenizer: Tokenizer = read.tokenizer_json.to_string().parse().unwrap();
+        // As in llama.cpp, text becomes the last; the other one is known as the same.
+        let text = tokenizer.id_to_token(all.len() as u32).expect(name);
+        assert_eq!(tokenizer.token_to_id(&text), Some(all.len() as u32), "{name}");
+        assert_eq!(read.tokenizer_config["same_tokens"], json!({ ordinary.to_string(): all.len() }), "{name}");
+        let ids = |t: &Tokenizer, text: &str| t.encode(text, false).unwrap().get_ids().to_vec();
+        let plain = self::tokenizer(&written(case, kind).meta("tokenizer.ggml.eos_token_id", Meta::U32(1)));
+        let as_before = |id: u32| if id as usize == all.len() { ordinary as u32 } else { id };
+        let words = format!("the text of {text} words");
+        let got: Vec<u32> = ids(&tokenizer, &words).into_iter().map(as_before).collect();
+        assert_eq!(got, ids(&plain, &words), "{name}");
+    }
+}
+
+#[test]
+fn of_equal_tokens_the_special_one_counts_and_before_it_the_one_with_a_name() {
+    let read = |more: &[(&str, i64)]| {
+        let writer = GgufWriter::new("llama")
+            .meta("tokenizer.ggml.model", text("gpt2"))
+            .meta("tokenizer.ggml.pre", text("gpt-2"))
+            .meta("tokenizer.ggml.merges", texts(&["a b"]))
+            .meta("tokenizer.ggml.eos_token_id", Meta::U32(0));
+        let all: Vec<(&str, i64)> = [("</s>", 3), ("a", 1), ("b", 1), ("ab", 1)].iter().chain(more).copied().collect();
+        let tokens: Vec<&str> = all.iter().map(|(token, _)| *token).collect();
+        let types = all.iter().map(|(_, kind)| *kind as i32).collect();
+        let writer =
+            writer.meta("tokenizer.ggml.tokens", texts(&tokens)).meta("tokenizer.ggml.token_type", Meta::I32s(types));
+        self::read(&writer).unwrap()
+    };
+    let ids = |t: &GgufTokenizer, text: &str| {
+        let tokenizer: Tokenizer = t.tokenizer_json.to_string().parse().unwrap();
+        tokenizer.encode(text, false).unwrap().get_ids().to_vec()
+    };
+    let same = |t: &GgufTokenizer| t.tokenizer_config["same_tokens"].clone();
+    let plain = read(&[]);
+    assert_eq!((ids(&plain, "ab</s>"), same(&plain)), (vec![3, 0], Value::Null));
+    let ordinary = read(&[("ab", 1), ("b", 1)]);
+    assert_eq!((ids(&ordinary, "ab</s>b"), same(&ordinary)), (vec![4, 0, 5], json!({ "2": 5, "3": 4 })));
+    // A special one is looked for before a text is split, wherever it stands.
+    let special = read(&[("<x>", 4), ("<x>", 1), ("</s>", 3)]);
+    assert_eq!((ids(&special, "a<x></s>"), same(&special)), (vec![1, 4, 0], json!({ "5": 4, "6": 0 })));
+}
+
 #[test]
 fn bad_vocabularies_are_named() {
     let says = |writer: GgufWriter, says: &[&str]| assert_says(read(&writer), says);

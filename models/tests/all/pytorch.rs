@@ -58,6 +58,42 @@ fn a_state_dict_of_torch_is_read() {
     }
 }
 
+/// tests/goldens/torch_types.py: what is nested, a parameter, strided or without dimensions, beside types that nothing is computed in.
+#[test]
+fn types_that_nothing_is_computed_in_are_passed_over() {
+    let integers = [("int16", "I16"), ("uint16", "U16"), ("uint32", "U32"), ("uint64", "U64")];
+    let new = ["float8_e4m3fn", "float8_e5m2", "complex64", "complex128"];
+    let others = [("quantized", "qtensor"), ("sparse", "sparse_tensor"), ("empty", "float8_e4m3fn")];
+    for (file, prefix) in [("torch_integers.bin", ""), ("torch_types.bin", "state_dict.")] {
+        let model = Checkpoint::open(golden(file)).unwrap();
+        let values = |name: &str| {
+            let name = format!("{prefix}{name}");
+            (model.entry(&name).unwrap().shape.clone(), model.to_f32(&name).unwrap())
+        };
+        assert_eq!(values("rows.weight"), (vec![2, 3], vec![0.0, 1.0, 2.0, 3.0, 4.0, 5.0]), "{file}");
+        assert_eq!(values("columns.weight"), (vec![3, 2], vec![0.0, 3.0, 1.0, 4.0, 2.0, 5.0]), "{file}");
+        assert_eq!(values("tail"), (vec![2], vec![4.0, 5.0]), "{file}");
+        assert_eq!(values("norm.weight"), (vec![2], vec![1.0, -2.5]), "{file}");
+        assert_eq!(values("scalar"), (vec![], vec![7.0]), "{file}");
+        assert_eq!(model.bytes(&format!("{prefix}ids")).unwrap()[8..], (1i64 << 40).to_le_bytes(), "{file}");
+        assert_eq!(model.len(), 6, "{file}");
+        let is = |name: &str, found: &str| {
+            let name = format!("{prefix}{name}");
+            assert_eq!(model.unsupported(&name), Some(found), "{file}");
+            assert_says(model.entry(&name), &[file, &name, found, "float32"]);
+        };
+        match prefix {
+            "" => integers.iter().for_each(|(name, found)| is(name, found)),
+            _ => {
+                // As torch names them, where it is not the reader of the common types that names them.
+                integers.iter().for_each(|(name, _)| is(name, name));
+                new.iter().for_each(|name| is(name, name));
+                others.iter().for_each(|(name, found)| is(name, found));
+            }
+        }
+    }
+}
+
 #[test]
 fn safetensors_come_first() {
     let both = folder();

@@ -3,6 +3,7 @@
 use super::{Side, TextError, Tokenizer};
 use serde::Deserialize;
 use serde_json::Value;
+use std::collections::HashMap;
 
 /// Files that leave a length open have a number above this, 1e30 mostly.
 const NO_LENGTH: f64 = 1e20;
@@ -23,6 +24,8 @@ pub(super) struct Fields {
     pub truncation_side: Option<Side>,
     pub pad_token_type_id: Option<u32>,
     pub model_input_names: Option<Vec<String>>,
+    /// Ids that `tokenizer.json` does not have, since their tokens have other ids too: those. GGUF files have them.
+    pub same_tokens: HashMap<u32, u32>,
 }
 
 impl Tokenizer {
@@ -43,6 +46,11 @@ impl Tokenizer {
     /// The `tokenizer_config.json`; `null` without one.
     pub fn config(&self) -> &Value {
         &self.config.json
+    }
+
+    /// The id under which `tokenizer.json` has the token of an id.
+    pub(super) fn known_id(&self, id: u32) -> u32 {
+        self.config.fields.same_tokens.get(&id).copied().unwrap_or(id)
     }
 
     /// The most tokens that the model takes, if the config says.
@@ -107,6 +115,12 @@ mod tests {
         assert!(tokenizer.gives("input_ids") && !tokenizer.gives("token_type_ids"));
         let tokenizer = plain.clone().with_config(br#"{"model_max_length": 64}"#).unwrap();
         assert_eq!(tokenizer.model_max_length(), Some(64));
+        // Ids that the vocabulary has under others.
+        let (the, last) = (tokenizer.token_to_id("▁a").unwrap(), tokenizer.vocab_size() as u32);
+        let same = format!(r#"{{"same_tokens": {{"{last}": {the}}}}}"#);
+        let twice = plain.clone().with_config(same.as_bytes()).unwrap();
+        assert_eq!(twice.decode(&[last], false).unwrap(), plain.decode(&[the], false).unwrap());
+        assert_eq!((twice.id_to_token(last), plain.id_to_token(last)), (plain.id_to_token(the), None));
         for wrong in [&b"[]"[..], b"{", br#"{"padding_side": "top"}"#] {
             let message = plain.clone().with_config(wrong).unwrap_err().to_string();
             assert!(message.starts_with("tokenizer_config.json: "), "{message}");

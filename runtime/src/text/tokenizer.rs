@@ -188,8 +188,9 @@ impl Tokenizer {
     /// The text of `ids`. Spaces are left as the tokens have them (transformers' `clean_up_tokenization_spaces=False`); bytes that are
     /// no UTF-8 become U+FFFD.
     pub fn decode(&self, ids: &[u32], skip_special_tokens: bool) -> Result<String, TextError> {
+        let ids: Vec<u32> = ids.iter().map(|id| self.known_id(*id)).collect();
         self.inner
-            .decode(ids, skip_special_tokens)
+            .decode(&ids, skip_special_tokens)
             .map_err(|e| TextError::Decode { tokens: ids.len(), reason: e.to_string() })
     }
 
@@ -210,12 +211,12 @@ impl Tokenizer {
 
     /// Whether decoding may skip the token.
     pub fn is_special(&self, id: u32) -> bool {
-        self.special.binary_search(&id).is_ok()
+        self.special.binary_search(&self.known_id(id)).is_ok()
     }
 
     /// A token as the vocabulary writes it.
     pub fn id_to_token(&self, id: u32) -> Option<String> {
-        self.inner.id_to_token(id)
+        self.inner.id_to_token(self.known_id(id))
     }
 }
 

@@ -53,7 +53,7 @@ fn merges<'a>(source: &Source<'a>) -> std::result::Result<Vec<(&'a str, &'a str)
     let scores = vocabulary.scores(source.gguf)?;
     let part = |text: &str| vocabulary.ids.get(text).copied().filter(|id| vocabulary.types[*id] == NORMAL);
     let mut merges = vec![];
-    for (id, token) in vocabulary.tokens.iter().enumerate().filter(|(id, _)| vocabulary.types[*id] == NORMAL) {
+    for (id, token) in vocabulary.reachable().filter(|(id, _)| vocabulary.types[*id] == NORMAL) {
         let first = merges.len();
         for (at, _) in token.char_indices().skip(1) {
             let (left, right) = token.split_at(at);

@@ -2,7 +2,7 @@
 
 use crate::gguf::Gguf;
 use serde_json::{Map, Value, json};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 /// `tokenizer.ggml.token_type`.
 pub(super) const NORMAL: i64 = 1;
@@ -13,6 +13,7 @@ const USER_DEFINED: i64 = 4;
 pub(super) struct Vocabulary<'a> {
     pub tokens: Vec<&'a str>,
     pub types: Vec<i64>,
+    /// The id that text becomes; of a token that is there several times, it is one of them.
     pub ids: HashMap<&'a str, usize>,
 }
 
@@ -22,13 +23,25 @@ impl<'a> Vocabulary<'a> {
         let tokens = meta.strings("tokenizer.ggml.tokens")?.ok_or_else(|| missing("tokens"))?;
         let types = meta.integers("tokenizer.ggml.token_type")?.unwrap_or_else(|| vec![NORMAL; tokens.len()]);
         one_for_each("token_type", types.len(), &tokens)?;
+        // As in llama.cpp, the last of equal tokens counts, except that special ones are looked for in a text first.
         let mut ids = HashMap::with_capacity(tokens.len());
         for (id, token) in tokens.iter().enumerate() {
-            if let Some(first) = ids.insert(*token, id) {
-                return Err(format!("token {token:?} is there twice, as {first} and as {id}"));
+            if ids.get(token).is_none_or(|before| !is_matched_first(types[*before]) || is_matched_first(types[id])) {
+                ids.insert(*token, id);
             }
         }
         Ok(Vocabulary { tokens, types, ids })
+    }
+
+    /// The tokens that text can become, by id.
+    pub fn reachable(&self) -> impl Iterator<Item = (usize, &'a str)> {
+        self.tokens.iter().copied().enumerate().filter(|(id, token)| self.ids[token] == *id)
+    }
+
+    /// The ids that no text becomes, each with that of the equal token.
+    pub fn same(&self) -> BTreeMap<usize, usize> {
+        let ids = self.tokens.iter().map(|token| self.ids[token]).enumerate();
+        ids.filter(|(id, same)| id != same).collect()
     }
 
     /// The scores of the tokens.
@@ -41,13 +54,13 @@ impl<'a> Vocabulary<'a> {
     /// Tokens that are matched in the text before anything else: control tokens and the unknown one, which are special, and user-defined
     /// ones. With `strips` the special ones take the spaces after them, except for those that begin and end whole texts.
     pub fn added(&self, strips: bool) -> Vec<Value> {
-        (self.tokens.iter().zip(&self.types).enumerate())
-            .filter(|(_, (_, kind))| matches!(**kind, CONTROL | UNKNOWN | USER_DEFINED))
-            .map(|(id, (token, kind))| {
-                let special = *kind != USER_DEFINED;
+        (self.reachable().map(|(id, token)| (id, token, self.types[id])))
+            .filter(|(.., kind)| is_matched_first(*kind))
+            .map(|(id, token, kind)| {
+                let special = kind != USER_DEFINED;
                 json!({
                     "id": id, "content": token, "special": special, "single_word": false, "lstrip": false,
-                    "rstrip": strips && special && !["<unk>", "<s>", "<|endoftext|>"].contains(token), "normalized": false,
+                    "rstrip": strips && special && !["<unk>", "<s>", "<|endoftext|>"].contains(&token), "normalized": false,
                 })
             })
             .collect()
@@ -55,7 +68,7 @@ impl<'a> Vocabulary<'a> {
 
     /// Each token with its id.
     pub fn json(&self) -> Value {
-        let vocabulary = self.tokens.iter().enumerate().map(|(id, token)| (token.to_string(), json!(id)));
+        let vocabulary = self.reachable().map(|(id, token)| (token.to_string(), json!(id)));
         Value::Object(vocabulary.collect::<Map<_, _>>())
     }
 
@@ -68,6 +81,11 @@ impl<'a> Vocabulary<'a> {
     pub fn is_control(&self, id: usize) -> bool {
         self.types[id] == CONTROL
     }
+}
+
+/// Whether tokens of a type are looked for in a text before it is split.
+fn is_matched_first(kind: i64) -> bool {
+    matches!(kind, CONTROL | UNKNOWN | USER_DEFINED)
 }
 
 pub(super) fn missing(key: &str) -> String {

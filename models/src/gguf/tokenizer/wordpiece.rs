@@ -22,12 +22,12 @@ pub(super) fn parts(source: &mut Source) -> Result<Parts> {
     }
     let (cls, sep, unk) = (source.named["cls"], source.named["sep"], source.named["unk"]);
     let vocabulary = &source.vocabulary;
-    let texts = vocabulary.tokens.iter().enumerate().map(|(id, token)| match token.strip_prefix(WORD) {
-        _ if vocabulary.is_control(id) || id == unk.0 => token.to_string(),
-        Some(word) => word.to_string(),
-        None => format!("{WITHIN}{token}"),
+    let texts = vocabulary.reachable().map(|(id, token)| match token.strip_prefix(WORD) {
+        _ if vocabulary.is_control(id) || id == unk.0 => (token.to_string(), json!(id)),
+        Some(word) => (word.to_string(), json!(id)),
+        None => (format!("{WITHIN}{token}"), json!(id)),
     });
-    let texts: Vec<String> = texts.collect();
+    let texts: Map<String, Value> = texts.collect();
     // The file does not say whether text is lowercased; a vocabulary without any capital letter has no use for one.
     let words = vocabulary.tokens.iter().filter(|token| token.starts_with(WORD));
     let lowercase = !words.into_iter().any(|word| word.contains(char::is_uppercase));
@@ -47,7 +47,7 @@ pub(super) fn parts(source: &mut Source) -> Result<Parts> {
             "unk_token": unk.1,
             "continuing_subword_prefix": WITHIN,
             "max_input_chars_per_word": 100,
-            "vocab": texts.iter().enumerate().map(|(id, t)| (t.clone(), json!(id))).collect::<Map<String, Value>>(),
+            "vocab": texts,
         }),
         adds: (true, true),
     })

@@ -11,6 +11,7 @@ use kiln_models::source::ModelFiles;
 use kiln_models::weights::Checkpoint;
 use kiln_models::{Result, Task};
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::path::Path;
 
 /// A traced model with its weights.
@@ -109,14 +110,28 @@ pub fn recorded(name: &str, prefix: &str) -> Tensors {
 
 /// Writes a golden to a folder with its tensors under other names: each under those that `rename` gives for it.
 pub fn renamed(name: &str, to: &Path, rename: impl Fn(&str) -> Vec<String>) {
-    let checkpoint = Checkpoint::open(golden(name)).expect(name);
-    let (mut header, mut data) = (serde_json::Map::new(), vec![]);
-    for (name, entry) in checkpoint.iter() {
-        for new in rename(name) {
-            let start = data.len();
-            data.extend(f32_bytes(&checkpoint.to_f32(name).expect("floats")));
-            header.insert(new, json!({ "dtype": "F32", "shape": entry.shape, "data_offsets": [start, data.len()] }));
+    edited(name, to, |tensors| {
+        let all = std::mem::take(tensors);
+        for (name, tensor) in all {
+            tensors.extend(rename(&name).into_iter().map(|new| (new, tensor.clone())));
         }
+    });
+}
+
+/// Shapes and values by name.
+pub type F32s = BTreeMap<String, (Vec<usize>, Vec<f32>)>;
+
+/// Writes a golden to a folder with other tensors.
+pub fn edited(name: &str, to: &Path, edit: impl FnOnce(&mut F32s)) {
+    let checkpoint = Checkpoint::open(golden(name)).expect(name);
+    let values = |name: &str| checkpoint.to_f32(name).expect("floats");
+    let mut tensors: F32s = checkpoint.iter().map(|(n, e)| (n.to_string(), (e.shape.clone(), values(n)))).collect();
+    edit(&mut tensors);
+    let (mut header, mut data) = (serde_json::Map::new(), vec![]);
+    for (name, (shape, values)) in tensors {
+        let start = data.len();
+        data.extend(f32_bytes(&values));
+        header.insert(name, json!({ "dtype": "F32", "shape": shape, "data_offsets": [start, data.len()] }));
     }
     let bytes = safetensors_bytes(&Value::Object(header).to_string(), &data);
     std::fs::write(to.join("model.safetensors"), bytes).expect("writes");

@@ -7,6 +7,7 @@
 
 mod error;
 mod file;
+mod read;
 mod validate;
 
 pub use error::ConfigError;
@@ -93,7 +94,7 @@ macro_rules! generation_config {
             type Error = ConfigError;
 
             fn try_from(mut fields: Map<String, Value>) -> Result<Self, ConfigError> {
-                Ok(GenerationConfig { $($field: take(&mut fields, stringify!($field))?,)* other: fields })
+                Ok(GenerationConfig { $($field: read::take(&mut fields, stringify!($field))?,)* other: fields })
             }
         }
 
@@ -141,7 +142,7 @@ generation_config! {
     num_return_sequences: usize,
     /// Divides the logits before sampling. Default: 1.
     temperature: f32,
-    /// Sampling keeps this many best tokens; 0 keeps all. Default: 50.
+    /// Sampling keeps this many best tokens; 0 keeps all, which files may write as -1. Default: 50.
     top_k: usize,
     /// Sampling keeps the smallest set of best tokens whose probabilities reach this. Default: 1 (all).
     top_p: f64,
@@ -187,16 +188,6 @@ generation_config! {
     decoder_start_token_id: u32,
     /// The seed of sampling. Default: drawn anew for every call. Not a field of transformers.
     seed: u64,
-}
-
-/// Removes `field` and reads it as `T`; null reads as not given.
-fn take<T: serde::de::DeserializeOwned>(
-    fields: &mut Map<String, Value>,
-    field: &'static str,
-) -> Result<Option<T>, ConfigError> {
-    let Some(value) = fields.remove(field) else { return Ok(None) };
-    let found = value.to_string();
-    serde_json::from_value(value).map_err(|e| ConfigError::Type { field, found, reason: e.to_string() })
 }
 
 impl GenerationConfig {

@@ -118,6 +118,55 @@ fn sampling_fields_do_not_matter_to_greedy_search_and_neutral_ones_to_anybody() 
 }
 
 #[test]
+fn values_are_read_as_real_files_write_them() {
+    for (written, meant) in [
+        (r#"{"do_sample": true, "top_k": -1}"#, r#"{"do_sample": true, "top_k": 0}"#),
+        (
+            r#"{"bos_token_id": [1], "decoder_start_token_id": [2]}"#,
+            r#"{"bos_token_id": 1, "decoder_start_token_id": 2}"#,
+        ),
+        (r#"{"bos_token_id": -1, "eos_token_id": -1}"#, "{}"),
+        (r#"{"eos_token_id": [-1, 2]}"#, r#"{"eos_token_id": [2]}"#),
+        (
+            r#"{"max_new_tokens": 20.0, "top_k": 50.0, "num_beams": 4.0}"#,
+            r#"{"max_new_tokens": 20, "top_k": 50, "num_beams": 4}"#,
+        ),
+        (r#"{"eos_token_id": [2.0, 3], "pad_token_id": 0.0}"#, r#"{"eos_token_id": [2, 3], "pad_token_id": 0}"#),
+        (
+            r#"{"suppress_tokens": [3.0], "bad_words_ids": [[1.0]]}"#,
+            r#"{"suppress_tokens": [3], "bad_words_ids": [[1]]}"#,
+        ),
+        (r#"{"exponential_decay_length_penalty": [5.0, 1.5]}"#, r#"{"exponential_decay_length_penalty": [5, 1.5]}"#),
+        (r#"{"temperature": 1, "top_p": 1}"#, r#"{"temperature": 1.0, "top_p": 1.0}"#),
+        (r#"{"min_length": -1, "no_repeat_ngram_size": -1}"#, r#"{"min_length": 0, "no_repeat_ngram_size": 0}"#),
+        (r#"{"eos_token_id": 1000000, "pad_token_id": -1}"#, r#"{"eos_token_id": 1000000, "pad_token_id": -1}"#),
+    ] {
+        assert_eq!(parse(written), parse(meant), "{written}");
+        parse(written).validate().unwrap();
+        let model = GenerationConfig::from_model_config(written.as_bytes()).unwrap();
+        assert_eq!(model, parse(meant), "{written} in config.json");
+    }
+    assert_eq!(parse(r#"{"do_sample": true, "top_k": -1}"#).top_k(), 0, "all are kept");
+}
+
+#[test]
+fn contrastive_search_is_refused_where_transformers_would_do_it() {
+    for off in [
+        r#"{"penalty_alpha": 0.0}"#,
+        r#"{"penalty_alpha": 0, "top_k": 4}"#,
+        r#"{"penalty_alpha": null}"#,
+        r#"{"penalty_alpha": 0.6, "top_k": 1}"#,
+        r#"{"penalty_alpha": 0.6, "do_sample": true}"#,
+        r#"{"penalty_alpha": 0.6, "num_beams": 3}"#,
+    ] {
+        parse(off).validate().unwrap();
+    }
+    for on in [r#"{"penalty_alpha": 0.6}"#, r#"{"penalty_alpha": 0.6, "top_k": 4, "do_sample": false}"#] {
+        assert!(problem(on).contains("`penalty_alpha` = 0.6 is not supported"), "{}", problem(on));
+    }
+}
+
+#[test]
 fn broken_json_and_wrong_types_are_errors() {
     for json in ["", "[]", "{", "{}x", "\u{0}"] {
         let error = GenerationConfig::from_json(json.as_bytes()).unwrap_err();
@@ -127,7 +176,10 @@ fn broken_json_and_wrong_types_are_errors() {
         (r#"{"max_new_tokens": -1}"#, "max_new_tokens", "-1"),
         (r#"{"max_length": 1e15}"#, "max_length", "1000000000000000.0"),
         (r#"{"top_k": "many"}"#, "top_k", "many"),
-        (r#"{"eos_token_id": -1}"#, "eos_token_id", "-1"),
+        (r#"{"top_k": -2}"#, "top_k", "-2"),
+        (r#"{"max_new_tokens": 20.5}"#, "max_new_tokens", "20.5"),
+        (r#"{"eos_token_id": [2.5]}"#, "eos_token_id", "2.5"),
+        (r#"{"bos_token_id": [1, 2]}"#, "bos_token_id", "[1,2]"),
         (r#"{"early_stopping": "soon"}"#, "early_stopping", "soon"),
         (r#"{"bad_words_ids": [1]}"#, "bad_words_ids", "[1]"),
         (r#"{"exponential_decay_length_penalty": 3}"#, "exponential_decay_length_penalty", "3"),

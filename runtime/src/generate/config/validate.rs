@@ -124,11 +124,16 @@ impl GenerationConfig {
     fn validate_unsupported(&self) -> Result<(), ConfigError> {
         for &(field, neutral) in UNSUPPORTED {
             let Some(found) = self.other.get(field) else { continue };
-            if !is_neutral(found, neutral) {
+            if !is_neutral(found, neutral) && self.reads(field) {
                 return Err(ConfigError::Unsupported { field, found: found.to_string(), neutral });
             }
         }
         Ok(())
+    }
+
+    /// Whether a field counts, with what the others say: contrastive search is greedy search with `penalty_alpha` and `top_k`.
+    fn reads(&self, field: &str) -> bool {
+        field != "penalty_alpha" || (!self.do_sample() && self.num_beams() == 1 && self.top_k() > 1)
     }
 
     /// Refuses tokens that the model has not, in the fields that name tokens to write or to score.
@@ -153,7 +158,7 @@ impl GenerationConfig {
 const UNSUPPORTED: &[(&str, &str)] = &[
     ("num_beam_groups",                   "1"),
     ("low_memory",                        "false"),
-    ("penalty_alpha",                     "null"),
+    ("penalty_alpha",                     "0.0"),
     ("dola_layers",                       "null"),
     ("encoder_repetition_penalty",        "1.0"),
     ("encoder_no_repeat_ngram_size",      "0"),
@@ -173,13 +178,18 @@ fn value(field: &'static str, expected: &'static str, found: impl ToString, advi
     ConfigError::Value { field, expected, found: found.to_string(), advice }
 }
 
-/// Whether `found` does nothing: null, an empty list, or the neutral value (numbers compare as numbers).
+/// Whether `found` does nothing: null, an empty list, or the neutral value. Numbers compare as numbers, and below a neutral 0 there is nothing
+/// either.
 fn is_neutral(found: &Value, neutral: &str) -> bool {
     match found {
         Value::Null => true,
         Value::Array(items) => items.is_empty(),
         Value::Bool(b) => neutral == if *b { "true" } else { "false" },
-        Value::Number(n) => n.as_f64().is_some_and(|n| neutral.parse() == Ok(n)),
+        Value::Number(n) => match (n.as_f64(), neutral.parse()) {
+            (Some(n), Ok(0.0)) => n <= 0.0,
+            (Some(n), Ok(neutral)) => n == neutral,
+            _ => false,
+        },
         Value::String(_) | Value::Object(_) => false,
     }
 }
