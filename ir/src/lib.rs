@@ -18,6 +18,7 @@
 //! - [`verify()`]: the checks that later stages rely on.
 //! - [`text`]: the text format, printed deterministically and parsed back.
 //! - [`interp`]: the interpreter, the plain meaning of every op; everything else is tested against it.
+//! - [`ranges`]: which values the inputs of an entry may have.
 //! - [`compose`]: the decomposition of each composite into primitives.
 
 pub mod compose;
@@ -27,6 +28,7 @@ mod infer;
 pub mod interp;
 mod literal;
 mod op;
+pub mod ranges;
 mod round;
 #[doc(hidden)]
 pub mod sample;
@@ -38,6 +40,7 @@ pub use error::{IrError, SourceLine};
 pub use graph::{Arg, ArgKind, FuncId, Function, Module, Node, NodeId, Output};
 pub use kiln_core::{
     BinaryOp, BlockFormat, CompareOp, DType, DefaultFill, Dim, DimBounds, ReduceOp, Storage, Symbols, UnaryOp,
+    ValueRange,
 };
 pub use literal::Literal;
 pub use op::{AttentionAttrs, DotDims, Op, Real};

@@ -1,6 +1,7 @@
 //! Tests of the whole road: one binary, since each one links LLVM.
 
 mod cli;
+mod entries;
 mod examples;
 mod goldens;
 mod minilm;

@@ -72,6 +72,7 @@ pub fn argument_count(spec: &KernelSpec) -> usize {
         }
         KernelSpec::Attention(s) => {
             c.sizes(&[s.batch, s.queries, s.kv_len]);
+            s.slots.iter().for_each(|rows| c.size(rows));
             [&s.q, &s.k, &s.v, &s.out].into_iter().chain(&s.mask).for_each(|a| c.access(a));
         }
     }

@@ -33,6 +33,16 @@ pub struct DimBounds {
     pub max: i64,
 }
 
+/// `1..=8`, or `1..` where there is no largest value.
+impl fmt::Display for DimBounds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.max {
+            i64::MAX => write!(f, "{}..", self.min),
+            max => write!(f, "{}..={max}", self.min),
+        }
+    }
+}
+
 /// The symbols of a program with their bounds, by name.
 pub type Symbols = BTreeMap<Arc<str>, DimBounds>;
 

@@ -11,6 +11,7 @@ mod dtype;
 mod kernel;
 mod op;
 mod plan;
+mod range;
 #[cfg(feature = "reference")]
 pub mod reference;
 mod target;
@@ -28,4 +29,5 @@ pub use plan::{
     Buffer, DefaultFill, InputSpec, KernelEntry, OutputSpec, Plan, PreparedSpec, Schedule, Signature, StateSpec, Step,
     Temporary, Variant, WeightSpec,
 };
+pub use range::{BoundRange, Refused, ValueRange};
 pub use target::{Cache, TargetSpec};

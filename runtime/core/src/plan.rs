@@ -2,7 +2,7 @@
 //!
 //! A [`Plan`] is complete: the runtime binds sizes, lays out memory and launches kernels, and decides nothing else.
 
-use crate::{Dim, DimBounds, KernelSpec, Storage, Symbols};
+use crate::{Dim, DimBounds, KernelSpec, Storage, Symbols, ValueRange};
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -93,6 +93,9 @@ pub struct InputSpec {
     pub shape: Vec<Dim>,
     /// What stands in when the caller passes nothing.
     pub default: Option<DefaultFill>,
+    /// The values that it may have, where they address something; calls with others are refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub range: Option<ValueRange>,
 }
 
 /// The value of an input that was not passed.

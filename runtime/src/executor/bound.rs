@@ -4,7 +4,7 @@ use super::launches::Launches;
 use super::model::{Model, arena_layout};
 use crate::memory::{Layout, Region, Touched, tensor_bytes, unsized_buffer};
 use crate::{Error, Result};
-use kiln_core::{Buffer, Dim, Signature, Storage, Variant};
+use kiln_core::{BoundRange, Buffer, Dim, Signature, Storage, Variant};
 
 /// Sizes by symbol, in the order of the plan's symbols; `None` where a call leaves one open.
 pub(super) type Sizes = [Option<i64>];
@@ -28,6 +28,8 @@ pub(super) struct Bound {
     pub(super) variant: usize,
     pub(super) inputs: Vec<Place>,
     pub(super) outputs: Vec<Place>,
+    /// The values that each input may have.
+    pub(super) ranges: Vec<Option<BoundRange>>,
     pub(super) launches: Launches,
     /// When it ran last, for eviction.
     pub(super) used: u64,
@@ -82,6 +84,11 @@ impl Bound {
             spec.inputs.iter().map(|i| place("input", &i.name, i.storage, &i.shape)).collect::<Result<Vec<_>>>()?;
         let outputs =
             spec.outputs.iter().map(|o| place("output", &o.name, o.storage, &o.shape)).collect::<Result<Vec<_>>>()?;
+        let ranges = spec.inputs.iter().map(|i| {
+            let what = |e| unsized_buffer(&format!("signature `{}`, range of input `{}`", spec.name, i.name), &e);
+            i.range.as_ref().map(|range| range.bind(&size)).transpose().map_err(what)
+        });
+        let ranges = ranges.collect::<Result<Vec<_>>>()?;
         let schedule = &variant.schedule;
         let (slots, arena_bytes) = arena_layout(schedule, &size)?;
         let mut grew = false;
@@ -103,7 +110,8 @@ impl Bound {
             // The plan was checked: the others are the model's.
             shared => model.shared_address(shared).unwrap_or(std::ptr::null_mut()),
         })?;
-        let bound = Bound { signature, sizes: sizes.into(), variant: number, inputs, outputs, launches, used: 0 };
+        let bound =
+            Bound { signature, sizes: sizes.into(), variant: number, inputs, outputs, ranges, launches, used: 0 };
         Ok((bound, grew))
     }
 }
@@ -123,9 +131,10 @@ fn choose<'a>(model: &'a Model, signature: &'a Signature, sizes: &Sizes) -> Resu
         }
     }
     let values = model.plan().symbols.keys().zip(sizes).filter_map(|(s, v)| Some(format!("{s} = {}", (*v)?)));
-    let ranges = signature.variants.iter().map(|v| {
-        v.guards.iter().map(|(d, b)| format!("{d} in {}..={}", b.min, b.max)).collect::<Vec<_>>().join(" and ")
-    });
+    let ranges = signature
+        .variants
+        .iter()
+        .map(|v| v.guards.iter().map(|(d, b)| format!("{d} in {b}")).collect::<Vec<_>>().join(" and "));
     Err(Error::NoVariant {
         signature: signature.name.clone(),
         sizes: values.collect::<Vec<_>>().join(", "),

@@ -1,12 +1,12 @@
 //! One conversation with a model: its states, its temporaries, its calls.
 
-use super::bound::{Bound, Scratch, Sizes, lookup};
+use super::bound::{Bound, Place, Scratch, Sizes, lookup};
 use super::model::Model;
 use super::outputs::{Outputs, StepTime};
 use crate::memory::{Layout, Region, Touched, tensor_bytes, unsized_buffer};
 use crate::tensor::{Element, TensorView};
 use crate::{Error, Result};
-use kiln_core::{DType, DefaultFill, Dim, InputSpec};
+use kiln_core::{BoundRange, DType, DefaultFill, Dim, InputSpec};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -193,7 +193,8 @@ impl Session {
     /// Once a signature has run with some sizes, running it again with the same sizes allocates nothing.
     ///
     /// # Errors
-    /// When the signature or an input is unknown, missing or of the wrong type or shape, when no variant was compiled for these
+    /// When the signature or an input is unknown, missing or of the wrong type or shape, when a value of an input is outside of the range
+    /// that the plan gives it, when no variant was compiled for these
     /// sizes, when memory is short, or when the call was cancelled.
     pub fn call(&mut self, signature: &str, inputs: &[(&str, TensorView<'_>)]) -> Result<Outputs<'_>> {
         let bound = self.begin(signature, inputs)?;
@@ -271,14 +272,18 @@ impl Session {
             .map_err(|(spec, found)| wrong(&spec.name, expectation(&model, spec, &self.sizes), found))?;
         let bound = self.bound_for(&model, signature)?;
         for (i, spec) in specs.iter().enumerate() {
-            let place = &self.bound[bound].inputs[i];
+            let bound = &self.bound[bound];
+            let place = &bound.inputs[i];
             // SAFETY: the place lies within `io`, which nobody reads or writes while the session is borrowed by a call.
             let target = unsafe { std::slice::from_raw_parts_mut(self.scratch.io.at(place.at), place.bytes as usize) };
-            match passed.iter().find(|(n, _)| *n == spec.name) {
-                Some((_, view)) => target.copy_from_slice(view.bytes),
+            let view = passed.iter().find(|(n, _)| *n == spec.name).map(|(_, v)| v);
+            match view {
+                Some(view) => target.copy_from_slice(view.bytes),
                 None => fill(spec, place.shape.last().copied(), target)
                     .map_err(|found| wrong(&spec.name, expectation(&model, spec, &self.sizes), found))?,
             }
+            check_values(spec, place, bound.ranges[i].as_ref(), target, view.is_none())
+                .map_err(|(expected, found)| wrong(&spec.name, expected, found))?;
         }
         Ok(bound)
     }
@@ -359,6 +364,24 @@ impl Session {
             result = launches.run(workers, Some(&self.cancel.0), after.take());
         });
         result
+    }
+}
+
+/// Holds the values of an input that address something against its range; gives what was expected and what was found.
+fn check_values(
+    spec: &InputSpec,
+    place: &Place,
+    bound: Option<&BoundRange>,
+    bytes: &[u8],
+    left_out: bool,
+) -> Result<(), (String, String)> {
+    let (Some(range), Some(bound), Some(dtype)) = (&spec.range, bound, spec.storage.dense()) else { return Ok(()) };
+    match bound.refuses(dtype, bytes) {
+        None => Ok(()),
+        Some(refused) => {
+            let filled = if left_out { ", which stands in for what was not passed" } else { "" };
+            Err((range.expected(bound), format!("{}{filled}", refused.found(&place.shape))))
+        }
     }
 }
 

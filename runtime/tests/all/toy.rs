@@ -54,7 +54,7 @@ fn step(kernel: u32, label: &str, chunks: &str, args: Vec<Dim>, operands: &[Buff
 }
 
 fn input(name: &str, dtype: DType, shape: Vec<Dim>, default: Option<DefaultFill>) -> InputSpec {
-    InputSpec { name: name.into(), storage: dense(dtype), shape, default }
+    InputSpec { name: name.into(), storage: dense(dtype), shape, default, range: None }
 }
 
 fn output(name: &str, shape: Vec<Dim>) -> OutputSpec {
