@@ -7,6 +7,7 @@ mod goldens;
 mod minilm;
 mod ops;
 mod pipelines;
+mod plans;
 mod random;
 mod sight;
 mod smollm;

@@ -5,6 +5,7 @@
 //! ([`Plan`]), and what machine it was made for ([`TargetSpec`]). Everything is plain data that serialises; nothing here
 //! computes on tensors, and this crate depends on no other crate of the workspace.
 
+mod arguments;
 mod block;
 mod dim;
 mod dtype;
@@ -12,6 +13,7 @@ mod kernel;
 mod op;
 mod plan;
 mod range;
+mod reach;
 #[cfg(feature = "reference")]
 pub mod reference;
 mod target;
@@ -30,4 +32,5 @@ pub use plan::{
     Temporary, Variant, WeightSpec,
 };
 pub use range::{BoundRange, Refused, ValueRange};
+pub use reach::{Reach, Reaches, reaches};
 pub use target::{Cache, TargetSpec};

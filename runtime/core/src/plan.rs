@@ -11,7 +11,8 @@ use std::{collections::BTreeMap, sync::Arc};
 pub struct Plan {
     /// The size symbols with their bounds.
     pub symbols: Symbols,
-    /// The kernels; steps refer to them by number.
+    /// The kernels; steps refer to them by number. An artifact holds them beside their code.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub kernels: Vec<KernelEntry>,
     /// Tensors stored in the artifact as the checkpoint has them, and constants of the graph.
     pub weights: Vec<WeightSpec>,

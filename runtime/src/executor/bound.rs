@@ -1,7 +1,8 @@
 //! A variant bound to sizes and addresses.
 
 use super::launches::Launches;
-use super::model::{Model, arena_layout};
+use super::model::{ArenaLayout, Model};
+use super::spans::{NOWHERE, Span};
 use crate::memory::{Layout, Region, Touched, tensor_bytes, unsized_buffer};
 use crate::{Error, Result};
 use kiln_core::{BoundRange, Buffer, Dim, Signature, Storage, Variant};
@@ -56,7 +57,7 @@ impl Bound {
         model: &Model,
         signature: usize,
         sizes: &Sizes,
-        states: &[*mut u8],
+        states: &[Span],
         scratch: &mut Scratch,
     ) -> Result<(Self, bool)> {
         let spec = &model.plan().signatures[signature];
@@ -90,7 +91,8 @@ impl Bound {
         });
         let ranges = ranges.collect::<Result<Vec<_>>>()?;
         let schedule = &variant.schedule;
-        let (slots, arena_bytes) = arena_layout(schedule, &size)?;
+        let layout = ArenaLayout::new(schedule, &size)?;
+        let arena_bytes = layout.bytes;
         let mut grew = false;
         // The old memory goes before the new comes, so that there is never both.
         if arena_bytes > scratch.arena.len() {
@@ -102,14 +104,17 @@ impl Bound {
             scratch.io = Region::new(io.len(), Touched::Wholly, "inputs and outputs")?;
             grew = true;
         }
-        let launches = Launches::bind(schedule, model.kernels(), &size, &|buffer| match buffer {
+        let passed = |place: &Place| Span { at: scratch.io.at(place.at), bytes: place.bytes };
+        let span = |buffer| match buffer {
             Buffer::State(n) => states[n as usize],
-            Buffer::Temporary(n) => scratch.arena.at(slots[schedule.temporaries[n as usize].slot as usize]),
-            Buffer::Input(n) => scratch.io.at(inputs[n as usize].at),
-            Buffer::Output(n) => scratch.io.at(outputs[n as usize].at),
+            Buffer::Temporary(n) => layout.span(&scratch.arena, schedule, n),
+            Buffer::Input(n) => passed(&inputs[n as usize]),
+            Buffer::Output(n) => passed(&outputs[n as usize]),
             // The plan was checked: the others are the model's.
-            shared => model.shared_address(shared).unwrap_or(std::ptr::null_mut()),
-        })?;
+            shared => model.shared(shared).unwrap_or(NOWHERE),
+        };
+        let results = (0..outputs.len() as u32).map(Buffer::Output);
+        let launches = Launches::bind(model.plan(), schedule, model.kernels(), &size, &span, results)?;
         let bound =
             Bound { signature, sizes: sizes.into(), variant: number, inputs, outputs, ranges, launches, used: 0 };
         Ok((bound, grew))

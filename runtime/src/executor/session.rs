@@ -3,6 +3,7 @@
 use super::bound::{Bound, Place, Scratch, Sizes, lookup};
 use super::model::Model;
 use super::outputs::{Outputs, StepTime};
+use super::spans::Span;
 use crate::memory::{Layout, Region, Touched, tensor_bytes, unsized_buffer};
 use crate::tensor::{Element, TensorView};
 use crate::{Error, Result};
@@ -28,7 +29,7 @@ pub struct Session {
     pub(super) model: Arc<Model>,
     fixed: Box<Sizes>,
     states: Region,
-    state_at: Vec<*mut u8>,
+    state_at: Vec<Span>,
     state_places: Vec<StatePlace>,
     pub(super) scratch: Scratch,
     pub(super) bound: Vec<Bound>,
@@ -48,6 +49,10 @@ struct StatePlace {
     /// The first two sizes, 1 where there are fewer.
     rows: u64,
     entries: u64,
+}
+
+fn spans(states: &Region, places: &[StatePlace]) -> Vec<Span> {
+    places.iter().map(|place| Span { at: states.at(place.at), bytes: place.bytes }).collect()
 }
 
 /// Cancels the calls of a session from another thread.
@@ -118,7 +123,7 @@ impl Session {
             model: model.clone(),
             sizes: fixed.clone(),
             fixed,
-            state_at: places.iter().map(|place| states.at(place.at)).collect(),
+            state_at: spans(&states, &places),
             state_places: places,
             states,
             scratch: Scratch::new()?,
@@ -147,7 +152,7 @@ impl Session {
     pub fn state(&self, name: &str) -> Option<&[u8]> {
         let i = self.model.plan().states.iter().position(|s| s.name == name)?;
         // SAFETY: the state lies within `states`, which is zeroed when made, and no call runs while the session is borrowed.
-        Some(unsafe { std::slice::from_raw_parts(self.state_at[i], self.state_places[i].bytes as usize) })
+        Some(unsafe { std::slice::from_raw_parts(self.state_at[i].at, self.state_at[i].bytes as usize) })
     }
 
     /// In every state whose name begins with `prefix`, of shape `[rows, entries, ...]`, copies the first `len` entries of row `from` to
@@ -168,7 +173,7 @@ impl Session {
         }
         for (_, place) in chosen() {
             let row = place.bytes / place.rows;
-            let bytes = (row / place.entries * len) as usize;
+            let bytes = (row.checked_div(place.entries).unwrap_or(0) * len) as usize;
             let at = |index: u64| self.states.at(place.at + index * row);
             // SAFETY: both rows lie within the state, as was checked, and no call runs while the session is borrowed. `copy` allows
             // that they are one.
@@ -183,7 +188,7 @@ impl Session {
     /// When memory is short; the states are as before then.
     pub fn reset(&mut self) -> Result<()> {
         self.states = Region::new(self.states.len(), Touched::Lazily, STATE)?;
-        self.state_at = self.state_places.iter().map(|place| self.states.at(place.at)).collect();
+        self.state_at = spans(&self.states, &self.state_places);
         self.bound.clear();
         Ok(())
     }
