@@ -120,7 +120,7 @@ fn attention(queries: i64, keys: i64, heads: i64, kv: i64, d: i64) -> Measure {
         q: dense(&[0, heads * d, d, 1]),
         k: dense(&[0, kv * d, d, 1]),
         v: dense(&[0, kv * d, d, 1]),
-        slots: false,
+        slots: None,
         starts: true,
         mask: None,
         out: dense(&[0, heads * d, d, 1]),

@@ -186,8 +186,10 @@ impl Builder {
         };
         let (name, ty) = (frame.capture_name(outer, node), outer.function.tensor(node).clone());
         let arg = match outer.state_of.get(&node) {
-            Some(state) => frame.add_state(state.clone(), Arg { name, ty, kind: ArgKind::State, default: None }),
-            None => frame.add_arg(Arg { name, ty, kind, default: None }),
+            Some(state) => {
+                frame.add_state(state.clone(), Arg { name, ty, kind: ArgKind::State, default: None, range: None })
+            }
+            None => frame.add_arg(Arg { name, ty, kind, default: None, range: None }),
         };
         frame.captures.insert(node, arg);
         frame.operands.push(node);

@@ -8,7 +8,8 @@ use crate::{
 use kiln_ir::{Arg, ArgKind, DType, DefaultFill, Dim, DimBounds, Literal, Op, SourceLine, Storage, TensorType};
 use std::{cell::RefCell, ops::RangeInclusive, rc::Rc};
 
-/// Traces a program: `define` declares symbols, loads models and makes entries.
+/// Traces a program: `define` declares symbols, loads models and makes entries. Inputs whose values address something, such as token ids, get
+/// the range of values that the graph tells ([`kiln_ir::ranges`]); calls with others are refused.
 ///
 /// # Errors
 /// The parameters that do not fit the checkpoint, else the first error of the definition, with its line.
@@ -25,8 +26,9 @@ pub fn trace(define: impl FnOnce(&Context)) -> Result<kiln_ir::Module, Error> {
     if let Some(error) = b.error {
         return Err(error);
     }
-    let module = kiln_ir::Module { symbols: b.symbols, functions: b.functions };
+    let mut module = kiln_ir::Module { symbols: b.symbols, functions: b.functions };
     kiln_ir::verify(&module)?;
+    kiln_ir::ranges::declare(&mut module);
     Ok(module)
 }
 
@@ -179,7 +181,7 @@ impl Context {
         line: SourceLine,
     ) -> Tensor {
         let ty = TensorType::new(dtype, shape);
-        let arg = Arg { name: name.into(), ty: ty.clone(), kind, default };
+        let arg = Arg { name: name.into(), ty: ty.clone(), kind, default, range: None };
         let made = self.with(|b| {
             let Some(entry) = b.frames.first_mut() else {
                 b.misuse(format!("`{name}` is declared outside of every entry"), line);

@@ -118,6 +118,7 @@ impl Param {
             ty: TensorType::new(bound.storage, shape),
             kind: ArgKind::Param { live: bound.options.live },
             default: None,
+            range: None,
         };
         x.context().param(arg, convert.then_some(bound.options.dtype), line)
     }

@@ -9,6 +9,7 @@ use kiln_runtime::{
     SessionOptions, TensorView,
 };
 use std::ffi::c_void;
+use std::sync::Arc;
 
 /// Most bytes of an input that is made to bind a call.
 const MOST_BYTES: i64 = 1 << 16;
@@ -37,13 +38,24 @@ pub fn plan(data: &[u8]) {
     if !plan.prepare.steps.iter().all(|s| s.chunks.as_const().is_some_and(|n| n <= 64)) {
         return;
     }
-    let kernels = vec![nothing as KernelFn; plan.kernels.len()];
-    let options = LoadOptions { threads: Some(1), ..LoadOptions::default() };
-    let Ok(model) = Model::with_kernels(artifact, kernels, &options) else { return };
+    let Ok(model) = model(artifact, plan.kernels.len()) else { return };
     let Ok(mut session) = Session::new(&model, &SessionOptions::default()) else { return };
     // A cancelled call is bound, and ends before its first step.
     session.cancel_token().cancel();
     call_all(&plan, &mut session);
+}
+
+/// The model of an artifact, with kernels that do nothing.
+fn model(artifact: Artifact, kernels: usize) -> kiln_runtime::Result<Arc<Model>> {
+    let options = LoadOptions { threads: Some(1), ..LoadOptions::default() };
+    Model::with_kernels(artifact, vec![nothing as KernelFn; kernels], &options)
+}
+
+/// The model of a plan that is sound.
+pub fn model_of(plan: &Plan) -> Arc<Model> {
+    let json = serde_json::to_vec(plan).expect("JSON");
+    let artifact = sound_artifact(&json).and_then(|bytes| Artifact::from_bytes(bytes, &OpenOptions::default()));
+    model(artifact.expect("a sound artifact"), plan.kernels.len()).expect("a sound plan")
 }
 
 fn call_all(plan: &Plan, session: &mut Session) {

@@ -1,7 +1,7 @@
 //! Modules, functions and nodes.
 
 use crate::{IrError, Op, SourceLine, TensorType, Type};
-use kiln_core::{DefaultFill, Symbols};
+use kiln_core::{DefaultFill, Symbols, ValueRange};
 use std::{collections::HashMap, fmt, sync::Arc};
 
 /// The number of a node within its function; displayed `%7`.
@@ -70,6 +70,8 @@ pub struct Arg {
     pub kind: ArgKind,
     /// What stands in for an input that is not passed.
     pub default: Option<DefaultFill>,
+    /// The values that an entry's input may have.
+    pub range: Option<ValueRange>,
 }
 
 /// One result of a function.

@@ -18,6 +18,7 @@
 //! - [`verify()`]: the checks that later stages rely on; it gives what it learnt ([`ModuleInfo`]).
 //! - [`text`]: the text format, printed deterministically and parsed back.
 //! - [`interp`]: the interpreter, the plain meaning of every op; everything else is tested against it.
+//! - [`ranges`]: which values the inputs of an entry may have.
 //! - [`compose`]: the decomposition of each composite into primitives.
 
 pub mod compose;
@@ -28,6 +29,7 @@ mod info;
 pub mod interp;
 mod literal;
 mod op;
+pub mod ranges;
 mod round;
 #[doc(hidden)]
 pub mod sample;
@@ -40,6 +42,7 @@ pub use graph::{Arg, ArgKind, FuncId, Function, Module, Node, NodeId, Output};
 pub use info::{Binding, FunctionInfo, ModuleInfo};
 pub use kiln_core::{
     BinaryOp, BlockFormat, CompareOp, DType, DefaultFill, Dim, DimBounds, ReduceOp, Storage, Symbols, UnaryOp,
+    ValueRange,
 };
 pub use literal::Literal;
 pub use op::{AttentionAttrs, DotDims, Op, Real};

@@ -142,7 +142,7 @@ pub enum Op {
         /// Whether the axis stays with size 1.
         keep: bool,
     },
-    /// `(x, indices)`: rows of `x` along `axis`, one for each index; an index out of range is clamped.
+    /// `(x, indices)`: rows of `x` along `axis`, one for each index; an index out of range is clamped, where [`ranges`](crate::ranges) let it come here.
     Take {
         /// The axis of `x` that the indices stand in for.
         axis: usize,

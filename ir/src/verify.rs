@@ -8,10 +8,12 @@
 //! | callees come before callers, calls match their signatures | inlining ends |
 //! | block rows hold whole blocks | bytes are computable |
 //! | symbols are declared, with 0 <= min <= max | upper bounds exist |
+//! | a range stands at an integer input of an entry | it is checked where callers pass values |
 //! | a state version is consumed at most once and not read afterwards; results that update a state descend from it | buffers are updated in place |
 
 use crate::{ArgKind, Binding, FuncId, Function, FunctionInfo, IrError, Module, ModuleInfo, Node, NodeId, Op, Type};
-use kiln_core::{Dim, Storage};
+use kiln_core::{DType, Dim, Storage};
+use std::sync::Arc;
 
 /// Checks a module, and gives what it has learnt of its nodes.
 ///
@@ -77,6 +79,7 @@ impl Check<'_> {
                 return Err(self.error(None, format!("the result `{}` is not a tensor of this function", o.name)));
             }
         }
+        self.ranges()?;
         Ok(FunctionInfo { bindings: self.bindings(), versions: self.states()? })
     }
 
@@ -92,6 +95,26 @@ impl Check<'_> {
             bindings.push(binding);
         }
         bindings
+    }
+
+    /// Ranges are for what callers pass.
+    fn ranges(&self) -> Result<(), IrError> {
+        let f = self.f();
+        for arg in &f.args {
+            let Some(range) = &arg.range else { continue };
+            let integer = matches!(arg.ty.dtype(), Some(DType::I64 | DType::I32 | DType::I8 | DType::U8));
+            if !f.entry || arg.kind != ArgKind::Input || !integer {
+                let reason = format!("argument `{}` has a range, but is no integer input of an entry", arg.name);
+                return Err(self.error(None, reason));
+            }
+            for end in [&range.min, &range.max] {
+                if let Some(s) = self.undeclared(end) {
+                    let reason = format!("argument `{}`: the size symbol `{s}` is not declared", arg.name);
+                    return Err(self.error(None, reason));
+                }
+            }
+        }
+        Ok(())
     }
 
     fn node(&self, id: NodeId, node: &Node, args_seen: &mut [bool]) -> Result<(), IrError> {
@@ -132,16 +155,20 @@ impl Check<'_> {
 
     /// The symbols of a size are declared.
     fn symbols(&self, id: NodeId, d: &Dim) -> Result<(), IrError> {
+        match self.undeclared(d) {
+            Some(s) => Err(self.error(Some(id), format!("the size symbol `{s}` is not declared"))),
+            None => Ok(()),
+        }
+    }
+
+    fn undeclared(&self, d: &Dim) -> Option<Arc<str>> {
         let mut unknown = None;
         d.for_each_symbol(&mut |s| {
             if !self.module.symbols.contains_key(s) {
                 unknown = Some(s.clone());
             }
         });
-        match unknown {
-            Some(s) => Err(self.error(Some(id), format!("the size symbol `{s}` is not declared"))),
-            None => Ok(()),
-        }
+        unknown
     }
 
     fn dim(&self, id: NodeId, d: &Dim) -> Result<(), IrError> {

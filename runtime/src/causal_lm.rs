@@ -143,9 +143,9 @@ impl CausalSession {
         // The decoder looks at all of it, so no more than is needed.
         let source = prompts.iter().map(|prompt| prompt.tokens().len()).max().unwrap_or(0);
         let options = CacheOptions {
-            rows: rows.clamp(1, most(CACHE, 0)),
+            rows: rows.min(most(CACHE, 0)).max(1),
             context: None,
-            source: Some(source.clamp(1, most(SOURCE, 1))),
+            source: Some(source.min(most(SOURCE, 1)).max(1)),
         };
         Self::new(model, &options)
     }

@@ -1,6 +1,7 @@
 //! Tests of the whole road: one binary, since each one links LLVM.
 
 mod cli;
+mod entries;
 mod examples;
 #[cfg(target_arch = "x86_64")]
 mod floats;
@@ -8,6 +9,7 @@ mod goldens;
 mod minilm;
 mod ops;
 mod pipelines;
+mod plans;
 mod random;
 mod rotary;
 mod sight;

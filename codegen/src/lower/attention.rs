@@ -42,7 +42,8 @@ struct Attention<'a> {
     k: Operand,
     v: Operand,
     out: Operand,
-    slots: Option<Buf>,
+    /// The slots, and how many rows there are.
+    slots: Option<(Buf, Ix)>,
     starts: Option<Buf>,
     mask: Option<Operand>,
     kv_len: Ix,
@@ -149,7 +150,8 @@ impl<'a> Attention<'a> {
                 env.buffers[next - 1]
             })
         };
-        let (slots, starts) = (take(spec.slots), take(spec.starts));
+        let slots = spec.slots.map(|rows| (take(true).expect("present"), env.args.size(rows)));
+        let starts = take(spec.starts);
         let mask = spec.mask.as_ref().map(|m| Operand::new(take(true).expect("present"), m, &env.args));
         let out = Operand::new(take(true).expect("present"), &spec.out, &env.args);
         let array = |n: i64| b.local_array(Ty::F32, n as usize);
@@ -186,7 +188,11 @@ impl<'a> Attention<'a> {
 
     fn item(&self, b: &Builder<'_>, batch: Ix, head: Ix, block: Ix) {
         let lookup = |buf: Option<Buf>| buf.map(|buf| b.load(buf, batch, 1));
-        let slot = lookup(self.slots).map_or(batch, |v| b.ix(v));
+        let slot = self.slots.map_or(batch, |(slots, rows)| {
+            // Whatever a slot says, its row is one of those there are.
+            let last = b.sub(b.ix_i64(rows), b.int(Ty::I64, 1));
+            b.ix(b.max(b.min(b.load(slots, batch, 1), last), b.int(Ty::I64, 0)))
+        });
         let start = lookup(self.starts).unwrap_or_else(|| b.int(Ty::I64, 0));
         let query = b.imul(block, Ix::C(self.block));
         let queries = b.imin(b.isub(self.queries, query), Ix::C(self.block));

@@ -10,7 +10,6 @@ pub mod pack;
 pub mod program;
 pub mod row;
 pub mod shuffle;
-mod sizes;
 
 use crate::{CodegenError, Target};
 use builder::{Buf, Builder, Ix, Ty};
@@ -100,7 +99,7 @@ pub fn define(spec: &KernelSpec, name: &str, target: &dyn Target) -> Result<Kern
     let mut kernel = KernelBuilder::new(settings);
     kernel.device_properties(&device_properties());
 
-    let arguments = sizes::argument_count(spec);
+    let arguments = spec.arguments();
     for _ in 0..=arguments {
         kernel.scalar(ElemType::Int(IntKind::I64));
     }

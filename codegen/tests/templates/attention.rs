@@ -40,7 +40,7 @@ fn case(
         // One cache is [row, key, head, dim], the other [row, head, key, dim].
         k: strides([Size::Arg(4), c(kv_heads * head_dim), c(head_dim), c(1)]),
         v: strides([Size::Arg(5), c(v_dim), Size::Arg(6), c(1)]),
-        slots: cached,
+        slots: cached.then_some(Size::Arg(8)),
         starts: cached,
         mask: mask.then(|| access_sized(DType::Bool, &[Size::Arg(2), c(1)])),
         out: strides([Size::Arg(7), c(q_heads * v_dim), c(v_dim), c(1)]),
@@ -51,7 +51,9 @@ fn case(
         r.f32s((rows * capacity * kv_heads * v_dim) as usize, 2.0),
     ];
     if cached {
-        buffers.push((0..s.batch).flat_map(|i| ((i + 2) % rows).to_le_bytes()).collect());
+        // A slot that there is not is taken as the nearest one.
+        let slot = |i: i64| if s.batch == 2 && i == 1 { 1 << 40 } else { (i + 2) % rows };
+        buffers.push((0..s.batch).flat_map(|i| slot(i).to_le_bytes()).collect());
         // The first row begins before its first key.
         let starts =
             (0..s.batch).flat_map(|i| if i == 0 { (-1i64).to_le_bytes() } else { (s.keys - s.queries).to_le_bytes() });
@@ -80,6 +82,7 @@ fn case(
             capacity * kv_heads * v_dim,
             capacity * v_dim,
             s.queries * q_heads * v_dim,
+            rows,
         ],
         tolerance: 5e-6,
     }

@@ -19,6 +19,9 @@ pub(super) fn cache_update(cache: Tensor, new: &Tensor, slots: &[i64], starts: &
     let step = new.bytes().len().checked_div(batch * s).unwrap_or(0);
     for b in 0..batch {
         let row = row_of(slots[b], rows)?;
+        if slots[..b].contains(&slots[b]) {
+            return Err(format!("slot {row} is written twice"));
+        }
         for j in 0..s {
             let position = usize::try_from(starts[b].saturating_add(j as i64));
             if let Some(p) = position.ok().filter(|p| *p < t) {
@@ -47,7 +50,8 @@ pub(super) fn attention(a: &AttentionAttrs, operands: &[Tensor], shape: &[usize]
     let mut weights: Vec<f64> = Vec::with_capacity(keys);
     for b in 0..batch {
         let (row, start) = match &cache {
-            Some((slots, starts)) => (row_of(slots[b], rows)?, starts[b]),
+            Some(_) if rows == 0 => return Err("looks into a cache without rows".into()),
+            Some((slots, starts)) => (slots[b].clamp(0, rows as i64 - 1) as usize, starts[b]),
             None => (b, 0),
         };
         for j in 0..queries {

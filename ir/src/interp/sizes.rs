@@ -23,8 +23,8 @@ pub(super) fn value(d: &Dim, sizes: &Sizes) -> Result<i64, String> {
     d.eval(&|s| sizes.get(s).copied()).map_err(|e| e.to_string())
 }
 
-/// The symbols' values: those given, and those that follow from the arguments' shapes. Checks every argument against its type,
-/// and every symbol against its bounds.
+/// The symbols' values: those given, and those that follow from the arguments' shapes. Checks every argument against its type
+/// and its range, and every symbol against its bounds.
 pub(super) fn infer(module: &Module, f: &Function, args: &[Tensor], given: &[(&str, i64)]) -> Result<Sizes, String> {
     if args.len() != f.args.len() {
         return Err(format!("expected {} arguments, found {}", f.args.len(), args.len()));
@@ -64,6 +64,14 @@ pub(super) fn infer(module: &Module, f: &Function, args: &[Tensor], given: &[(&s
             }
             Some(_) => {}
             None => return Err(format!("the module has no size symbol `{s}`")),
+        }
+    }
+    for (arg, t) in f.args.iter().zip(args) {
+        let (Some(range), Some(dtype)) = (&arg.range, t.dtype()) else { continue };
+        let bound = range.bind(&|s| sizes.get(s).copied()).map_err(|e| e.to_string())?;
+        if let Some(refused) = bound.refuses(dtype, t.bytes()) {
+            let (expected, found) = (range.expected(&bound), refused.found(t.shape()));
+            return Err(format!("argument `{}`: expected {expected}, found {found}", arg.name));
         }
     }
     Ok(sizes)

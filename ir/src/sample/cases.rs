@@ -54,7 +54,7 @@ impl Cases {
             .enumerate()
             .map(|(i, ty)| {
                 let kind = if update && i == 0 { ArgKind::State } else { ArgKind::Input };
-                f.add_arg(Arg { name: format!("x{i}").into(), ty: ty.clone(), kind, default: None })
+                f.add_arg(Arg { name: format!("x{i}").into(), ty: ty.clone(), kind, default: None, range: None })
             })
             .collect();
         // `dim_size` has no operand: its argument is there for the symbols only.
@@ -199,7 +199,7 @@ impl Cases {
         let mut f = Function::new("f", true);
         for (i, ty) in args.iter().enumerate() {
             let name = format!("x{i}").into();
-            f.add_arg(Arg { name, ty: ty.clone(), kind: ArgKind::Input, default: None });
+            f.add_arg(Arg { name, ty: ty.clone(), kind: ArgKind::Input, default: None, range: None });
         }
         let y = f.add(op, &[crate::NodeId(0)]).expect("a well-typed case");
         f.add_output("y", y, None);
@@ -358,7 +358,8 @@ impl Cases {
             let t = ty(DType::F32, shape);
             let mut inner = Function::new("swap", false);
             let mut outer = Function::new("f", true);
-            let arg = |name: &str| Arg { name: name.into(), ty: t.clone(), kind: ArgKind::Input, default: None };
+            let arg =
+                |name: &str| Arg { name: name.into(), ty: t.clone(), kind: ArgKind::Input, default: None, range: None };
             let (a, b) = (inner.add_arg(arg("a")), inner.add_arg(arg("b")));
             inner.add_output("b", b, None);
             inner.add_output("a", a, None);

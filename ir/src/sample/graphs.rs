@@ -121,7 +121,7 @@ impl<'a> Graph<'a> {
 
     fn add_arg(&mut self, ty: &TensorType, kind: ArgKind) -> NodeId {
         let name = format!("x{}", self.f.args.len());
-        self.f.add_arg(Arg { name: name.into(), ty: ty.clone(), kind, default: None })
+        self.f.add_arg(Arg { name: name.into(), ty: ty.clone(), kind, default: None, range: None })
     }
 
     /// Appends a node that later steps may use; nothing where the op does not take these operands or its value would be too large.

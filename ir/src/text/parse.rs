@@ -2,7 +2,7 @@
 
 use super::attributes::{self, Attributes};
 use crate::{Arg, ArgKind, Function, IrError, Module, Node, NodeId, Op, Output, TensorType, Type};
-use kiln_core::{DefaultFill, Dim, DimBounds, Storage};
+use kiln_core::{DefaultFill, Dim, DimBounds, Storage, ValueRange};
 use std::collections::HashMap;
 
 type Result<T> = std::result::Result<T, String>;
@@ -195,7 +195,8 @@ impl<'a> Parser<'a> {
             } else {
                 None
             };
-            let id = f.add_arg(Arg { name: arg_name.into(), ty, kind, default });
+            let range = if self.eat("in") { Some(self.range()?) } else { None };
+            let id = f.add_arg(Arg { name: arg_name.into(), ty, kind, default, range });
             define(&mut names, name, id)?;
             if !self.eat(",") {
                 self.expect(")")?;
@@ -229,6 +230,16 @@ impl<'a> Parser<'a> {
             }
         }
         Ok(f)
+    }
+
+    /// `[0, rows - 1] distinct`
+    fn range(&mut self) -> Result<ValueRange> {
+        self.expect("[")?;
+        let ends: Result<Vec<Dim>> = split(self.until_closing('[', ']')?).map(str::parse).collect();
+        match <[Dim; 2]>::try_from(ends?) {
+            Ok([min, max]) => Ok(ValueRange { min, max, distinct: self.eat("distinct") }),
+            Err(ends) => Err(format!("expected a range such as `[0, 9]`, found {} numbers", ends.len())),
+        }
     }
 
     fn node(&mut self, ty: Type, names: &HashMap<u32, NodeId>) -> Result<Node> {

@@ -45,6 +45,9 @@ fn print_function(module: &Module, function: &Function, f: &mut fmt::Formatter<'
             Some(DefaultFill::Ones) => f.write_str(" default ones")?,
             Some(DefaultFill::Iota) => f.write_str(" default iota")?,
         }
+        if let Some(range) = &arg.range {
+            write!(f, " in {range}")?;
+        }
     }
     writeln!(f, "{}) {{", if first { "" } else { "\n" })?;
     for (id, node) in function.nodes() {

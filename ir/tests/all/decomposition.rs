@@ -47,7 +47,13 @@ fn agree(op: Op, dtypes: &[DType], shapes: &[Vec<usize>], seed: u64) -> Result<(
     let mut args = vec![];
     for (i, (d, shape)) in dtypes.iter().zip(shapes).enumerate() {
         let ty = TensorType::new(*d, shape.iter().map(|n| (*n).into()).collect::<Vec<_>>());
-        args.push(f.add_arg(Arg { name: format!("x{i}").into(), ty, kind: ArgKind::Input, default: None }));
+        args.push(f.add_arg(Arg {
+            name: format!("x{i}").into(),
+            ty,
+            kind: ArgKind::Input,
+            default: None,
+            range: None,
+        }));
     }
     let y = f.add(op, &args).expect("well typed");
     f.add_output("y", y, None);

@@ -1,8 +1,8 @@
 //! The interpreter against the examples of `specs/`, the decomposition of composites, algebraic laws, and burn; random modules; what the
 //! parser and the verifier say of any input.
 
-mod analysis;
 mod against_burn;
+mod analysis;
 mod cases;
 mod decomposition;
 mod fuzz;

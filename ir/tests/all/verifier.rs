@@ -13,7 +13,7 @@ fn node(op: Op, operands: &[u32]) -> Node {
 /// An entry with one argument, and then what is given.
 fn says(nodes: Vec<Node>, result: u32, words: &str) {
     let mut f = Function::new("f", true);
-    f.add_arg(Arg { name: "x".into(), ty: ty(), kind: ArgKind::Input, default: None });
+    f.add_arg(Arg { name: "x".into(), ty: ty(), kind: ArgKind::Input, default: None, range: None });
     for n in nodes {
         f.push(n);
     }
@@ -34,7 +34,7 @@ fn graphs_that_no_text_can_spell_are_refused() {
     says(vec![], 3, "in @f, the signature: the result `y` is not a tensor of this function");
 
     let mut f = Function::new("f", true);
-    f.args.push(Arg { name: "x".into(), ty: ty(), kind: ArgKind::Input, default: None });
+    f.args.push(Arg { name: "x".into(), ty: ty(), kind: ArgKind::Input, default: None, range: None });
     let error = verify(&Module { functions: vec![f], ..Module::default() }).expect_err("no node").to_string();
     assert_eq!(error, "in @f, the signature: argument 0 (`x`) has no node");
 }

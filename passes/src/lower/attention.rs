@@ -24,6 +24,7 @@ impl Lowering<'_, '_> {
         let (Some(q_heads), Some(kv_heads), Some(head_dim), Some(v_dim)) = heads else {
             return Err(self.unsupported(id, "numbers of heads and head sizes must be constants"));
         };
+        let rows = &k_shape[0];
         let (queries, kv_len, batch) = (q_shape[1].clone(), k_shape[1].clone(), q_shape[0].clone());
         let mut leaves: Vec<Leaf> = vec![];
         for (i, o) in node.operands.iter().enumerate() {
@@ -67,7 +68,7 @@ impl Lowering<'_, '_> {
             q: args.access(&leaves[0]),
             k: args.access(&leaves[1]),
             v: args.access(&leaves[2]),
-            slots: a.cached,
+            slots: a.cached.then(|| args.size(rows)),
             starts: a.cached,
             mask: a.mask.then(|| args.access(&leaves[leaves.len() - 1])),
             out: args.access(&out),

@@ -21,7 +21,10 @@ pub use shared::ConstantData;
 use crate::{PassError, variants};
 use dot::Anchor;
 use emit::{Dest, Launch};
-use kiln_core::{Buffer, Dim, InputSpec, OutputSpec, Plan, Schedule, Signature, Storage, TargetSpec, Variant};
+use kiln_core::{
+    Buffer, Dim, DimBounds, InputSpec, OutputSpec, Plan, Schedule, Signature, Storage, TargetSpec, Variant,
+};
+use kiln_ir::ranges::{self, Demand};
 use kiln_ir::{ArgKind, Function, FunctionInfo, Module, Node, NodeId, Op, TensorType};
 use lazy::{Lazy, Leaf, Source};
 use shared::{Shared, StaticKey, Steps};
@@ -42,25 +45,79 @@ pub struct Compiled {
 pub(crate) fn lower(module: &Module, target: &TargetSpec) -> Result<Compiled, PassError> {
     let mut shared = Shared::new(target, &module.symbols);
     for (_, flat) in module.entries() {
+        let slots = checked_slots(flat)?;
         let mut variants = vec![];
-        for range in variants::ranges(module, flat) {
+        let room = room_for_constant_starts(flat);
+        for mut range in variants::ranges(module, flat) {
+            range.guards.extend(room.iter().map(|dim| (dim.clone(), DimBounds { min: 0, max: i64::MAX })));
             let (function, info) = variants::variant(flat, &range)?;
             let schedule = Lowering::new(&mut shared, &function, &info, &range)?.run()?;
             variants.push(Variant { guards: range.guards, schedule });
         }
-        let signature = signature(flat, variants);
+        let signature = signature(flat, variants, &slots);
         shared.plan.signatures.push(signature);
     }
     let constants = std::mem::take(&mut shared.constants);
     Ok(Compiled { plan: shared.into_plan()?, constants, module: module.clone() })
 }
 
-fn signature(f: &Function, variants: Vec<Variant>) -> Signature {
-    let inputs = f.args.iter().filter(|a| a.kind == ArgKind::Input).map(|a| InputSpec {
+/// What the entry has to ask of its inputs so that two rows never write to the same slot of a cache at once.
+fn checked_slots(f: &Function) -> Result<Vec<Demand>, PassError> {
+    let demands = ranges::demands(f);
+    let mut checked = vec![];
+    for (id, node) in f.nodes().filter(|(_, node)| node.op == Op::CacheUpdate) {
+        let slots = node.operands[2];
+        let elements = f.tensor(slots).elements();
+        let asked: Vec<&Demand> = demands.iter().filter(|d| d.node == id && d.operand == 2).collect();
+        match (&f.node(slots).op, &asked[..]) {
+            (_, [one]) if f.args[one.arg as usize].ty.elements() == elements => checked.push((*one).clone()),
+            _ if elements.is(1) => {}
+            (Op::Constant(l), _) if are_distinct(l.to_f64()) => {}
+            _ => {
+                return Err(PassError::Unsupported {
+                    function: f.name.to_string(),
+                    node: format!("{id}: {}", node.op),
+                    reason:
+                        "its slots are computed, so that nobody can see to it that no two are equal: make them an input"
+                            .into(),
+                });
+            }
+        }
+    }
+    Ok(checked)
+}
+
+/// What of a cache is left behind what is written to a constant place; it must not be negative.
+fn room_for_constant_starts(f: &Function) -> Vec<Dim> {
+    let mut room: Vec<Dim> = vec![];
+    for (_, node) in f.nodes().filter(|(_, node)| node.op == Op::CacheUpdate) {
+        let length = |operand: usize| f.tensor(node.operands[operand]).shape[1].clone();
+        let Some(start) = ranges::constant(f, node.operands[3]) else { continue };
+        let left = length(0) - length(1) - start.into();
+        if left.as_const().is_none_or(|n| n < 0) && !room.contains(&left) {
+            room.push(left);
+        }
+    }
+    room
+}
+
+fn are_distinct(mut values: Vec<f64>) -> bool {
+    values.sort_unstable_by(f64::total_cmp);
+    values.windows(2).all(|pair| pair[0] != pair[1])
+}
+
+fn signature(f: &Function, variants: Vec<Variant>, slots: &[Demand]) -> Signature {
+    let range = |number: usize| {
+        let mut range = f.args[number].range.clone();
+        slots.iter().filter(|d| d.arg as usize == number).for_each(|d| ranges::narrow(&mut range, &d.range));
+        range
+    };
+    let inputs = f.args.iter().enumerate().filter(|(_, a)| a.kind == ArgKind::Input).map(|(i, a)| InputSpec {
         name: a.name.to_string(),
         storage: a.ty.storage,
         shape: a.ty.shape.to_vec(),
         default: a.default,
+        range: range(i),
     });
     let outputs = f.outputs.iter().filter(|o| o.updates.is_none()).map(|o| {
         let ty = f.tensor(o.value);

@@ -82,6 +82,7 @@ impl Memory<'_> {
             let spec = &compiled.plan.kernels[step.kernel as usize].spec;
             let args: Vec<i64> = step.args.iter().map(|d| eval(d, self.sizes)).collect();
             let reads = spec.reads().len();
+            assert_eq!(step.args.len(), spec.arguments(), "{}: arguments", step.label);
             assert_eq!(step.operands.len(), reads + spec.writes().len(), "{}: operands", step.label);
             let mut operands: Vec<Vec<u8>> = step.operands.iter().map(|b| self.get(*b, schedule).clone()).collect();
             // Several writes to one buffer (concat, rope) must see each other.

@@ -33,6 +33,16 @@ pub struct DimBounds {
     pub max: i64,
 }
 
+/// `1..=8`, or `1..` where there is no largest value.
+impl fmt::Display for DimBounds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.max {
+            i64::MAX => write!(f, "{}..", self.min),
+            max => write!(f, "{}..={max}", self.min),
+        }
+    }
+}
+
 /// The symbols of a program with their bounds, by name.
 pub type Symbols = BTreeMap<Arc<str>, DimBounds>;
 
@@ -258,6 +268,11 @@ impl Dim {
         self
     }
 
+    /// Factors of the longest product.
+    fn degree(&self) -> usize {
+        self.terms.iter().map(|(atoms, _)| atoms.len()).max().unwrap_or(0)
+    }
+
     fn atom(a: Atom) -> Dim {
         Dim { terms: vec![(vec![a], 1)] }
     }
@@ -395,6 +410,8 @@ struct Parser<'a> {
 
 /// Deepest nesting of functions in a size: far beyond what the compiler writes, and no danger to the stack.
 const MAX_DEPTH: usize = 64;
+/// Most terms of a product, as far.
+const MAX_TERMS: usize = 1 << 10;
 
 impl Parser<'_> {
     fn skip(&mut self) {
@@ -413,22 +430,28 @@ impl Parser<'_> {
     }
 
     fn sum(&mut self) -> Result<Dim, String> {
-        let mut d = if self.eat('-') { Dim::constant(-1) * self.product()? } else { self.product()? };
+        let mut terms = vec![];
+        let mut sign = if self.eat('-') { -1 } else { 1 };
         loop {
-            if self.eat('+') {
-                d = d + self.product()?;
-            } else if self.eat('-') {
-                d = d - self.product()?;
-            } else {
-                return Ok(d);
-            }
+            terms.extend(self.product()?.scaled(sign).terms);
+            sign = match (self.eat('+'), self.eat('-')) {
+                (true, false) => 1,
+                (false, true) => -1,
+                (false, false) => return Ok(Dim::from_terms(terms)),
+                (true, true) => return Err(format!("expected a size, found `-{}`", self.rest)),
+            };
         }
     }
 
     fn product(&mut self) -> Result<Dim, String> {
         let mut d = self.factor()?;
         while self.eat('*') {
-            d = d * self.factor()?;
+            let by = self.factor()?;
+            // Products of sums grow beyond what their text tells.
+            if d.terms.len() * by.terms.len() > MAX_TERMS || d.degree() + by.degree() > MAX_DEPTH {
+                return Err(format!("a product in a size has more than {MAX_TERMS} terms or {MAX_DEPTH} factors"));
+            }
+            d = d * by;
         }
         Ok(d)
     }
@@ -508,6 +531,21 @@ mod tests {
         assert!(matches!(dim("b*4611686018427387904").eval(&env), Err(DimError::Overflow(_))));
         assert_eq!(dim("b").minimum(&dim("s")).eval(&env), Ok(-7));
         assert!("max(".repeat(100_000).parse::<Dim>().is_err());
+        assert!("s - - s".parse::<Dim>().is_err() && "s + - s".parse::<Dim>().is_err());
+    }
+
+    #[test]
+    fn long_texts_are_read_or_refused_but_do_not_grow() {
+        let long = |n: usize| (0..n).map(|i| format!("{i}*s{}", i % 7)).collect::<Vec<_>>().join(" + ");
+        assert_eq!(dim(&long(20_000)).terms.len(), 7);
+        let different = (0..20_000).map(|i| format!("s{i}")).collect::<Vec<_>>().join(" - ");
+        assert_eq!(dim(&different).terms.len(), 20_000);
+        let factors = |n: usize| vec!["s"; n].join("*");
+        assert!(factors(64).parse::<Dim>().is_ok() && factors(20_000).parse::<Dim>().is_err());
+        // Each factor is a sum of two terms.
+        let binomials = (0..30).map(|i| format!("max(a{i} + b{i}, a{i})")).collect::<Vec<_>>().join("*");
+        assert!(binomials.parse::<Dim>().unwrap_err().contains("more than 1024 terms"));
+        assert_eq!(dim("-2*s*3 - 1 + s"), dim("-5*s - 1"));
     }
 
     #[test]

@@ -85,6 +85,15 @@ pub enum Storage {
 }
 
 impl Storage {
+    /// Bytes up to the end of an element; of block storage, up to the end of its block. `None` for a negative one, or beyond 64 bits.
+    pub fn end_of(self, element: i64) -> Option<u64> {
+        let element = u64::try_from(element).ok()?;
+        match self {
+            Storage::Dense(d) => element.checked_add(1)?.checked_mul(d.size() as u64),
+            Storage::Block(b) => (element / b.block_len() as u64).checked_add(1)?.checked_mul(b.block_bytes() as u64),
+        }
+    }
+
     /// The dense element type, if there is one.
     pub const fn dense(self) -> Option<DType> {
         match self {

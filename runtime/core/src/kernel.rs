@@ -258,8 +258,8 @@ pub struct DotSpec {
 
 /// Scaled dot-product attention with grouped heads, numerically safe softmax, f32.
 ///
-/// Query j of batch row b stands at position `p = starts[b] + j` (j without `starts`) and sees key t of key row `slots[b]` (b
-/// without `slots`) where `t < kv_len`, `t <= p` if causal, `t > p - window` if there is a window, and `mask[b, t]`
+/// Query j of batch row b stands at position `p = starts[b] + j` (j without `starts`) and sees key t of key row `slots[b]` (clamped to the
+/// rows; b without `slots`) where `t < kv_len`, `t <= p` if causal, `t > p - window` if there is a window, and `mask[b, t]`
 /// if there is a mask. A query that sees no key gives zeros where there are `starts` (it is padding), else the mean of all `kv_len`
 /// values (what softmax gives when every score is the lowest float, as transformers' eager attention does). Items are pairs of batch row and key/value head (and blocks of
 /// queries). Reads: q, k, v, then slots, starts (i64 `[batch]`), mask (bool) as present. Write: out.
@@ -291,8 +291,8 @@ pub struct AttentionSpec {
     pub k: Access,
     /// `[row, key, head, dim]`.
     pub v: Access,
-    /// Whether key rows are looked up.
-    pub slots: bool,
+    /// How many key rows there are, where they are looked up.
+    pub slots: Option<Size>,
     /// Whether rows start at given positions.
     pub starts: bool,
     /// `[batch, key]`, bool.
@@ -346,7 +346,10 @@ impl KernelSpec {
             KernelSpec::Dot(s) => vec![s.a.storage, s.b.storage],
             KernelSpec::Attention(s) => [s.q.storage, s.k.storage, s.v.storage]
                 .into_iter()
-                .chain(std::iter::repeat_n(Storage::Dense(DType::I64), usize::from(s.slots) + usize::from(s.starts)))
+                .chain(std::iter::repeat_n(
+                    Storage::Dense(DType::I64),
+                    usize::from(s.slots.is_some()) + usize::from(s.starts),
+                ))
                 .chain(s.mask.as_ref().map(|m| m.storage))
                 .collect(),
         }

@@ -5,12 +5,15 @@
 //! ([`Plan`]), and what machine it was made for ([`TargetSpec`]). Everything is plain data that serialises; nothing here
 //! computes on tensors, and this crate depends on no other crate of the workspace.
 
+mod arguments;
 mod block;
 mod dim;
 mod dtype;
 mod kernel;
 mod op;
 mod plan;
+mod range;
+mod reach;
 #[cfg(feature = "reference")]
 pub mod reference;
 mod target;
@@ -28,4 +31,6 @@ pub use plan::{
     Buffer, DefaultFill, InputSpec, KernelEntry, OutputSpec, Plan, PreparedSpec, Schedule, Signature, StateSpec, Step,
     Temporary, Variant, WeightSpec,
 };
+pub use range::{BoundRange, Refused, ValueRange};
+pub use reach::{Reach, Reaches, reaches};
 pub use target::{Cache, TargetSpec};

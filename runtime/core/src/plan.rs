@@ -2,7 +2,7 @@
 //!
 //! A [`Plan`] is complete: the runtime binds sizes, lays out memory and launches kernels, and decides nothing else.
 
-use crate::{Dim, DimBounds, KernelSpec, Storage, Symbols};
+use crate::{Dim, DimBounds, KernelSpec, Storage, Symbols, ValueRange};
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -11,7 +11,8 @@ use std::{collections::BTreeMap, sync::Arc};
 pub struct Plan {
     /// The size symbols with their bounds.
     pub symbols: Symbols,
-    /// The kernels; steps refer to them by number.
+    /// The kernels; steps refer to them by number. An artifact holds them beside their code.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub kernels: Vec<KernelEntry>,
     /// Tensors stored in the artifact as the checkpoint has them, and constants of the graph.
     pub weights: Vec<WeightSpec>,
@@ -93,6 +94,9 @@ pub struct InputSpec {
     pub shape: Vec<Dim>,
     /// What stands in when the caller passes nothing.
     pub default: Option<DefaultFill>,
+    /// The values that it may have, where they address something; calls with others are refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub range: Option<ValueRange>,
 }
 
 /// The value of an input that was not passed.

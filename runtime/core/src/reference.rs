@@ -455,13 +455,16 @@ fn dot(run: &mut Run<'_>, s: &DotSpec) {
 fn attention(run: &mut Run<'_>, s: &AttentionSpec) {
     let i64s = Storage::Dense(DType::I64);
     let slots = 3;
-    let starts = slots + usize::from(s.slots);
+    let starts = slots + usize::from(s.slots.is_some());
     let mask = starts + usize::from(s.starts);
     let out = mask + usize::from(s.mask.is_some());
     let group = s.q_heads / s.kv_heads;
     let scale = f64::from(f32::from_bits(s.scale));
     for b in 0..run.size(s.batch) {
-        let slot = if s.slots { get(i64s, &run.buffers[slots], b).i() } else { b };
+        let slot = match s.slots {
+            Some(rows) => get(i64s, &run.buffers[slots], b).i().clamp(0, run.size(rows) - 1),
+            None => b,
+        };
         let start = if s.starts { get(i64s, &run.buffers[starts], b).i() } else { 0 };
         for j in 0..run.size(s.queries) {
             let p = start + j;

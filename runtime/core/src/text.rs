@@ -20,8 +20,7 @@ impl fmt::Display for Plan {
         for s in &self.signatures {
             writeln!(f, "entry @{}", s.name)?;
             for v in &s.variants {
-                let guards: Vec<String> =
-                    v.guards.iter().map(|(d, b)| format!("{d} in {}..={}", b.min, b.max)).collect();
+                let guards: Vec<String> = v.guards.iter().map(|(d, b)| format!("{d} in {b}")).collect();
                 writeln!(f, "  {}", if guards.is_empty() { "any size".into() } else { guards.join(", ") })?;
                 self.steps(Some(s), &v.schedule, "    ", f)?;
             }
@@ -110,7 +109,7 @@ impl fmt::Display for KernelSpec {
             KernelSpec::Attention(s) => flags(&[
                 (s.causal, "causal"),
                 (s.window.is_some(), "window"),
-                (s.slots, "cached"),
+                (s.slots.is_some(), "cached"),
                 (s.mask.is_some(), "masked"),
             ]),
         };

@@ -29,8 +29,10 @@ pub const WEIGHT_ALIGN: u64 = 64;
 pub enum Section {
     /// [`Manifest`] as JSON.
     Manifest,
-    /// [`Plan`](kiln_core::Plan) as JSON.
+    /// [`Plan`](kiln_core::Plan) as JSON, without its kernels.
     Plan,
+    /// The list of [`KernelEntry`](kiln_core::KernelEntry) as JSON: what the code in the image is, and where.
+    Kernels,
     /// The optimised IR as text.
     Ir,
     /// The kernels' machine code, position independent.
@@ -51,9 +53,10 @@ pub enum Section {
 
 impl Section {
     /// Every section that kiln knows.
-    pub const ALL: [Section; 10] = [
+    pub const ALL: [Section; 11] = [
         Section::Manifest,
         Section::Plan,
+        Section::Kernels,
         Section::Ir,
         Section::Image,
         Section::Weights,
@@ -69,6 +72,7 @@ impl Section {
         match self {
             Section::Manifest => "manifest",
             Section::Plan => "plan",
+            Section::Kernels => "kernels",
             Section::Ir => "ir",
             Section::Image => "image",
             Section::Weights => "weights",

@@ -197,7 +197,12 @@ impl Artifact {
     /// # Errors
     /// When it is missing or does not parse.
     pub fn plan(&self) -> Result<Plan> {
-        self.table.json(self.source.bytes(), Section::Plan)
+        let mut plan: Plan = self.table.json(self.source.bytes(), Section::Plan)?;
+        // What the code does is the word of whoever made the code.
+        if self.section(Section::Kernels).is_some() {
+            plan.kernels = self.table.json(self.source.bytes(), Section::Kernels)?;
+        }
+        Ok(plan)
     }
 
     /// The bytes of a weight, 64-byte aligned.

@@ -137,12 +137,13 @@ impl<W: Write + Seek> ArtifactWriter<W> {
         self.json(Section::Manifest, manifest)
     }
 
-    /// Writes the plan.
+    /// Writes the plan, and its kernels beside it.
     ///
     /// # Errors
     /// As [`section`](Self::section).
     pub fn plan(&mut self, plan: &Plan) -> Result<()> {
-        self.json(Section::Plan, plan)
+        self.json(Section::Kernels, &plan.kernels)?;
+        self.json(Section::Plan, &Plan { kernels: vec![], ..plan.clone() })
     }
 
     fn json<T: serde::Serialize>(&mut self, section: Section, value: &T) -> Result<()> {

@@ -1,10 +1,11 @@
 //! A variant bound to sizes and addresses.
 
 use super::launches::Launches;
-use super::model::{Model, arena_layout};
+use super::model::{ArenaLayout, Model};
+use super::spans::{NOWHERE, Span};
 use crate::memory::{Layout, Region, Touched, tensor_bytes, unsized_buffer};
 use crate::{Error, Result};
-use kiln_core::{Buffer, Dim, Signature, Storage, Variant};
+use kiln_core::{BoundRange, Buffer, Dim, Signature, Storage, Variant};
 
 /// Sizes by symbol, in the order of the plan's symbols; `None` where a call leaves one open.
 pub(super) type Sizes = [Option<i64>];
@@ -28,6 +29,8 @@ pub(super) struct Bound {
     pub(super) variant: usize,
     pub(super) inputs: Vec<Place>,
     pub(super) outputs: Vec<Place>,
+    /// The values that each input may have.
+    pub(super) ranges: Vec<Option<BoundRange>>,
     pub(super) launches: Launches,
     /// When it ran last, for eviction.
     pub(super) used: u64,
@@ -54,7 +57,7 @@ impl Bound {
         model: &Model,
         signature: usize,
         sizes: &Sizes,
-        states: &[*mut u8],
+        states: &[Span],
         scratch: &mut Scratch,
     ) -> Result<(Self, bool)> {
         let spec = &model.plan().signatures[signature];
@@ -82,8 +85,14 @@ impl Bound {
             spec.inputs.iter().map(|i| place("input", &i.name, i.storage, &i.shape)).collect::<Result<Vec<_>>>()?;
         let outputs =
             spec.outputs.iter().map(|o| place("output", &o.name, o.storage, &o.shape)).collect::<Result<Vec<_>>>()?;
+        let ranges = spec.inputs.iter().map(|i| {
+            let what = |e| unsized_buffer(&format!("signature `{}`, range of input `{}`", spec.name, i.name), &e);
+            i.range.as_ref().map(|range| range.bind(&size)).transpose().map_err(what)
+        });
+        let ranges = ranges.collect::<Result<Vec<_>>>()?;
         let schedule = &variant.schedule;
-        let (slots, arena_bytes) = arena_layout(schedule, &size)?;
+        let layout = ArenaLayout::new(schedule, &size)?;
+        let arena_bytes = layout.bytes;
         let mut grew = false;
         // The old memory goes before the new comes, so that there is never both.
         if arena_bytes > scratch.arena.len() {
@@ -95,15 +104,19 @@ impl Bound {
             scratch.io = Region::new(io.len(), Touched::Wholly, "inputs and outputs")?;
             grew = true;
         }
-        let launches = Launches::bind(schedule, model.kernels(), &size, &|buffer| match buffer {
+        let passed = |place: &Place| Span { at: scratch.io.at(place.at), bytes: place.bytes };
+        let span = |buffer| match buffer {
             Buffer::State(n) => states[n as usize],
-            Buffer::Temporary(n) => scratch.arena.at(slots[schedule.temporaries[n as usize].slot as usize]),
-            Buffer::Input(n) => scratch.io.at(inputs[n as usize].at),
-            Buffer::Output(n) => scratch.io.at(outputs[n as usize].at),
+            Buffer::Temporary(n) => layout.span(&scratch.arena, schedule, n),
+            Buffer::Input(n) => passed(&inputs[n as usize]),
+            Buffer::Output(n) => passed(&outputs[n as usize]),
             // The plan was checked: the others are the model's.
-            shared => model.shared_address(shared).unwrap_or(std::ptr::null_mut()),
-        })?;
-        let bound = Bound { signature, sizes: sizes.into(), variant: number, inputs, outputs, launches, used: 0 };
+            shared => model.shared(shared).unwrap_or(NOWHERE),
+        };
+        let results = (0..outputs.len() as u32).map(Buffer::Output);
+        let launches = Launches::bind(model.plan(), schedule, model.kernels(), &size, &span, results)?;
+        let bound =
+            Bound { signature, sizes: sizes.into(), variant: number, inputs, outputs, ranges, launches, used: 0 };
         Ok((bound, grew))
     }
 }
@@ -123,9 +136,10 @@ fn choose<'a>(model: &'a Model, signature: &'a Signature, sizes: &Sizes) -> Resu
         }
     }
     let values = model.plan().symbols.keys().zip(sizes).filter_map(|(s, v)| Some(format!("{s} = {}", (*v)?)));
-    let ranges = signature.variants.iter().map(|v| {
-        v.guards.iter().map(|(d, b)| format!("{d} in {}..={}", b.min, b.max)).collect::<Vec<_>>().join(" and ")
-    });
+    let ranges = signature
+        .variants
+        .iter()
+        .map(|v| v.guards.iter().map(|(d, b)| format!("{d} in {b}")).collect::<Vec<_>>().join(" and "));
     Err(Error::NoVariant {
         signature: signature.name.clone(),
         sizes: values.collect::<Vec<_>>().join(", "),

@@ -1,12 +1,13 @@
-//! Whether a plan is consistent, once at load: afterwards every number in it can be used as an index.
+//! Whether a plan is consistent, once at load: afterwards every number in it can be used as an index. What depends on sizes is checked when they
+//! are bound, by `spans`.
 
 use crate::{Error, Result};
-use kiln_core::{Buffer, Plan, Schedule, Signature};
+use kiln_core::{Buffer, Plan, Schedule, Signature, Storage};
 
 /// Checks every reference of a plan.
 pub(super) fn check(plan: &Plan) -> Result<()> {
-    if let Some((s, b)) = plan.symbols.iter().find(|(_, b)| b.min > b.max) {
-        return Err(inconsistent(format!("size `{s}`"), "min <= max", format!("{}..={}", b.min, b.max)));
+    if let Some((s, b)) = plan.symbols.iter().find(|(_, b)| b.min < 0 || b.min > b.max) {
+        return Err(inconsistent(format!("size `{s}`"), "0 <= min <= max", format!("{}..={}", b.min, b.max)));
     }
     schedule(plan, &plan.prepare, None, "prepare")?;
     for (i, s) in plan.signatures.iter().enumerate() {
@@ -47,10 +48,18 @@ fn schedule(plan: &Plan, schedule: &Schedule, signature: Option<&Signature>, pla
             let expected = format!("a kernel below {}", plan.kernels.len());
             return Err(inconsistent(what(), &expected, step.kernel.to_string()));
         };
-        let (reads, writes) = (kernel.spec.reads().len(), kernel.spec.writes().len());
+        let mut storages = kernel.spec.reads();
+        let reads = storages.len();
+        storages.extend(kernel.spec.writes());
+        let writes = storages.len() - reads;
         if step.operands.len() != reads + writes {
             let expected = format!("{reads} + {writes} operands of kernel `{}`", kernel.symbol);
             return Err(inconsistent(what(), &expected, step.operands.len().to_string()));
+        }
+        let arguments = kernel.spec.arguments();
+        if step.args.len() != arguments {
+            let expected = format!("{arguments} arguments of kernel `{}`", kernel.symbol);
+            return Err(inconsistent(what(), &expected, step.args.len().to_string()));
         }
         for (n, operand) in step.operands.iter().enumerate() {
             let written = n >= reads;
@@ -66,6 +75,10 @@ fn schedule(plan: &Plan, schedule: &Schedule, signature: Option<&Signature>, pla
                 let expected = format!("a buffer that exists as operand {n} (there are {count})");
                 return Err(inconsistent(what(), &expected, format!("{operand:?}")));
             }
+            if let Some(storage) = stored(plan, signature, *operand).filter(|s| *s != storages[n]) {
+                let expected = format!("{} as operand {n}", storages[n]);
+                return Err(inconsistent(what(), &expected, format!("{operand:?}, {storage}")));
+            }
             if !allowed {
                 let role = if written { "may be written" } else { "may be read" };
                 return Err(inconsistent(what(), &format!("a buffer that {role} here"), format!("{operand:?}")));
@@ -73,6 +86,17 @@ fn schedule(plan: &Plan, schedule: &Schedule, signature: Option<&Signature>, pla
         }
     }
     Ok(())
+}
+
+/// How a buffer that there is holds its elements, where the plan says it.
+fn stored(plan: &Plan, signature: Option<&Signature>, buffer: Buffer) -> Option<Storage> {
+    match buffer {
+        Buffer::Weight(n) => plan.weights.get(n as usize).map(|w| w.storage),
+        Buffer::State(n) => plan.states.get(n as usize).map(|s| s.storage),
+        Buffer::Input(n) => signature?.inputs.get(n as usize).map(|i| i.storage),
+        Buffer::Output(n) => signature?.outputs.get(n as usize).map(|o| o.storage),
+        Buffer::Prepared(_) | Buffer::Temporary(_) => None,
+    }
 }
 
 fn inconsistent(what: String, expected: &str, found: String) -> Error {

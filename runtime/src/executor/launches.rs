@@ -1,9 +1,10 @@
 //! A schedule bound to sizes and addresses: a flat list of kernel calls, and the loop that makes them.
 
+use super::spans::{Span, Spans};
 use crate::device::{KernelFn, Usual, Workers};
 use crate::memory::unsized_buffer;
 use crate::{Error, Result};
-use kiln_core::{Buffer, Dim, Schedule};
+use kiln_core::{Buffer, Dim, Plan, Schedule};
 use std::ffi::c_void;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Instant;
@@ -47,43 +48,51 @@ impl Call<'_> {
         // Whatever thread this is, and whatever its program did to it.
         let _usual = Usual::set();
         // SAFETY: the kernel's code is that of this plan, made for this machine (`cpu::check`); `bind` gave as many operands,
-        // arguments and trailing words as the calling convention says, and the buffers are as large as the plan says.
+        // arguments and trailing words as the calling convention says, and the buffers are as large as `Spans`
+        // found the kernel to need.
         unsafe { (self.launch.kernel)(self.operands, 1, 1, 1, chunk, 0, 0, self.sync, self.meta) }
     }
 }
 
 impl Launches {
-    /// Evaluates each step of a checked schedule. `address` says where a buffer is.
+    /// Evaluates each step of a checked schedule, and holds what its kernels touch against their buffers. `span` says where a buffer is, and
+    /// `results` which buffers must be filled.
     pub(super) fn bind(
+        plan: &Plan,
         schedule: &Schedule,
         kernels: &[KernelFn],
         size: &dyn Fn(&str) -> Option<i64>,
-        address: &dyn Fn(Buffer) -> *mut u8,
+        span: &dyn Fn(Buffer) -> Span,
+        results: impl Iterator<Item = Buffer>,
     ) -> Result<Self> {
         let mut launches = Launches::default();
+        let mut checked = Spans::new(plan, schedule);
+        let (mut spans, mut args) = (vec![], vec![]);
         for step in &schedule.steps {
             let eval = |what: &str, dim: &Dim| {
                 dim.eval(size).map_err(|e| unsized_buffer(&format!("step `{}`, {what} {dim}", step.label), &e))
             };
             let chunks = eval("chunks", &step.chunks)?;
+            args.clear();
+            for arg in &step.args {
+                args.push(eval("argument", arg)?);
+            }
+            spans.clear();
+            spans.extend(step.operands.iter().map(|b| span(*b)));
+            checked.step(step, &args, chunks, &spans)?;
             let launch = Launch {
                 kernel: kernels[step.kernel as usize],
-                chunks: u32::try_from(chunks).ok().filter(|c| *c > 0).ok_or_else(|| Error::Plan {
-                    what: format!("step `{}`, chunks {}", step.label, step.chunks),
-                    expected: "1 to 2^32 - 1".into(),
-                    found: chunks.to_string(),
-                })?,
+                chunks: chunks as u32,
                 operands: launches.operands.len(),
                 meta: launches.meta.len(),
             };
-            launches.operands.extend(step.operands.iter().map(|b| address(*b).cast::<c_void>()));
+            launches.operands.extend(spans.iter().map(|s| s.at.cast::<c_void>()));
             launches.meta.push(u64::from(launch.chunks));
-            for arg in &step.args {
-                launches.meta.push(eval("argument", arg)? as u64);
-            }
+            launches.meta.extend(args.iter().map(|arg| *arg as u64));
             launches.meta.extend(step.operands.iter().map(|_| 0));
             launches.steps.push(launch);
         }
+        checked.finish(results.map(|buffer| (buffer, span(buffer).bytes)))?;
         Ok(launches)
     }
 

@@ -11,6 +11,7 @@ mod launches;
 mod model;
 mod outputs;
 mod session;
+mod spans;
 
 pub use model::{LoadOptions, Model};
 pub use outputs::{Outputs, StepTime};

@@ -1,7 +1,11 @@
 //! A loaded artifact.
 
-use super::{check, launches::Launches};
-use crate::artifact::{Artifact, Bytes, Code, OpenOptions};
+use super::{
+    check,
+    launches::Launches,
+    spans::{NOWHERE, Span},
+};
+use crate::artifact::{Artifact, Bytes, Code, OpenOptions, Section};
 use crate::device::{KernelFn, Pool, Workers, cpu};
 use crate::memory::{Layout, MemoryReport, Region, Touched, unsized_buffer};
 use crate::{Error, Result};
@@ -26,7 +30,7 @@ pub struct Model {
     plan: Plan,
     kernels: Vec<KernelFn>,
     workers: Arc<dyn Workers>,
-    weights: Vec<*mut u8>,
+    weights: Vec<Span>,
     prepared: Region,
     prepared_at: Vec<u64>,
     /// Keeps the kernels mapped.
@@ -62,6 +66,9 @@ impl Model {
     pub fn load(artifact: Artifact, options: &LoadOptions) -> Result<Arc<Self>> {
         cpu::check(&artifact.manifest().target)?;
         let plan = artifact.plan()?;
+        if !plan.kernels.is_empty() {
+            artifact.require(Section::Kernels)?;
+        }
         let code = artifact.code()?;
         let entry = |k: &kiln_core::KernelEntry| {
             let address = code.as_ref().and_then(|c| c.at(k.entry)).ok_or_else(|| Error::Plan {
@@ -107,7 +114,7 @@ impl Model {
         let weights = plan
             .weights
             .iter()
-            .map(|w| artifact.weight(w).map(|bytes| bytes.as_ptr().cast_mut()))
+            .map(|w| artifact.weight(w).map(|b| Span { at: b.as_ptr().cast_mut(), bytes: b.len() as u64 }))
             .collect::<Result<Vec<_>>>()?;
         let mut layout = Layout::default();
         let prepared_at = plan
@@ -131,13 +138,15 @@ impl Model {
     fn prepare(&self) -> Result<()> {
         let start = std::time::Instant::now();
         let schedule = &self.plan.prepare;
-        let (slots, bytes) = arena_layout(schedule, &|_| None)?;
-        let arena = Region::new(bytes, Touched::Wholly, "temporaries of `prepare`")?;
-        let launches = Launches::bind(schedule, &self.kernels, &|_| None, &|buffer| match buffer {
-            Buffer::Temporary(n) => arena.at(slots[schedule.temporaries[n as usize].slot as usize]),
+        let layout = ArenaLayout::new(schedule, &|_| None)?;
+        let arena = Region::new(layout.bytes, Touched::Wholly, "temporaries of `prepare`")?;
+        let span = |buffer| match buffer {
+            Buffer::Temporary(n) => layout.span(&arena, schedule, n),
             // The plan was checked: nothing else occurs in `prepare`.
-            other => self.shared_address(other).unwrap_or(std::ptr::null_mut()),
-        })?;
+            other => self.shared(other).unwrap_or(NOWHERE),
+        };
+        let results = (0..self.plan.prepared.len() as u32).map(Buffer::Prepared);
+        let launches = Launches::bind(&self.plan, schedule, &self.kernels, &|_| None, &span, results)?;
         // Mapped pages of a weight that was packed are let go at once, so that the peak is not both forms of all weights.
         let mut release = |step: usize, _| {
             for operand in &schedule.steps[step].operands {
@@ -153,10 +162,13 @@ impl Model {
     }
 
     /// Where a buffer is that all sessions share.
-    pub(super) fn shared_address(&self, buffer: Buffer) -> Option<*mut u8> {
+    pub(super) fn shared(&self, buffer: Buffer) -> Option<Span> {
         match buffer {
             Buffer::Weight(n) => self.weights.get(n as usize).copied(),
-            Buffer::Prepared(n) => self.prepared_at.get(n as usize).map(|at| self.prepared.at(*at)),
+            Buffer::Prepared(n) => {
+                let at = self.prepared.at(*self.prepared_at.get(n as usize)?);
+                Some(Span { at, bytes: self.plan.prepared.get(n as usize)?.bytes })
+            }
             _ => None,
         }
     }
@@ -205,28 +217,45 @@ impl std::fmt::Debug for Model {
     }
 }
 
-/// Offsets of a schedule's slots, and their size together.
-pub(super) fn arena_layout(schedule: &Schedule, size: &dyn Fn(&str) -> Option<i64>) -> Result<(Vec<u64>, u64)> {
-    let mut layout = Layout::default();
-    let mut sizes = vec![];
-    let mut offsets = vec![];
-    for (i, slot) in schedule.slots.iter().enumerate() {
-        let bytes = slot.eval(size).map_err(|e| unsized_buffer(&format!("arena slot {i}"), &e))?;
-        let placed = u64::try_from(bytes).ok().and_then(|b| layout.place(b));
-        let Some(offset) = placed else {
-            let expected = "a size that fits memory".into();
-            return Err(Error::Plan { what: format!("arena slot {i}"), expected, found: format!("{bytes} bytes") });
-        };
-        sizes.push(bytes);
-        offsets.push(offset);
+/// Where a schedule's temporaries lie in its arena.
+pub(super) struct ArenaLayout {
+    /// Offset of each slot.
+    slots: Vec<u64>,
+    /// Size of each temporary.
+    temporaries: Vec<u64>,
+    /// Size of the arena.
+    pub(super) bytes: u64,
+}
+
+impl ArenaLayout {
+    pub(super) fn span(&self, arena: &Region, schedule: &Schedule, temporary: u32) -> Span {
+        let slot = schedule.temporaries[temporary as usize].slot;
+        Span { at: arena.at(self.slots[slot as usize]), bytes: self.temporaries[temporary as usize] }
     }
-    for (i, t) in schedule.temporaries.iter().enumerate() {
-        let bytes = t.bytes.eval(size).map_err(|e| unsized_buffer(&format!("temporary {i}"), &e))?;
-        let room = sizes[t.slot as usize];
-        if bytes > room {
-            let expected = format!("at most the {room} bytes of slot {}", t.slot);
-            return Err(Error::Plan { what: format!("temporary {i}"), expected, found: bytes.to_string() });
+
+    pub(super) fn new(schedule: &Schedule, size: &dyn Fn(&str) -> Option<i64>) -> Result<Self> {
+        let mut layout = Layout::default();
+        let mut sizes = vec![];
+        let (mut offsets, mut temporaries) = (vec![], vec![]);
+        for (i, slot) in schedule.slots.iter().enumerate() {
+            let bytes = slot.eval(size).map_err(|e| unsized_buffer(&format!("arena slot {i}"), &e))?;
+            let placed = u64::try_from(bytes).ok().and_then(|b| layout.place(b));
+            let Some(offset) = placed else {
+                let expected = "a size that fits memory".into();
+                return Err(Error::Plan { what: format!("arena slot {i}"), expected, found: format!("{bytes} bytes") });
+            };
+            sizes.push(bytes);
+            offsets.push(offset);
         }
+        for (i, t) in schedule.temporaries.iter().enumerate() {
+            let bytes = t.bytes.eval(size).map_err(|e| unsized_buffer(&format!("temporary {i}"), &e))?;
+            let room = sizes[t.slot as usize];
+            if !(0..=room).contains(&bytes) {
+                let expected = format!("at most the {room} bytes of slot {}", t.slot);
+                return Err(Error::Plan { what: format!("temporary {i}"), expected, found: bytes.to_string() });
+            }
+            temporaries.push(bytes as u64);
+        }
+        Ok(ArenaLayout { slots: offsets, temporaries, bytes: layout.len() })
     }
-    Ok((offsets, layout.len()))
 }

@@ -1,12 +1,13 @@
 //! One conversation with a model: its states, its temporaries, its calls.
 
-use super::bound::{Bound, Scratch, Sizes, lookup};
+use super::bound::{Bound, Place, Scratch, Sizes, lookup};
 use super::model::Model;
 use super::outputs::{Outputs, StepTime};
+use super::spans::Span;
 use crate::memory::{Layout, Region, Touched, tensor_bytes, unsized_buffer};
 use crate::tensor::{Element, TensorView};
 use crate::{Error, Result};
-use kiln_core::{DType, DefaultFill, Dim, InputSpec};
+use kiln_core::{BoundRange, DType, DefaultFill, Dim, InputSpec};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -28,7 +29,7 @@ pub struct Session {
     pub(super) model: Arc<Model>,
     fixed: Box<Sizes>,
     states: Region,
-    state_at: Vec<*mut u8>,
+    state_at: Vec<Span>,
     state_places: Vec<StatePlace>,
     pub(super) scratch: Scratch,
     pub(super) bound: Vec<Bound>,
@@ -48,6 +49,10 @@ struct StatePlace {
     /// The first two sizes, 1 where there are fewer.
     rows: u64,
     entries: u64,
+}
+
+fn spans(states: &Region, places: &[StatePlace]) -> Vec<Span> {
+    places.iter().map(|place| Span { at: states.at(place.at), bytes: place.bytes }).collect()
 }
 
 /// Cancels the calls of a session from another thread.
@@ -118,7 +123,7 @@ impl Session {
             model: model.clone(),
             sizes: fixed.clone(),
             fixed,
-            state_at: places.iter().map(|place| states.at(place.at)).collect(),
+            state_at: spans(&states, &places),
             state_places: places,
             states,
             scratch: Scratch::new()?,
@@ -147,7 +152,7 @@ impl Session {
     pub fn state(&self, name: &str) -> Option<&[u8]> {
         let i = self.model.plan().states.iter().position(|s| s.name == name)?;
         // SAFETY: the state lies within `states`, which is zeroed when made, and no call runs while the session is borrowed.
-        Some(unsafe { std::slice::from_raw_parts(self.state_at[i], self.state_places[i].bytes as usize) })
+        Some(unsafe { std::slice::from_raw_parts(self.state_at[i].at, self.state_at[i].bytes as usize) })
     }
 
     /// In every state whose name begins with `prefix`, of shape `[rows, entries, ...]`, copies the first `len` entries of row `from` to
@@ -168,7 +173,7 @@ impl Session {
         }
         for (_, place) in chosen() {
             let row = place.bytes / place.rows;
-            let bytes = (row / place.entries * len) as usize;
+            let bytes = (row.checked_div(place.entries).unwrap_or(0) * len) as usize;
             let at = |index: u64| self.states.at(place.at + index * row);
             // SAFETY: both rows lie within the state, as was checked, and no call runs while the session is borrowed. `copy` allows
             // that they are one.
@@ -183,7 +188,7 @@ impl Session {
     /// When memory is short; the states are as before then.
     pub fn reset(&mut self) -> Result<()> {
         self.states = Region::new(self.states.len(), Touched::Lazily, STATE)?;
-        self.state_at = self.state_places.iter().map(|place| self.states.at(place.at)).collect();
+        self.state_at = spans(&self.states, &self.state_places);
         self.bound.clear();
         Ok(())
     }
@@ -193,7 +198,8 @@ impl Session {
     /// Once a signature has run with some sizes, running it again with the same sizes allocates nothing.
     ///
     /// # Errors
-    /// When the signature or an input is unknown, missing or of the wrong type or shape, when no variant was compiled for these
+    /// When the signature or an input is unknown, missing or of the wrong type or shape, when a value of an input is outside of the range
+    /// that the plan gives it, when no variant was compiled for these
     /// sizes, when memory is short, or when the call was cancelled.
     pub fn call(&mut self, signature: &str, inputs: &[(&str, TensorView<'_>)]) -> Result<Outputs<'_>> {
         let bound = self.begin(signature, inputs)?;
@@ -271,14 +277,18 @@ impl Session {
             .map_err(|(spec, found)| wrong(&spec.name, expectation(&model, spec, &self.sizes), found))?;
         let bound = self.bound_for(&model, signature)?;
         for (i, spec) in specs.iter().enumerate() {
-            let place = &self.bound[bound].inputs[i];
+            let bound = &self.bound[bound];
+            let place = &bound.inputs[i];
             // SAFETY: the place lies within `io`, which nobody reads or writes while the session is borrowed by a call.
             let target = unsafe { std::slice::from_raw_parts_mut(self.scratch.io.at(place.at), place.bytes as usize) };
-            match passed.iter().find(|(n, _)| *n == spec.name) {
-                Some((_, view)) => target.copy_from_slice(view.bytes),
+            let view = passed.iter().find(|(n, _)| *n == spec.name).map(|(_, v)| v);
+            match view {
+                Some(view) => target.copy_from_slice(view.bytes),
                 None => fill(spec, place.shape.last().copied(), target)
                     .map_err(|found| wrong(&spec.name, expectation(&model, spec, &self.sizes), found))?,
             }
+            check_values(spec, place, bound.ranges[i].as_ref(), target, view.is_none())
+                .map_err(|(expected, found)| wrong(&spec.name, expected, found))?;
         }
         Ok(bound)
     }
@@ -359,6 +369,24 @@ impl Session {
             result = launches.run(workers, Some(&self.cancel.0), after.take());
         });
         result
+    }
+}
+
+/// Holds the values of an input that address something against its range; gives what was expected and what was found.
+fn check_values(
+    spec: &InputSpec,
+    place: &Place,
+    bound: Option<&BoundRange>,
+    bytes: &[u8],
+    left_out: bool,
+) -> Result<(), (String, String)> {
+    let (Some(range), Some(bound), Some(dtype)) = (&spec.range, bound, spec.storage.dense()) else { return Ok(()) };
+    match bound.refuses(dtype, bytes) {
+        None => Ok(()),
+        Some(refused) => {
+            let filled = if left_out { ", which stands in for what was not passed" } else { "" };
+            Err((range.expected(bound), format!("{}{filled}", refused.found(&place.shape))))
+        }
     }
 }
 

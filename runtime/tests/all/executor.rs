@@ -189,7 +189,7 @@ fn inconsistent_plans_are_refused() {
         (refused(&|p| first(p, &|s| s.operands[3] = Buffer::Weight(0))), "expected a buffer that may be written here, found Weight(0)"),
         (refused(&|p| first(p, &|s| s.operands[3] = Buffer::Prepared(0))), "may be written"),
         (refused(&|p| p.prepare.steps[0].operands[0] = Buffer::Input(0)), "prepare, step 0"),
-        (refused(&|p| first(p, &|s| s.chunks = Dim::constant(0))), "chunks 0: expected 1 to 2^32 - 1, found 0"),
+        (refused(&|p| first(p, &|s| s.chunks = Dim::constant(0))), "chunks 0: expected 1 to 65536, found 0"),
         (refused(&|p| first(p, &|s| s.args[0] = Dim::symbol("q"))), "the size symbol `q` has no value"),
         (refused(&|p| slot(p, Dim::constant(3))), "temporary 0: expected at most the 3 bytes of slot 0, found 4"),
         (refused(&|p| slot(p, Dim::constant(-64))), "arena slot 0"),
@@ -201,6 +201,71 @@ fn inconsistent_plans_are_refused() {
     for (message, part) in cases {
         assert!(message.contains(part), "{message:?} should say {part:?}");
     }
+}
+
+/// Whatever a plan's numbers are, no kernel is called that would leave its buffers, or leave a result unwritten.
+#[test]
+fn numbers_that_leave_their_buffers_are_refused() {
+    let refused = |change: &dyn Fn(&mut Plan)| {
+        let mut plan = toy::plan();
+        change(&mut plan);
+        let model = match toy::load(plan, &LoadOptions::default()) {
+            Ok(model) => model,
+            Err(e) => return e.to_string(),
+        };
+        let made = Session::new(&model, &SessionOptions::default())
+            .and_then(|mut s| s.call("step", &[("input_ids", ids(&[2, 1], &[1, 2]))]).map(|_| ()));
+        made.expect_err("refused").to_string()
+    };
+    let step = |p: &mut Plan, n: usize, change: &dyn Fn(&mut kiln_core::Step)| {
+        p.signatures[0].variants.iter_mut().for_each(|v| change(&mut v.schedule.steps[n]));
+    };
+    let arg = |n: usize, argument: usize, text: &'static str| {
+        move |p: &mut Plan| step(p, n, &|s| s.args[argument] = toy::dim(text))
+    };
+    #[rustfmt::skip]
+    let cases: [(String, &str); 19] = [
+        (refused(&arg(0, 0, "b + 1")), "step `store tokens`, operand 0 (Input(0)): expected i64 elements within its 16 bytes, found elements 0 to 2"),
+        (refused(&arg(0, 1, "2*s")), "operand 0 (Input(0)): expected i64 elements within its 16 bytes, found elements 0 to 3"),
+        (refused(&arg(0, 2, "t + 1")), "operand 3 (State(0)): expected f32 elements within its 256 bytes"),
+        (refused(&arg(0, 3, "rows + 1")), "operand 3 (State(0)): expected f32 elements within its 256 bytes, found elements 0 to 79"),
+        (refused(&arg(0, 0, "-b")), "a size of -2"),
+        (refused(&arg(0, 0, "b*4611686018427387904")), "overflows 64 bits"),
+        (refused(&arg(1, 2, "100*t")), "operand 0 (State(0))"),
+        (refused(&arg(1, 0, "b - 1")), "Temporary(0): expected steps that write its 8 bytes once, found 4 bytes"),
+        (refused(&arg(2, 0, "b - 1")), "Output(0): expected steps that write its 40 bytes once, found 20 bytes"),
+        (refused(&arg(2, 0, "b + 1")), "operand 0 (Temporary(0)): expected f32 elements within its 8 bytes, found elements 0 to 2"),
+        (refused(&|p| step(p, 0, &|s| drop(s.args.pop()))), "expected 4 arguments of kernel `store`, found 3"),
+        (refused(&|p| step(p, 2, &|s| s.args.push(1.into()))), "expected 1 arguments of kernel `outer`, found 2"),
+        (refused(&|p| step(p, 0, &|s| s.chunks = toy::dim("b*65536"))), "chunks 65536*b: expected 1 to 65536, found 131072"),
+        (refused(&|p| step(p, 2, &|s| s.operands[0] = Buffer::Output(0))), "operand 0: expected what an earlier step wrote, found Output(0)"),
+        (refused(&|p| p.signatures[0].variants.iter_mut().for_each(|v| v.schedule.steps.swap(1, 2))), "Temporary(0), which its slot does not hold"),
+        (refused(&|p| p.prepared[0].bytes = 16), "operand 1 (Prepared(0)): expected f32 elements within its 16 bytes, found elements 0 to 4"),
+        (refused(&|p| p.prepared[0].bytes = 24), "Prepared(0): expected steps that write its 24 bytes once, found 20 bytes"),
+        (refused(&|p| p.signatures[0].inputs[0].storage = toy::dense(kiln_core::DType::F64)), "i64 as operand 0, found Input(0), f64"),
+        (refused(&|p| p.symbols.values_mut().for_each(|b| *b = kiln_core::DimBounds { min: -1, max: 0 })), "expected 0 <= min <= max, found -1..=0"),
+    ];
+    for (message, part) in cases {
+        assert!(message.contains(part), "{message:?} should say {part:?}");
+    }
+    // Two temporaries that would overwrite each other.
+    let overlap = refused(&|p| {
+        for variant in &mut p.signatures[0].variants {
+            variant.schedule.temporaries.push(kiln_core::Temporary { slot: 0, bytes: toy::dim("4*b") });
+            variant.schedule.steps[2].operands[0] = Buffer::Temporary(1);
+        }
+    });
+    assert!(overlap.contains("Temporary(1), which its slot does not hold"), "{overlap}");
+}
+
+/// A program for nothing at all has no room for a prompt, and says so.
+#[test]
+fn a_model_without_rows_is_refused() {
+    let mut plan = toy::plan();
+    plan.symbols.values_mut().for_each(|b| *b = kiln_core::DimBounds { min: 0, max: 0 });
+    let model = toy::load(plan, &LoadOptions::default()).unwrap();
+    let made = CausalSession::for_prompts(&model, &[Prompt::new([1])], &GenerationConfig::default());
+    assert!(made.err().is_some_and(|e| e.to_string().contains("`rows`")));
 }
 
 #[test]

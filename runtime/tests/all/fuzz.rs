@@ -2,10 +2,13 @@
 
 #[path = "../../../fuzz/checks/artifact.rs"]
 mod check;
+#[path = "../../../fuzz/checks/entry.rs"]
+mod entry;
 #[path = "../../../fuzz/checks/mutate.rs"]
 mod mutate;
 
 use crate::toy;
+use kiln_runtime::LoadOptions;
 use mutate::Random;
 use std::path::PathBuf;
 
@@ -31,4 +34,25 @@ fn no_bytes_break_the_loader() {
 fn no_plan_breaks_the_loader() {
     let plan = serde_json::to_vec(&toy::plan()).expect("JSON");
     run(mutate::inputs(&["fuzz/corpus/plan"]), plan, 5_000, check::plan);
+}
+
+#[test]
+fn no_input_breaks_an_entry() {
+    let model = toy::load(entry::with_ranges(toy::plan()), &LoadOptions::default()).expect("loads");
+    let mut random = Random(0x9e37_79b9_7f4a_7c15);
+    for _ in 0..5_000 {
+        let data: Vec<u8> = (0..8 + random.below(400)).map(|_| random.below(256) as u8).collect();
+        entry::entry(&model, &data);
+    }
+}
+
+/// The programs of the corpus that are plans of these tests.
+#[test]
+#[ignore = "writes the corpus"]
+fn write_corpus() {
+    let corpus = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus");
+    let json = |plan| serde_json::to_vec(&plan).expect("JSON");
+    std::fs::write(corpus.join("plan/decoder.json"), json(toy::plan())).expect("writes");
+    std::fs::write(corpus.join("plan/encoder_decoder.json"), json(toy::encoder_decoder())).expect("writes");
+    std::fs::write(corpus.join("artifact/decoder"), toy::artifact()).expect("writes");
 }

@@ -2,7 +2,7 @@
 //! `cargo test --release -p kiln-runtime --test all speed -- --ignored --nocapture --test-threads 1`.
 
 use crate::toy;
-use kiln_core::{Buffer, DType, Plan, PreparedSpec, Schedule, WeightSpec};
+use kiln_core::{Buffer, DType, Plan, PreparedSpec, Schedule, Temporary, WeightSpec};
 use kiln_runtime::device::KernelFn;
 use kiln_runtime::{
     Artifact, ArtifactWriter, LoadOptions, Model, OpenOptions, Pool, Section, Session, SessionOptions, TensorView,
@@ -122,9 +122,17 @@ fn large() -> Plan {
     let forward = &mut plan.signatures[1];
     let step = &mut forward.variants[0].schedule.steps[0];
     step.chunks = 2.into();
-    step.args = ["b*s*576", "b", "max(s, 8)", "floordiv(s + 7, 8)", "t"].map(toy::dim).to_vec();
-    let steps = vec![step.clone(); 250];
-    forward.variants[0].schedule = Schedule { steps, ..Schedule::default() };
+    let result = step.operands.pop();
+    let mut steps = vec![step.clone(); 250];
+    for (step, t) in steps.iter_mut().zip(0..) {
+        step.operands.push(Buffer::Temporary(t));
+    }
+    if let (Some(last), Some(result)) = (steps.last_mut(), result) {
+        last.operands.pop();
+        last.operands.push(result);
+    }
+    let temporaries = vec![Temporary { slot: 0, bytes: toy::dim("4*b*s") }; 249];
+    forward.variants[0].schedule = Schedule { steps, slots: vec![toy::dim("max(4*b*s, 64)")], temporaries };
     forward.variants = vec![forward.variants[0].clone(); 5];
     plan.kernels = (0..40).flat_map(|_| plan.kernels.clone()).collect();
     plan

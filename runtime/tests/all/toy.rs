@@ -4,9 +4,9 @@
 //! slot holds times a prepared weight. `forward` has inputs of every kind of default.
 
 use kiln_core::{
-    Access, Buffer, DType, DefaultFill, Dim, DimBounds, InputSpec, KernelEntry, KernelSpec, MapSpec, OutputSpec, Plan,
-    PreparedSpec, Program, Schedule, Signature, Size, StateSpec, Step, Storage, TargetSpec, Temporary, ValueId,
-    Variant, WeightSpec, Write,
+    Access, BinaryOp, Buffer, CompareOp, DType, DefaultFill, Dim, DimBounds, ElementOp, InputSpec, Inst, KernelEntry,
+    KernelSpec, MapSpec, OutputSpec, Phase, Plan, PreparedSpec, Program, ReduceOp, RowSpec, Schedule, Signature, Size,
+    StateSpec, Step, Storage, TargetSpec, Temporary, ValueId, Variant, WeightSpec, Write,
 };
 use kiln_runtime::device::KernelFn;
 use kiln_runtime::{Artifact, ArtifactWriter, LoadOptions, Manifest, Model, OpenOptions, Section};
@@ -27,18 +27,95 @@ pub fn dense(dtype: DType) -> Storage {
     Storage::Dense(dtype)
 }
 
-/// A spec with that many operands; the test kernels compute something of their own.
-fn kernel(symbol: &str, reads: usize, writes: usize) -> KernelEntry {
-    let access =
-        Access { storage: dense(DType::F32), offset: Size::Const(0), strides: vec![Size::Const(1)], indirect: vec![] };
-    let write = Write { access: access.clone(), value: ValueId(0), condition: None };
-    let spec = MapSpec {
-        extents: vec![Size::Arg(0)],
-        reads: vec![access; reads],
-        program: Program::default(),
-        writes: vec![write; writes],
-    };
+fn access(dtype: DType, offset: i64, strides: &[Size]) -> Access {
+    Access { storage: dense(dtype), offset: Size::Const(offset), strides: strides.to_vec(), indirect: vec![] }
+}
+
+/// A program: each instruction with its type.
+fn program(insts: &[(ElementOp, DType)]) -> Program {
+    Program { insts: insts.iter().map(|(op, dtype)| Inst { op: *op, dtype: *dtype }).collect() }
+}
+
+fn kernel(symbol: &str, extents: &[Size], reads: Vec<Access>, program: Program, write: Write) -> KernelEntry {
+    let spec = MapSpec { extents: extents.to_vec(), reads, program, writes: vec![write] };
     KernelEntry { symbol: symbol.into(), spec: KernelSpec::Map(spec), entry: 0 }
+}
+
+/// What the functions below touch: what they make of it is more than a map can say.
+fn kernels() -> Vec<KernelEntry> {
+    use DType::{Bool, F32, I64};
+    use ElementOp::{Binary, Compare, Const, Coord, Load};
+    let [one, none, b, s, t] = [Size::Const(1), Size::Const(0), Size::Arg(0), Size::Arg(1), Size::Arg(2)];
+    let loads = |dtypes: &[DType]| program(&dtypes.iter().zip(0..).map(|(d, n)| (Load(n), *d)).collect::<Vec<_>>());
+    let plain = |access| Write { access, value: ValueId(0), condition: None };
+    let v = ValueId;
+    // The position is slots[b] in 0..rows and starts[b] + j in 0..t.
+    let position = program(&[
+        (Load(0), I64),
+        (Load(1), I64),
+        (Load(2), I64),
+        (Coord(1), I64),
+        (Binary(BinaryOp::Add, v(2), v(3)), I64),
+        (Const(0), I64),
+        (ElementOp::Size(Size::Arg(3)), I64),
+        (ElementOp::Size(t), I64),
+        (Compare(CompareOp::Ge, v(1), v(5)), Bool),
+        (Compare(CompareOp::Lt, v(1), v(6)), Bool),
+        (Compare(CompareOp::Ge, v(4), v(5)), Bool),
+        (Compare(CompareOp::Lt, v(4), v(7)), Bool),
+        (Binary(BinaryOp::And, v(8), v(9)), Bool),
+        (Binary(BinaryOp::And, v(10), v(11)), Bool),
+        (Binary(BinaryOp::And, v(12), v(13)), Bool),
+    ]);
+    let cache = Access { indirect: vec![(v(1), t), (v(4), one)], ..access(F32, 0, &[none, none]) };
+    let sum = RowSpec {
+        rows: vec![b],
+        len: t,
+        reads: vec![access(F32, 0, &[none, one]), access(I64, 0, &[one, none]), access(I64, 0, &[one, none])],
+        phases: vec![
+            Phase::Reduce { program: loads(&[F32]), value: v(0), op: ReduceOp::Sum },
+            Phase::Scalar {
+                program: program(&[
+                    (ElementOp::Given(0), F32),
+                    (Load(1), I64),
+                    (Load(2), I64),
+                    (ElementOp::Size(s), I64),
+                ]),
+                exports: vec![],
+                writes: vec![plain(access(F32, 0, &[one, none]))],
+            },
+        ],
+    };
+    vec![
+        kernel("double", &[b], vec![access(F32, 0, &[one])], loads(&[F32]), plain(access(F32, 0, &[one]))),
+        kernel(
+            "store",
+            &[b, s],
+            vec![access(I64, 0, &[s, one]), access(I64, 0, &[one, none]), access(I64, 0, &[one, none])],
+            position,
+            Write { access: cache, value: v(0), condition: Some(v(14)) },
+        ),
+        KernelEntry { symbol: "sum".into(), spec: KernelSpec::Row(sum), entry: 0 },
+        kernel(
+            "outer",
+            &[b, Size::Const(5)],
+            vec![access(F32, 0, &[one, none]), access(F32, 0, &[none, one])],
+            loads(&[F32, F32]),
+            plain(access(F32, 0, &[Size::Const(5), one])),
+        ),
+        kernel(
+            "fused",
+            &[b, s],
+            vec![
+                access(F32, 0, &[s, one]),
+                access(Bool, 0, &[s, one]),
+                access(I64, 0, &[s, one]),
+                access(F32, 1, &[none, Size::Const(2)]),
+            ],
+            loads(&[F32, Bool, I64, F32]),
+            plain(access(F32, 0, &[s, one])),
+        ),
+    ]
 }
 
 fn step(kernel: u32, label: &str, chunks: &str, args: Vec<Dim>, operands: &[Buffer]) -> Step {
@@ -54,7 +131,7 @@ fn step(kernel: u32, label: &str, chunks: &str, args: Vec<Dim>, operands: &[Buff
 }
 
 fn input(name: &str, dtype: DType, shape: Vec<Dim>, default: Option<DefaultFill>) -> InputSpec {
-    InputSpec { name: name.into(), storage: dense(dtype), shape, default }
+    InputSpec { name: name.into(), storage: dense(dtype), shape, default, range: None }
 }
 
 fn output(name: &str, shape: Vec<Dim>) -> OutputSpec {
@@ -66,7 +143,7 @@ pub fn plan() -> Plan {
     let bounds = |max| DimBounds { min: 1, max };
     let decoder = Schedule {
         steps: vec![
-            step(1, "store tokens", "b", dims(["b", "s", "t"]), &[Input(0), Input(1), Input(2), State(0)]),
+            step(1, "store tokens", "b", dims(["b", "s", "t", "rows"]), &[Input(0), Input(1), Input(2), State(0)]),
             step(2, "sum of slot", "1", dims(["b", "s", "t"]), &[State(0), Input(1), Input(2), Buffer::Temporary(0)]),
             step(3, "logits", "5", dims(["b"]), &[Buffer::Temporary(0), Prepared(0), Output(0)]),
         ],
@@ -76,13 +153,7 @@ pub fn plan() -> Plan {
     let guarded = |min, max| Variant { guards: vec![(dim("s"), DimBounds { min, max })], schedule: decoder.clone() };
     Plan {
         symbols: [("b", 3), ("s", 8), ("rows", 4), ("t", 16)].map(|(s, max)| (s.into(), bounds(max))).into(),
-        kernels: vec![
-            kernel("double", 1, 1),
-            kernel("store", 3, 1),
-            kernel("sum", 3, 1),
-            kernel("outer", 2, 1),
-            kernel("fused", 4, 1),
-        ],
+        kernels: kernels(),
         weights: vec![WeightSpec { name: "w".into(), storage: dense(DType::F32), shape: vec![5], offset: 0 }],
         prepared: vec![PreparedSpec { name: "w, doubled".into(), bytes: 20 }],
         states: vec![StateSpec {
@@ -143,7 +214,7 @@ pub fn encoder_decoder() -> Plan {
         shape: dims(["rows", "src"]),
     }));
     let store = |label, input, state| {
-        step(1, label, "b", dims(["b", "source", "src"]), &[Input(input), Input(2), Input(3), State(state)])
+        step(1, label, "b", dims(["b", "source", "src", "rows"]), &[Input(input), Input(2), Input(3), State(state)])
     };
     let schedule =
         Schedule { steps: vec![store("store source", 0, 1), store("store mask", 1, 2)], ..Schedule::default() };
