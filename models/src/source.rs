@@ -7,9 +7,11 @@
 mod default_model;
 mod gguf_files;
 mod hub;
+mod inputs;
 mod save;
 
-pub use default_model::{DEFAULT_MODEL, fetch_default_model};
+pub use default_model::{DEFAULT_MODEL, fetch_default_model, user_cache};
+pub use inputs::inputs;
 pub use hub::{HubOptions, PushOptions, Pushed, push_to_hub};
 
 use crate::gguf::{self, Gguf};

@@ -56,13 +56,30 @@ pub fn fetch_default_model() -> Result<String> {
     }
 }
 
-/// `$XDG_CACHE_HOME/kiln/models`, made if it is not there.
+/// kiln's folder in the user's cache: `$XDG_CACHE_HOME/kiln`, else `~/.cache/kiln`. `None` where neither is known. A relative path is none,
+/// as the XDG specification has it.
+pub fn user_cache() -> Option<PathBuf> {
+    let absolute = |path: PathBuf| Some(path).filter(|path| path.is_absolute());
+    let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from).and_then(absolute);
+    let cache = cache.or_else(|| Some(std::env::home_dir().and_then(absolute)?.join(".cache")));
+    Some(cache?.join("kiln"))
+}
+
+/// A folder for models, made if it is not there: in the user's cache, or where nothing can be written there, in the temporary folder.
 fn cache_folder() -> Result<PathBuf> {
-    let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from).filter(|p| p.is_absolute());
-    let cache = cache.or_else(|| std::env::home_dir().map(|home| home.join(".cache")));
-    let folder = cache.unwrap_or_else(std::env::temp_dir).join("kiln").join("models");
-    std::fs::create_dir_all(&folder).map_err(Error::io("create", &folder))?;
-    Ok(folder)
+    let made = |folder: PathBuf| match std::fs::create_dir_all(&folder).and_then(|()| tempfile::tempfile_in(&folder)) {
+        Ok(_) => Ok(folder),
+        Err(e) => Err(Error::io("write in", &folder)(e)),
+    };
+    let kept = user_cache().map(|cache| made(cache.join("models")));
+    match kept {
+        Some(Ok(folder)) => Ok(folder),
+        Some(Err(e)) => {
+            tracing::warn!("{e}; the model is kept in the temporary folder");
+            made(std::env::temp_dir().join("kiln-models"))
+        }
+        None => made(std::env::temp_dir().join("kiln-models")),
+    }
 }
 
 /// Whether the hub (or the cache in its place) knows the model, asked on a thread of its own: a network that swallows packets

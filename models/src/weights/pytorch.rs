@@ -35,6 +35,8 @@ struct Copied {
 
 fn copy(path: &Path) -> Result<Copied> {
     let corrupt = |problem: String| Error::CorruptPytorch { path: path.to_path_buf(), problem };
+    // Before it is read: what is written to it meanwhile shows in what the system says afterwards.
+    let metadata = std::fs::metadata(path).map_err(Error::io("read", path))?;
     let reader = PytorchReader::new(path).map_err(|e| corrupt(e.to_string()))?;
     let mut all: Vec<_> = reader.into_tensors().into_iter().collect();
     all.sort_by(|(a, _), (b, _)| a.cmp(b));
@@ -63,7 +65,7 @@ fn copy(path: &Path) -> Result<Copied> {
     file.write_all(&[0]).map_err(Error::io("write a copy of the weights in", &temporary))?;
     // SAFETY: the file has no name, so no other process writes it, and this one is done with it.
     let map = unsafe { Mmap::map(&file) }.map_err(Error::io("map a copy of", path))?;
-    Ok(Copied { mapped: Arc::new(Mapped { path: path.to_path_buf(), map }), tensors })
+    Ok(Copied { mapped: Arc::new(Mapped { path: path.to_path_buf(), metadata, map }), tensors })
 }
 
 fn dtype_of(dtype: TorchType) -> Option<DType> {

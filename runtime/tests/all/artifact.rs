@@ -9,7 +9,7 @@ fn open(bytes: &[u8]) -> kiln_runtime::Result<Artifact> {
 }
 
 fn trusting(bytes: &[u8]) -> kiln_runtime::Result<Artifact> {
-    Artifact::from_bytes(bytes.to_vec(), &OpenOptions { threads: Some(1), trust_weights: true })
+    Artifact::from_bytes(bytes.to_vec(), &OpenOptions { threads: Some(1), trust_weights: true, ..OpenOptions::default() })
 }
 
 fn message<T>(result: kiln_runtime::Result<T>) -> String {
