@@ -29,7 +29,8 @@ except Exception:
 EOF
 }
 
-data=${XDG_DATA_HOME:-$HOME/.local/share}
+# As cubecl's build has it: a relative path is none.
+case ${XDG_DATA_HOME:-} in /*) data=$XDG_DATA_HOME ;; *) data=$HOME/.local/share ;; esac
 bundle=$data/tracel/tracel-llvm-23.1.0-4
 if [ ! -e "$bundle/.tracel-llvm-installed" ]; then
     if download_reachable; then
@@ -60,7 +61,8 @@ EOF
 fi
 
 if [ "${1:-}" = --tests ]; then
-    cache=${XDG_CACHE_HOME:-$HOME/.cache}/kiln
+    # Whatever XDG_CACHE_HOME says: the Makefile looks for it here.
+    cache=$HOME/.cache/kiln
     pip_install() { PIP_ROOT_USER_ACTION=ignore python3 -m pip install --quiet --disable-pip-version-check --no-deps "$@"; }
     cuda=$cache/cuda
     if [ ! -x "$cuda/nvidia/cuda_nvcc/bin/ptxas" ]; then

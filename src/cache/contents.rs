@@ -51,7 +51,11 @@ impl Contents {
     ///
     /// # Errors
     /// When reading fails.
-    pub(super) fn of<B: AsRef<[u8]>>(&self, file: &Metadata, bytes: impl FnOnce() -> io::Result<B>) -> io::Result<String> {
+    pub(super) fn of<B: AsRef<[u8]>>(
+        &self,
+        file: &Metadata,
+        bytes: impl FnOnce() -> io::Result<B>,
+    ) -> io::Result<String> {
         // Before the bytes are read: what is written while they are shows in a later state.
         let Some(stamp) = stamp(file) else { return Ok(sha256(bytes()?.as_ref())) };
         let hash = match self.recall(&stamp) {

@@ -16,12 +16,7 @@ const VERSION: u32 = 2;
 /// Hex digits of a key.
 const LENGTH: usize = 32;
 
-pub(super) fn of(
-    files: &ModelFiles,
-    options: &CompileOptions,
-    traced: &Traced,
-    contents: &Contents,
-) -> Result<String> {
+pub(super) fn of(files: &ModelFiles, options: &CompileOptions, traced: &Traced, contents: &Contents) -> Result<String> {
     let mut key = Key(Sha256::new());
     key.part("version", format!("{VERSION} {}", env!("CARGO_PKG_VERSION")));
     key.part("compiler", contents.of_this_program());
@@ -70,3 +65,6 @@ impl Key {
 pub(super) fn is_key(name: &str) -> bool {
     name.len() == LENGTH && name.bytes().all(|b| b.is_ascii_hexdigit())
 }
+
+#[cfg(test)]
+mod tests;

@@ -118,7 +118,9 @@ fn run_costs(args: &BenchArgs) -> Result<()> {
         let Pairs { distinct, right, .. } = block.pairs();
         outln!(
             "@{}, {} rows, {} keys: {right} of {distinct} pairs ordered right",
-            block.block, block.rows, block.context
+            block.block,
+            block.rows,
+            block.context
         )?;
         outln!("{:>12} {:>12} {:>9}  form", "predicted ms", "measured ms", "again")?;
         let mut forms: Vec<_> = block.alternatives.iter().collect();
@@ -185,7 +187,12 @@ fn print_profile(profile: &Profile) -> Result<()> {
     outln!("{}: {wall:.3} ms, of which {kernels:.3} ms in {} steps", profile.case, profile.steps.len())?;
     outln!(
         "{:>9} {:>6} {:>5} {:>9} {:>7} {:>9}  template   what",
-        "ms", "share", "steps", "GFLOP/s", "GB/s", "roofline"
+        "ms",
+        "share",
+        "steps",
+        "GFLOP/s",
+        "GB/s",
+        "roofline"
     )?;
     for ((_, label), group) in groups {
         let sum = |of: fn(&StepProfile) -> f64| group.steps.iter().map(|s| of(s)).sum::<f64>();

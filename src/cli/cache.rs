@@ -42,7 +42,10 @@ fn list(cache: &CompileCache, json: bool) -> Result<()> {
     let bytes: u64 = entries.iter().map(|e| e.bytes).sum();
     if json {
         let entries: Vec<Value> = entries.iter().map(as_json).collect();
-        return outln!("{}", json!({ "folder": folder(cache), "limit": cache.limit(), "bytes": bytes, "entries": entries }));
+        return outln!(
+            "{}",
+            json!({ "folder": folder(cache), "limit": cache.limit(), "bytes": bytes, "entries": entries })
+        );
     }
     for CacheEntry { path, bytes, used, manifest } in &entries {
         let what = manifest.as_ref().map_or("damaged".to_string(), |m| {

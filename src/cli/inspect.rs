@@ -48,19 +48,22 @@ pub fn run(args: &InspectArgs) -> Result<()> {
     }
     outln!(
         "kiln {}, model {}, target {} ({})",
-        manifest.kiln, manifest.model.id, manifest.target.triple, manifest.target.cpu
+        manifest.kiln,
+        manifest.model.id,
+        manifest.target.triple,
+        manifest.target.cpu
     )?;
     for s in artifact.sections() {
         outln!("  {:<18} {:>12} bytes", s.name, s.size)?;
     }
     let m = manifest.memory;
-    outln!(
-        "memory of one sequence: prepared {}, state {}, arena {}, io {} bytes",
-        m.prepared, m.state, m.arena, m.io
-    )?;
+    outln!("memory of one sequence: prepared {}, state {}, arena {}, io {} bytes", m.prepared, m.state, m.arena, m.io)?;
     outln!(
         "at upper bounds:        prepared {}, state {}, arena {}, io {} bytes",
-        upper.prepared, upper.state, upper.arena, upper.io
+        upper.prepared,
+        upper.state,
+        upper.arena,
+        upper.io
     )?;
     for s in &plan.signatures {
         let dims = |shape: &[kiln_core::Dim]| shape.iter().map(|d| d.to_string()).collect::<Vec<_>>().join(", ");
@@ -79,7 +82,11 @@ pub fn run(args: &InspectArgs) -> Result<()> {
                     let kernel = &plan.kernels[step.kernel as usize];
                     outln!(
                         "    {:<24} {:<56} flops {}, bytes {}, live {live}, chunks {}",
-                        kernel.symbol, step.label, step.flops, step.bytes, step.chunks
+                        kernel.symbol,
+                        step.label,
+                        step.flops,
+                        step.bytes,
+                        step.chunks
                     )?;
                 }
             }

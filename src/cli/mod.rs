@@ -24,7 +24,8 @@ mod verify;
 use crate::ir::{Function, Module};
 use crate::passes::egraph::Numerics;
 use crate::{
-    CompileOptions, CompileReport, Error, HubOptions, LoadOptions, Model, ModelFiles, Result, TargetSpec, cached_artifact,
+    CompileOptions, CompileReport, Error, HubOptions, LoadOptions, Model, ModelFiles, Result, TargetSpec,
+    cached_artifact,
 };
 use clap::{Args, Parser, Subcommand};
 use kiln_core::DType;
@@ -32,7 +33,7 @@ use kiln_core::output::Output;
 use kiln_models::source::inputs;
 use kiln_runtime::cli::{CliError, ConfigArgs, GenerateArgs};
 use std::{
-    io::Write,
+    io::{IsTerminal, Write},
     path::{Path, PathBuf},
     process::ExitCode,
     sync::Arc,
@@ -47,7 +48,8 @@ pub fn main() -> ExitCode {
     let filter = tracing_subscriber::EnvFilter::try_from_env("KILN_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn,cubecl=off,pliron=off"));
     // What cannot be logged is no reason to end.
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let colours = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colours);
     log.log_internal_errors(false).init();
     let flush = |()| std::io::stdout().flush().map_err(|e| CliError::from(e).into());
     match run(Cli::parse()).and_then(flush) {

@@ -27,6 +27,9 @@ pub struct RunArgs {
     /// Do not verify the checksum of the weights.
     #[arg(long)]
     trust_weights: bool,
+    /// Read the artifact into memory instead of mapping it: for a file that may be changed, truncated or unmounted meanwhile.
+    #[arg(long)]
+    no_mmap: bool,
 }
 
 pub fn run(args: &RunArgs) -> Result<()> {
@@ -38,7 +41,12 @@ pub fn run(args: &RunArgs) -> Result<()> {
     if inputs.is_empty() {
         inputs = verify::read_tensors(&args.inputs, "")?;
     }
-    let options = LoadOptions { threads: args.threads, trust_weights: args.trust_weights, ..LoadOptions::default() };
+    let options = LoadOptions {
+        threads: args.threads,
+        trust_weights: args.trust_weights,
+        copy: args.no_mmap,
+        ..LoadOptions::default()
+    };
     let model = match &files {
         Some(files) => load_files(files, &args.options, &options)?.0,
         None => Model::open(&args.model, &options)?,

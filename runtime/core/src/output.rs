@@ -86,9 +86,9 @@ impl Output {
     pub fn create(self) -> io::Result<OutputFile> {
         match self.0 {
             Place::File(target) => OutputFile::begin(target),
-            Place::Device(_) | Place::Descriptor(..) => {
-                Err(refused("it is a stream, and the file's parts are not written in order: give the path of a file".into()))
-            }
+            Place::Device(_) | Place::Descriptor(..) => Err(refused(
+                "it is a stream, and the file's parts are not written in order: give the path of a file".into(),
+            )),
         }
     }
 
@@ -128,7 +128,8 @@ impl OutputFile {
         if let Some(file) = unnamed(folder) {
             return Ok(OutputFile { file, part: None, target });
         }
-        let (file, part) = with_name(|part| File::options().read(true).write(true).create_new(true).open(part), folder)?;
+        let (file, part) =
+            with_name(|part| File::options().read(true).write(true).create_new(true).open(part), folder)?;
         Ok(OutputFile { file, part: Some(part), target })
     }
 
@@ -152,6 +153,11 @@ impl OutputFile {
     /// The file that is written.
     pub fn file(&self) -> &File {
         &self.file
+    }
+
+    /// A path that opens it for as long as it is not finished, for what writes to paths only.
+    pub fn path(&self) -> PathBuf {
+        self.part.clone().unwrap_or_else(|| descriptor_path(&self.file))
     }
 }
 
@@ -235,9 +241,15 @@ fn unnamed(_: &Path) -> Option<File> {
 }
 
 #[cfg(target_os = "linux")]
-fn descriptor_path(file: &File) -> String {
+fn descriptor_path(file: &File) -> PathBuf {
     use std::os::fd::AsRawFd;
-    format!("/proc/self/fd/{}", file.as_raw_fd())
+    format!("/proc/self/fd/{}", file.as_raw_fd()).into()
+}
+
+/// There are no unnamed files.
+#[cfg(not(target_os = "linux"))]
+fn descriptor_path(_: &File) -> PathBuf {
+    PathBuf::new()
 }
 
 /// Gives an unnamed file a name.
@@ -245,7 +257,7 @@ fn descriptor_path(file: &File) -> String {
 fn link(file: &File, path: &Path) -> io::Result<File> {
     use std::os::unix::ffi::OsStrExt;
     let no_nul = |bytes: &[u8]| std::ffi::CString::new(bytes).map_err(|_| refused("the path contains a NUL".into()));
-    let (from, to) = (no_nul(descriptor_path(file).as_bytes())?, no_nul(path.as_os_str().as_bytes())?);
+    let (from, to) = (no_nul(descriptor_path(file).as_os_str().as_bytes())?, no_nul(path.as_os_str().as_bytes())?);
     // The lock is the open file's, and so is there before the name.
     match file.try_lock() {
         Ok(()) | Err(TryLockError::Error(_)) => {}

@@ -44,8 +44,9 @@ impl HubOptions {
         let environment = Environment { var: &var, home: user_home.as_deref() };
         let path = |name: &str| environment.path(name);
         let text = |name: &str| environment.set(name).map(|value| value.to_string_lossy().into_owned());
-        let is_true =
-            |value: Option<String>| value.is_some_and(|v| ["1", "on", "yes", "true"].contains(&v.to_lowercase().as_str()));
+        let is_true = |value: Option<String>| {
+            value.is_some_and(|v| ["1", "on", "yes", "true"].contains(&v.to_lowercase().as_str()))
+        };
         let user_cache = path("XDG_CACHE_HOME").or_else(|| user_home.as_ref().map(|home| home.join(".cache")));
         let home = path("HF_HOME").unwrap_or_else(|| user_cache.unwrap_or_else(std::env::temp_dir).join("huggingface"));
         let cache = path("HF_HUB_CACHE").or_else(|| path("HUGGINGFACE_HUB_CACHE"));
