@@ -6,7 +6,7 @@
 //! refuses, so that cubecl stops (with a panic that we catch) as soon as the file is written. That line is dropped, and the
 //! rest goes through LLVM's own pipeline for the target. `tests/` holds a canary for all of it.
 
-use crate::scratch::{self, Scratch};
+use crate::scratch;
 use crate::{CodegenError, CompiledKernel, CpuTarget, lower::define};
 use cubecl_core::{
     Compiler,
@@ -14,7 +14,7 @@ use cubecl_core::{
 };
 use cubecl_llvm::{LlvmTarget, PlironCompiler, PlironOptions, shared::to_llvm::ToLLVMDialect};
 use cubecl_runtime::kernel::KernelDefinition;
-use kiln_core::KernelSpec;
+use kiln_core::{KernelSpec, output::TemporaryFolder};
 use llvm_sys::{
     core::*, error::*, ir_reader::LLVMParseIRInContext2, prelude::*, target::*, target_machine::*,
     transforms::pass_builder::*,
@@ -85,9 +85,9 @@ fn llvm_ir(
     let lowering = Cell::new(None);
     let text = scratch::in_any(roots, "cubecl's LLVM IR", |root| {
         lowering.set(None);
-        let folder = Scratch::new_in(root).map_err(|e| e.to_string())?;
+        let folder = scratch::folder(root).map_err(|e| e.to_string())?;
         let definition = first.take().map_or_else(|| define(spec, symbol, target), Ok).map_err(|e| e.to_string())?;
-        dumped(definition, symbol, &folder).map_err(|why| match folder.full() {
+        dumped(definition, symbol, &folder).map_err(|why| match scratch::full(&folder) {
             Some(full) => full.to_string(),
             None => {
                 lowering.set(Some(why.clone()));
@@ -99,7 +99,7 @@ fn llvm_ir(
 }
 
 /// What cubecl dumps of a kernel, or why it does not.
-fn dumped(definition: KernelDefinition, symbol: &str, folder: &Scratch) -> std::result::Result<String, String> {
+fn dumped(definition: KernelDefinition, symbol: &str, folder: &TemporaryFolder) -> std::result::Result<String, String> {
     append_stop(&definition.body);
     *DUMP_TARGET.lock().unwrap_or_else(|e| e.into_inner()) = Some(folder.path().to_path_buf());
     let hook = std::panic::take_hook();

@@ -47,27 +47,28 @@ impl Contents {
         Contents { folder: cache.map(|cache| cache.join("contents")), given: RefCell::default() }
     }
 
-    /// The hash of an open file, whose bytes are read only if it is not remembered.
+    /// The hash of an open file, which `hash` takes only if it is not remembered.
     ///
     /// # Errors
-    /// When reading fails.
-    pub(super) fn of<B: AsRef<[u8]>>(
-        &self,
-        file: &Metadata,
-        bytes: impl FnOnce() -> io::Result<B>,
-    ) -> io::Result<String> {
+    /// When `hash` fails.
+    fn of(&self, file: &Metadata, hash: impl FnOnce() -> io::Result<String>) -> io::Result<String> {
         // Before the bytes are read: what is written while they are shows in a later state.
-        let Some(stamp) = stamp(file) else { return Ok(sha256(bytes()?.as_ref())) };
+        let Some(stamp) = stamp(file) else { return hash() };
         let hash = match self.recall(&stamp) {
             Some(hash) => hash,
             None => {
-                let hash = sha256(bytes()?.as_ref());
+                let hash = hash()?;
                 self.remember(&stamp, &hash);
                 hash
             }
         };
         self.given.borrow_mut().insert(stamp.file, (stamp.state, hash.clone()));
         Ok(hash)
+    }
+
+    /// The hash of a file whose bytes are mapped.
+    pub(super) fn of_mapped(&self, file: &Metadata, bytes: &[u8]) -> String {
+        self.of(file, || Ok(sha256(bytes))).expect("nothing is read from the system")
     }
 
     /// The hash of the running program, of which the compiler is a part.
@@ -82,10 +83,7 @@ impl Contents {
     pub(super) fn of_program(&self, program: &Path) -> String {
         let hash = || {
             let mut file = File::open(program)?;
-            self.of(&file.metadata()?, || {
-                let mut bytes = vec![];
-                file.read_to_end(&mut bytes).map(|_| bytes)
-            })
+            self.of(&file.metadata()?, || sha256_of(&mut file))
         };
         hash().unwrap_or_default()
     }
@@ -179,8 +177,23 @@ fn sha256(bytes: &[u8]) -> String {
         all
     });
     digests.sort_by_key(|(i, _)| *i);
+    of_digests(digests.into_iter().map(|(_, digest)| digest))
+}
+
+/// [`sha256`] of what is read.
+fn sha256_of(file: &mut impl Read) -> io::Result<String> {
+    let mut digests = vec![];
+    let mut chunk = vec![];
+    while file.by_ref().take(CHUNK as u64).read_to_end(&mut chunk)? > 0 {
+        digests.push(Sha256::digest(&chunk));
+        chunk.clear();
+    }
+    Ok(of_digests(digests))
+}
+
+fn of_digests(digests: impl IntoIterator<Item = impl AsRef<[u8]>>) -> String {
     let mut hash = Sha256::new();
-    digests.iter().for_each(|(_, digest)| hash.update(digest));
+    digests.into_iter().for_each(|digest| hash.update(digest));
     hash.finalize().iter().map(|b| format!("{b:02x}")).collect()
 }
 
@@ -194,7 +207,7 @@ mod tests {
         let metadata = std::fs::metadata(path).expect("is there");
         let hash = contents.of(&metadata, || {
             read = true;
-            std::fs::read(path)
+            sha256_of(&mut File::open(path)?)
         });
         (hash.expect("a hash"), read)
     }
@@ -207,6 +220,7 @@ mod tests {
             bytes[..len].chunks(CHUNK).for_each(|chunk| hash.update(Sha256::digest(chunk)));
             let want: String = hash.finalize().iter().map(|b| format!("{b:02x}")).collect();
             assert_eq!(sha256(&bytes[..len]), want);
+            assert_eq!(sha256_of(&mut &bytes[..len]).expect("reads"), want);
         }
     }
 

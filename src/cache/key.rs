@@ -4,8 +4,8 @@
 //! each tensor lies. Paths and times are no part of it, so that a model that was moved is still known.
 
 use super::contents::Contents;
+use crate::CompileOptions;
 use crate::compile::{model_info, texts};
-use crate::{CompileOptions, Error, Result};
 use kiln_codegen::EmitMode;
 use kiln_models::auto::Traced;
 use kiln_models::source::ModelFiles;
@@ -16,7 +16,7 @@ const VERSION: u32 = 2;
 /// Hex digits of a key.
 const LENGTH: usize = 32;
 
-pub(super) fn of(files: &ModelFiles, options: &CompileOptions, traced: &Traced, contents: &Contents) -> Result<String> {
+pub(super) fn of(files: &ModelFiles, options: &CompileOptions, traced: &Traced, contents: &Contents) -> String {
     let mut key = Key(Sha256::new());
     key.part("version", format!("{VERSION} {}", env!("CARGO_PKG_VERSION")));
     key.part("compiler", contents.of_this_program());
@@ -36,10 +36,10 @@ pub(super) fn of(files: &ModelFiles, options: &CompileOptions, traced: &Traced, 
     for (name, entry) in files.checkpoint.iter() {
         key.part(name, format!("{entry:?}"));
     }
-    for (path, metadata, bytes) in files.checkpoint.contents() {
-        key.part("weights", contents.of(metadata, || Ok(bytes)).map_err(Error::io("read", path))?);
+    for (_, metadata, bytes) in files.checkpoint.contents() {
+        key.part("weights", contents.of_mapped(metadata, bytes));
     }
-    Ok(key.finish())
+    key.finish()
 }
 
 struct Key(Sha256);

@@ -100,7 +100,7 @@ impl CompileCache {
         let trace_seconds = start.elapsed().as_secs_f64();
         let folder = self.folder.as_deref().filter(|_| self.limit != Some(0));
         let contents = Contents::remembered_in(folder);
-        let key = key::of(files, options, &traced, &contents)?;
+        let key = key::of(files, options, &traced, &contents);
         let path = folder.map(|folder| folder.join(format!("{key}{END}")));
         if let Some(artifact) = path.as_deref().and_then(|path| kept(path, open)) {
             return Ok((artifact, None));

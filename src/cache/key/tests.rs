@@ -30,7 +30,7 @@ fn key_with(folder: &Path, options: &CompileOptions) -> String {
 
 fn key_of(files: &ModelFiles, options: &CompileOptions) -> String {
     let traced = trace(files, options).expect("traces");
-    of(files, options, &traced, &Contents::remembered_in(None)).expect("a key")
+    of(files, options, &traced, &Contents::remembered_in(None))
 }
 
 fn key(folder: &Path) -> String {
