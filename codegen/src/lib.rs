@@ -13,6 +13,7 @@ mod emit;
 mod image;
 mod lower;
 pub mod ptx;
+mod scratch;
 mod target;
 mod worker;
 
@@ -44,6 +45,16 @@ pub enum CodegenError {
     /// cubecl lays out launch arguments otherwise than [`abi`] says.
     #[error("the kernel's argument layout is not the one that the runtime writes: {0}")]
     Abi(String),
+    /// Nothing can be written where it must be.
+    #[error(
+        "no folder takes {what} ({failures}): make room in one of them, or set TMPDIR to a folder that can be written"
+    )]
+    Scratch {
+        /// What was to be written.
+        what: String,
+        /// The folders, and why each does not.
+        failures: String,
+    },
     /// A worker process failed.
     #[error("a compile worker failed: {0}")]
     Worker(String),

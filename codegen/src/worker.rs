@@ -77,7 +77,7 @@ impl Drop for Running {
 }
 
 fn start(exe: &Path) -> Result<Running, CodegenError> {
-    let log = tempfile::tempfile().map_err(|e| CodegenError::Worker(format!("a scratch file: {e}")))?;
+    let log = crate::scratch::file()?;
     let stderr = log.try_clone().map_err(|e| CodegenError::Worker(format!("a scratch file: {e}")))?;
     let mut child = Command::new(exe)
         .env(WORKER_ENV, "1")

@@ -7,10 +7,12 @@
 mod default_model;
 mod gguf_files;
 mod hub;
+mod inputs;
 mod save;
 
-pub use default_model::{DEFAULT_MODEL, fetch_default_model};
+pub use default_model::{DEFAULT_MODEL, fetch_default_model, user_cache};
 pub use hub::{HubOptions, PushOptions, Pushed, push_to_hub};
+pub use inputs::inputs;
 
 use crate::gguf::{self, Gguf};
 use crate::weights::{Checkpoint, WEIGHTS};
@@ -72,6 +74,10 @@ impl ModelFiles {
         }
         if path.is_file() {
             return Self::open_file(path);
+        }
+        // What is there and is neither, and what cannot be looked at, is no hub id.
+        if let Some(found) = at_the_path(path) {
+            return Err(Error::NoSuchModel { model: model.to_string(), found });
         }
         match hub::HubId::parse(model, options) {
             Some(id) => hub::resolve(&id, options),
@@ -145,6 +151,22 @@ impl ModelFiles {
             sentence_transformer: gguf::sentence_transformer(&gguf)?,
             checkpoint: gguf::checkpoint(&gguf)?,
         })
+    }
+}
+
+/// What is at a path that is neither folder nor file; `None` for nothing.
+fn at_the_path(path: &Path) -> Option<String> {
+    use std::io::ErrorKind::{NotADirectory, NotFound};
+    match path.metadata() {
+        Ok(_) => Some("there is something at that path, but neither a folder nor a file".to_string()),
+        Err(e) if path.is_symlink() => {
+            let to = path.read_link().unwrap_or_default();
+            Some(format!("at that path is a link to {}, which cannot be followed ({e})", to.display()))
+        }
+        Err(e) if matches!(e.kind(), NotFound | NotADirectory) => None,
+        // A text that is too long for a path is no path.
+        Err(e) if e.kind() == std::io::ErrorKind::InvalidFilename => None,
+        Err(e) => Some(format!("that path cannot be looked at ({e})")),
     }
 }
 

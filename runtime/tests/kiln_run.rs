@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 fn kiln_run(args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_kiln-run")).args(args).output().unwrap()
+    Command::new(env!("CARGO_BIN_EXE_kiln-run")).args(args).env_clear().output().unwrap()
 }
 
 /// Runs it on a file, and gives the message with which it fails.

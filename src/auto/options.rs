@@ -1,6 +1,6 @@
 //! [`PretrainedOptions`], and the way from a name to a loaded artifact.
 
-use crate::{CompileOptions, Error, HubOptions, LoadOptions, Model, ModelFiles, Result, TargetSpec, cache};
+use crate::{CompileCache, CompileOptions, Error, HubOptions, LoadOptions, Model, ModelFiles, Result, TargetSpec};
 use kiln_codegen::EmitMode;
 use kiln_core::DType;
 use kiln_models::Task;
@@ -96,9 +96,9 @@ impl PretrainedOptions {
             emit: self.emit.clone(),
         };
         let files = self.files(model)?;
-        let folder = self.artifacts_dir.clone().map_or_else(cache::folder, Ok)?;
-        let (path, _) = cache::cached_artifact_in(&folder, &files, &options)?;
-        Ok((Model::open(&path, &load)?, Some(files)))
+        let cache = self.artifacts_dir.as_ref().map_or_else(CompileCache::from_env, CompileCache::in_folder)?;
+        let (artifact, _) = cache.artifact(&files, &options, &load.artifact())?;
+        Ok((Model::load(artifact, &load)?, Some(files)))
     }
 }
 

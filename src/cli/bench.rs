@@ -1,9 +1,9 @@
 //! `kiln bench`: how long calls take, and where the time goes.
 
-use super::{CompileArgs, artifact, blocks, module};
+use super::{CompileArgs, blocks, load, module, outln};
 use crate::bench::{self, BenchOptions, Profile, StepProfile, Timing};
 use crate::costs::{BlockCosts, Pairs, costs};
-use crate::{Error, LoadOptions, Model, ModelFiles, Result, ablation::ablation};
+use crate::{Error, LoadOptions, ModelFiles, Result, ablation::ablation};
 use clap::Args;
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -57,8 +57,8 @@ pub fn run(args: &BenchArgs) -> Result<()> {
     if args.rules {
         return run_rules(args);
     }
-    let (path, _) = artifact(&args.model, &args.options)?;
-    let model = Model::open(&path, &LoadOptions { threads: args.threads, ..LoadOptions::default() })?;
+    let options = LoadOptions { threads: args.threads, ..LoadOptions::default() };
+    let (model, _) = load(&args.model, &args.options, &options)?;
     let options =
         BenchOptions { signature: args.signature.clone(), sizes: args.sizes.clone(), rounds: args.rounds as usize };
     let cases = bench::cases(&model, &options)?;
@@ -74,27 +74,27 @@ pub fn run(args: &BenchArgs) -> Result<()> {
         };
         let profiles = bench::profile(&model, &cases, options.rounds, target)?;
         match args.json {
-            true => println!("{}", json!({ "threads": threads, "target": target, "profiles": profiles })),
-            false => profiles.iter().for_each(print_profile),
+            true => outln!("{}", json!({ "threads": threads, "target": target, "profiles": profiles }))?,
+            false => profiles.iter().try_for_each(print_profile)?,
         }
         return Ok(());
     }
     let timings = bench::time(&model, &cases, options.rounds)?;
     match args.json {
-        true => println!("{}", json!({ "threads": threads, "rounds": options.rounds, "timings": timings })),
+        true => outln!("{}", json!({ "threads": threads, "rounds": options.rounds, "timings": timings }))?,
         false => {
-            println!("medians of {} rounds, {threads} threads", options.rounds);
-            timings.iter().for_each(print_timing);
+            outln!("medians of {} rounds, {threads} threads", options.rounds)?;
+            timings.iter().try_for_each(print_timing)?;
         }
     }
     Ok(())
 }
 
-fn print_timing(t: &Timing) {
+fn print_timing(t: &Timing) -> Result<()> {
     let rate = t.tokens_per_second.map(|r| format!("{r:>9.1} tokens/s")).unwrap_or_default();
     let ms = |seconds: f64| seconds * 1e3;
     let (median, min, max) = (ms(t.median_seconds), ms(t.min_seconds), ms(t.max_seconds));
-    println!("{:<36}{median:>9.3} ms  ({min:.3}..{max:.3}){rate}", t.case);
+    outln!("{:<36}{median:>9.3} ms  ({min:.3}..{max:.3}){rate}", t.case)
 }
 
 fn run_costs(args: &BenchArgs) -> Result<()> {
@@ -111,31 +111,33 @@ fn run_costs(args: &BenchArgs) -> Result<()> {
         sum.equal += pairs.equal;
     }
     if args.json {
-        println!("{}", json!({ "target": options.target.name, "blocks": all, "pairs": sum }));
+        outln!("{}", json!({ "target": options.target.name, "blocks": all, "pairs": sum }))?;
         return Ok(());
     }
     for block in &all {
         let Pairs { distinct, right, .. } = block.pairs();
-        println!(
+        outln!(
             "@{}, {} rows, {} keys: {right} of {distinct} pairs ordered right",
-            block.block, block.rows, block.context
-        );
-        println!("{:>12} {:>12} {:>9}  form", "predicted ms", "measured ms", "again");
+            block.block,
+            block.rows,
+            block.context
+        )?;
+        outln!("{:>12} {:>12} {:>9}  form", "predicted ms", "measured ms", "again")?;
         let mut forms: Vec<_> = block.alternatives.iter().collect();
         forms.sort_by(|a, b| a.measured.total_cmp(&b.measured));
         for f in forms {
-            println!("{:>12.4} {:>12.4} {:>9.4}  {}", f.predicted * 1e3, f.measured * 1e3, f.again * 1e3, f.name);
+            outln!("{:>12.4} {:>12.4} {:>9.4}  {}", f.predicted * 1e3, f.measured * 1e3, f.again * 1e3, f.name)?;
         }
-        println!();
+        outln!("")?;
     }
-    println!(
+    outln!(
         "{} of {} pairs ordered right ({:.0}%) on {}; {} more the clock does not tell apart",
         sum.right,
         sum.distinct,
         100.0 * sum.right as f64 / sum.distinct.max(1) as f64,
         options.target.name,
         sum.equal
-    );
+    )?;
     Ok(())
 }
 
@@ -145,20 +147,20 @@ fn run_rules(args: &BenchArgs) -> Result<()> {
     let (options, load) = (args.options.options(), LoadOptions { threads: args.threads, ..LoadOptions::default() });
     let rows = ablation(&files, &module, &options, &load, args.rounds as usize)?;
     if args.json {
-        println!("{}", json!({ "target": options.target.name, "rows": rows }));
+        outln!("{}", json!({ "target": options.target.name, "rows": rows }))?;
         return Ok(());
     }
     let cases = rows.first().map(|r| r.cases.iter().map(|c| c.name.as_str()).collect::<Vec<_>>()).unwrap_or_default();
     let heads: Vec<String> = cases.iter().map(|c| format!(" {c}: steps | MB | predicted ms | measured ms |")).collect();
-    println!("| {} | nodes | kernels |{}", files.id, heads.concat());
-    println!("|---|---|---|{}", "---|---|---|---|".repeat(cases.len()));
+    outln!("| {} | nodes | kernels |{}", files.id, heads.concat())?;
+    outln!("|---|---|---|{}", "---|---|---|---|".repeat(cases.len()))?;
     for row in &rows {
         let case = |c: &crate::ablation::Case| {
             let (mb, predicted, measured) = (c.bytes as f64 * 1e-6, c.predicted * 1e3, c.measured * 1e3);
             format!(" {} | {mb:.1} | {predicted:.3} | {measured:.3} |", c.steps)
         };
         let cells: Vec<String> = row.cases.iter().map(case).collect();
-        println!("| {} | {} | {} |{}", row.rules, row.nodes, row.kernels, cells.concat());
+        outln!("| {} | {} | {} |{}", row.rules, row.nodes, row.kernels, cells.concat())?;
     }
     Ok(())
 }
@@ -170,7 +172,7 @@ struct Group<'a> {
     seconds: f64,
 }
 
-fn print_profile(profile: &Profile) {
+fn print_profile(profile: &Profile) -> Result<()> {
     let mut groups: BTreeMap<(&str, String), Group<'_>> = BTreeMap::new();
     for step in &profile.steps {
         let group = groups.entry((&step.kernel, without_numbers(&step.label))).or_default();
@@ -182,14 +184,19 @@ fn print_profile(profile: &Profile) {
     let total: f64 = profile.steps.iter().map(|s| s.seconds).sum();
     let best: f64 = profile.steps.iter().map(|s| s.roofline_seconds).sum();
     let (wall, kernels) = (profile.seconds * 1e3, total * 1e3);
-    println!("{}: {wall:.3} ms, of which {kernels:.3} ms in {} steps", profile.case, profile.steps.len());
-    println!(
+    outln!("{}: {wall:.3} ms, of which {kernels:.3} ms in {} steps", profile.case, profile.steps.len())?;
+    outln!(
         "{:>9} {:>6} {:>5} {:>9} {:>7} {:>9}  template   what",
-        "ms", "share", "steps", "GFLOP/s", "GB/s", "roofline"
-    );
+        "ms",
+        "share",
+        "steps",
+        "GFLOP/s",
+        "GB/s",
+        "roofline"
+    )?;
     for ((_, label), group) in groups {
         let sum = |of: fn(&StepProfile) -> f64| group.steps.iter().map(|s| of(s)).sum::<f64>();
-        println!(
+        outln!(
             "{:>9.3} {:>5.1}% {:>5} {:>9.1} {:>7.1} {:>8.0}%  {:<10} {label}",
             group.seconds * 1e3,
             group.seconds / total * 100.0,
@@ -198,9 +205,9 @@ fn print_profile(profile: &Profile) {
             sum(|s| s.bytes as f64) / group.seconds * 1e-9,
             sum(|s| s.roofline_seconds) / group.seconds * 100.0,
             group.steps[0].template,
-        );
+        )?;
     }
-    println!("all steps at their roofline: {:.3} ms, {:.0}% of what they took\n", best * 1e3, best / total * 100.0);
+    outln!("all steps at their roofline: {:.3} ms, {:.0}% of what they took\n", best * 1e3, best / total * 100.0)
 }
 
 /// `layers.12.mlp` and `layers.3.mlp` are the same work.

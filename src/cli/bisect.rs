@@ -1,6 +1,6 @@
 //! `kiln bisect`: names the rewrite rule that makes a model's output wrong.
 
-use super::{CompileArgs, is_artifact};
+use super::{CompileArgs, is_artifact, note, outln};
 use crate::bisect::{BisectOptions, bisect};
 use crate::passes::rules;
 use crate::{Error, ModelFiles, Result};
@@ -44,10 +44,10 @@ pub fn run(args: &BisectArgs) -> Result<()> {
     let rules = rules::up_to(passes.numerics, &passes.without);
     let finding = bisect(&files, &rules, &options, |count, worst| {
         let verdict = if worst.holds() { "right" } else { "wrong" };
-        eprintln!("{count:>4} rules: {verdict}, error {:.2e}", worst.relative_error);
+        note!("{count:>4} rules: {verdict}, error {:.2e}", worst.relative_error);
     })?;
     if args.json {
-        println!("{}", serde_json::json!({ "rules": rules.len(), "finding": finding }));
+        outln!("{}", serde_json::json!({ "rules": rules.len(), "finding": finding }))?;
     }
     match finding {
         Some(f) => Err(Error::Verify(format!(
@@ -59,7 +59,7 @@ pub fn run(args: &BisectArgs) -> Result<()> {
         ))),
         None => {
             if !args.json {
-                println!("the output is right with all {} rules", rules.len());
+                outln!("the output is right with all {} rules", rules.len())?;
             }
             Ok(())
         }

@@ -1,8 +1,9 @@
 //! `kiln calibrate`: what this machine gives, as a target file.
 
+use super::out;
 use crate::{Error, Result, target};
 use clap::Args;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 #[derive(Args)]
 pub struct CalibrateArgs {
@@ -18,16 +19,14 @@ pub struct CalibrateArgs {
 }
 
 pub fn run(args: &CalibrateArgs) -> Result<()> {
+    let output = args.output.as_ref().map(|path| super::output(path, [] as [&Path; 0])).transpose()?;
     let threads = crate::runtime::device::threads(args.threads.map(|n| n as usize))?;
     let spinner = super::spinner("measuring");
     let spec = target::calibrate(&args.name, threads)?;
     spinner.finish_and_clear();
     let text = format!("# Measured by `kiln calibrate` with {threads} threads.\n{}", target::to_toml(&spec)?);
-    match &args.output {
-        None => print!("{text}"),
-        Some(path) => {
-            std::fs::write(path, text).map_err(|source| Error::Io { action: "write", path: path.clone(), source })?
-        }
+    match (output, &args.output) {
+        (Some(output), Some(path)) => output.write(text.as_bytes()).map_err(Error::io("write", path)),
+        _ => out!("{text}"),
     }
-    Ok(())
 }

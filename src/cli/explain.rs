@@ -1,6 +1,6 @@
 //! `kiln explain`: the laws that lead from each block of a model to what it becomes.
 
-use super::{CompileArgs, blocks, module};
+use super::{CompileArgs, blocks, module, outln};
 use crate::passes::egraph::{self, Check, Trace};
 use crate::passes::{PassError, rules};
 use crate::{Error, Result};
@@ -49,11 +49,11 @@ pub fn run(args: &ExplainArgs) -> Result<()> {
         }
         match args.json {
             true => all.push(as_json(&trace, &checks)),
-            false => print(&trace, &checks, &target.name),
+            false => print(&trace, &checks, &target.name)?,
         }
     }
     if args.json {
-        println!("{}", json!({ "target": target.name, "functions": all }));
+        outln!("{}", json!({ "target": target.name, "functions": all }))?;
     }
     wrong.map_or(Ok(()), |message| Err(Error::Verify(message)))
 }
@@ -79,40 +79,40 @@ fn as_json(trace: &Trace, checks: &[Check]) -> Value {
     })
 }
 
-fn print(trace: &Trace, checks: &[Check], target: &str) {
+fn print(trace: &Trace, checks: &[Check], target: &str) -> Result<()> {
     let us = |seconds: f64| format!("{:.2}", seconds * 1e6);
-    println!(
+    outln!(
         "@{}: {} steps, predicted {} µs -> {} µs on {target} (one token, and a prompt of 512)",
         trace.function,
         trace.steps.len(),
         us(trace.cost_before),
         us(trace.cost_after)
-    );
+    )?;
     let mut before = trace.cost_before;
     for (i, s) in trace.steps.iter().enumerate() {
-        println!("{:>4}  {:<28} {} -> {} µs", i + 1, s.rule, us(before), us(s.cost));
+        outln!("{:>4}  {:<28} {} -> {} µs", i + 1, s.rule, us(before), us(s.cost))?;
         before = s.cost;
         if !s.law.is_empty() {
-            println!("      law    {}", s.law);
+            outln!("      law    {}", s.law)?;
         }
         if !s.conditions.is_empty() {
-            println!("      if     {}", s.conditions.join(", "));
+            outln!("      if     {}", s.conditions.join(", "))?;
         }
-        println!("      at     {}", s.found);
-        println!("      gives  {}", s.concluded);
+        outln!("      at     {}", s.found)?;
+        outln!("      gives  {}", s.concluded)?;
         if let Some(c) = checks.get(i) {
             let law = match c.law_error {
                 Some(e) => format!("error {e:.1e}"),
                 None if s.law.is_empty() => "in code".into(),
                 None => "a notation, not computed".into(),
             };
-            println!("      check  law: {law}; so far: error {:.1e}", c.form_error);
+            outln!("      check  law: {law}; so far: error {:.1e}", c.form_error)?;
         }
     }
     if !trace.complete {
-        println!(
+        outln!(
             "      what these steps alone give is not the cheapest form: laws that lead nowhere hid the difference"
-        );
+        )?;
     }
-    println!();
+    outln!("")
 }

@@ -1,9 +1,10 @@
 //! `kiln graph`: pictures of blocks, before and after.
 
-use super::{CompileArgs, blocks, module};
+use super::{CompileArgs, blocks, module, outln};
 use crate::passes::egraph::Point;
 use crate::{Error, Result, graph};
 use clap::Args;
+use kiln_models::source::inputs;
 use std::path::PathBuf;
 
 #[derive(Args)]
@@ -34,6 +35,7 @@ pub fn run(args: &GraphArgs) -> Result<()> {
             return Err(Error::Option(format!("cannot draw {}: expected a file .svg or .html", args.output.display())));
         }
     };
+    let output = super::output(&args.output, inputs(&args.model))?;
     let module = module(&args.model, &args.options)?;
     let chosen = match &args.block {
         Some(name) => blocks(&module, Some(name))?,
@@ -43,15 +45,11 @@ pub fn run(args: &GraphArgs) -> Result<()> {
     let (point, rewriting) =
         (Point { rows: args.rows, context: args.context }, args.options.options().passes.rewriting());
     let pictures = graph::pictures(&module, &chosen, &point, target, &rewriting)?;
-    std::fs::write(&args.output, draw(&pictures, target)).map_err(|source| Error::Io {
-        action: "write",
-        path: args.output.clone(),
-        source,
-    })?;
+    output.write(draw(&pictures, target).as_bytes()).map_err(Error::io("write", &args.output))?;
     for p in &pictures {
         let [before, after] = &p.panels;
         let us = |seconds: f64| seconds * 1e6;
-        println!(
+        outln!(
             "@{}: {} -> {} kernels, {:.1} -> {:.1} kB, predicted {:.1} -> {:.1} µs",
             p.block,
             before.steps,
@@ -60,7 +58,7 @@ pub fn run(args: &GraphArgs) -> Result<()> {
             after.bytes * 1e-3,
             us(before.seconds),
             us(after.seconds)
-        );
+        )?;
     }
     Ok(())
 }

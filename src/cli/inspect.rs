@@ -1,5 +1,6 @@
 //! `kiln inspect`: what an artifact holds.
 
+use super::{out, outln};
 use crate::{Result, runtime};
 use clap::Args;
 use runtime::{Artifact, MemoryReport, OpenOptions, Section};
@@ -28,58 +29,65 @@ pub fn run(args: &InspectArgs) -> Result<()> {
     let upper = MemoryReport::of(&plan, &[])?;
     let sections: Vec<Value> = artifact.sections().iter().map(|s| json!({ "name": s.name, "bytes": s.size })).collect();
     if args.json {
-        let mut out = json!({ "manifest": manifest, "sections": sections, "memory_at_upper_bounds": upper });
+        let mut all = json!({ "manifest": manifest, "sections": sections, "memory_at_upper_bounds": upper });
         if args.ir {
-            out["ir"] = artifact.text(Section::Ir)?.into();
+            all["ir"] = artifact.text(Section::Ir)?.into();
         }
         if args.schedule {
-            out["plan"] = json!(plan);
+            all["plan"] = json!(plan);
             let live = |v: &kiln_core::Variant| v.schedule.live_bytes();
             let live = plan.signatures.iter().map(|s| s.variants.iter().map(live).collect::<Vec<_>>());
-            out["live_bytes"] = json!(live.collect::<Vec<_>>());
+            all["live_bytes"] = json!(live.collect::<Vec<_>>());
         }
-        println!("{out}");
+        outln!("{all}")?;
         return Ok(());
     }
     if args.ir {
-        print!("{}", artifact.text(Section::Ir)?.unwrap_or_default());
+        out!("{}", artifact.text(Section::Ir)?.unwrap_or_default())?;
         return Ok(());
     }
-    println!(
+    outln!(
         "kiln {}, model {}, target {} ({})",
-        manifest.kiln, manifest.model.id, manifest.target.triple, manifest.target.cpu
-    );
+        manifest.kiln,
+        manifest.model.id,
+        manifest.target.triple,
+        manifest.target.cpu
+    )?;
     for s in artifact.sections() {
-        println!("  {:<18} {:>12} bytes", s.name, s.size);
+        outln!("  {:<18} {:>12} bytes", s.name, s.size)?;
     }
     let m = manifest.memory;
-    println!(
-        "memory of one sequence: prepared {}, state {}, arena {}, io {} bytes",
-        m.prepared, m.state, m.arena, m.io
-    );
-    println!(
+    outln!("memory of one sequence: prepared {}, state {}, arena {}, io {} bytes", m.prepared, m.state, m.arena, m.io)?;
+    outln!(
         "at upper bounds:        prepared {}, state {}, arena {}, io {} bytes",
-        upper.prepared, upper.state, upper.arena, upper.io
-    );
+        upper.prepared,
+        upper.state,
+        upper.arena,
+        upper.io
+    )?;
     for s in &plan.signatures {
         let dims = |shape: &[kiln_core::Dim]| shape.iter().map(|d| d.to_string()).collect::<Vec<_>>().join(", ");
-        println!("signature {}", s.name);
+        outln!("signature {}", s.name)?;
         for i in &s.inputs {
-            println!("  in  {}: {}[{}]", i.name, i.storage, dims(&i.shape));
+            outln!("  in  {}: {}[{}]", i.name, i.storage, dims(&i.shape))?;
         }
         for o in &s.outputs {
-            println!("  out {}: {}[{}]", o.name, o.storage, dims(&o.shape));
+            outln!("  out {}: {}[{}]", o.name, o.storage, dims(&o.shape))?;
         }
         for v in &s.variants {
             let guards: Vec<String> = v.guards.iter().map(|(d, b)| format!("{d} in {}..={}", b.min, b.max)).collect();
-            println!("  variant [{}]: {} steps", guards.join(", "), v.schedule.steps.len());
+            outln!("  variant [{}]: {} steps", guards.join(", "), v.schedule.steps.len())?;
             if args.schedule {
                 for (step, live) in v.schedule.steps.iter().zip(v.schedule.live_bytes()) {
                     let kernel = &plan.kernels[step.kernel as usize];
-                    println!(
+                    outln!(
                         "    {:<24} {:<56} flops {}, bytes {}, live {live}, chunks {}",
-                        kernel.symbol, step.label, step.flops, step.bytes, step.chunks
-                    );
+                        kernel.symbol,
+                        step.label,
+                        step.flops,
+                        step.bytes,
+                        step.chunks
+                    )?;
                 }
             }
         }

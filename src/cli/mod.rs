@@ -11,6 +11,7 @@
 
 mod bench;
 mod bisect;
+mod cache;
 mod calibrate;
 mod explain;
 mod graph;
@@ -22,11 +23,17 @@ mod verify;
 
 use crate::ir::{Function, Module};
 use crate::passes::egraph::Numerics;
-use crate::{CompileOptions, CompileReport, Error, HubOptions, Model, ModelFiles, Result, TargetSpec, cached_artifact};
+use crate::{
+    CompileOptions, CompileReport, Error, HubOptions, LoadOptions, Model, ModelFiles, Result, TargetSpec,
+    cached_artifact,
+};
 use clap::{Args, Parser, Subcommand};
 use kiln_core::DType;
-use kiln_runtime::cli::{ConfigArgs, GenerateArgs};
+use kiln_core::output::Output;
+use kiln_models::source::inputs;
+use kiln_runtime::cli::{CliError, ConfigArgs, GenerateArgs};
 use std::{
+    io::{IsTerminal, Write},
     path::{Path, PathBuf},
     process::ExitCode,
     sync::Arc,
@@ -40,11 +47,15 @@ pub fn main() -> ExitCode {
     }
     let filter = tracing_subscriber::EnvFilter::try_from_env("KILN_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn,cubecl=off,pliron=off"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
-    match run(Cli::parse()) {
+    // What cannot be logged is no reason to end.
+    let colours = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colours);
+    log.log_internal_errors(false).init();
+    let flush = |()| std::io::stdout().flush().map_err(|e| CliError::from(e).into());
+    match run(Cli::parse()).and_then(flush) {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
-            eprintln!("error: {e}");
+            note!("error: {e}");
             ExitCode::FAILURE
         }
     }
@@ -100,6 +111,8 @@ enum Verb {
     Explain(explain::ExplainArgs),
     /// Draw a model's blocks as they were written and as they became, with a box for each kernel.
     Graph(graph::GraphArgs),
+    /// Show or clear what the compile cache holds.
+    Cache(cache::CacheArgs),
     /// Find the rewrite rule that makes a model's output wrong.
     Bisect(bisect::BisectArgs),
     /// Fetch the default model and let it write.
@@ -115,6 +128,35 @@ enum Verb {
         threads: Option<usize>,
     },
 }
+
+/// Prints to stdout. That it is closed or full is an error like others, and no panic.
+macro_rules! out {
+    ($($text:tt)*) => {
+        $crate::cli::print(format_args!($($text)*))
+    };
+}
+pub(crate) use out;
+
+/// The same, and the end of the line.
+macro_rules! outln {
+    ($($text:tt)*) => {
+        $crate::cli::print(format_args!("{}\n", format_args!($($text)*)))
+    };
+}
+pub(crate) use outln;
+
+fn print(text: std::fmt::Arguments<'_>) -> Result<()> {
+    Ok(std::io::stdout().write_fmt(text).map_err(CliError::from)?)
+}
+
+/// Prints to stderr, which may be closed.
+macro_rules! note {
+    ($($text:tt)*) => {{
+        use std::io::Write;
+        let _ = writeln!(std::io::stderr(), $($text)*);
+    }};
+}
+pub(crate) use note;
 
 /// How to compile.
 #[derive(Args, Clone, Debug)]
@@ -178,26 +220,31 @@ impl CompileArgs {
     }
 }
 
+/// Where a verb writes, looked at before it works: not to what it reads.
+fn output(path: &Path, inputs: impl IntoIterator<Item = impl AsRef<Path>>) -> Result<Output> {
+    Output::at(path).and_then(|output| output.not_among(inputs)).map_err(Error::io("write", path))
+}
+
 /// Whether MODEL is an artifact.
 fn is_artifact(model: &str) -> bool {
     Path::new(model).extension().is_some_and(|e| e == "kiln")
 }
 
-/// The artifact of MODEL: itself, or from the compile cache; and the seconds that compiling took.
-fn artifact(model: &str, options: &CompileArgs) -> Result<(PathBuf, f64)> {
+/// MODEL, loaded: an artifact, or from the compile cache; and the seconds that compiling took.
+fn load(model: &str, options: &CompileArgs, load: &LoadOptions) -> Result<(Arc<Model>, f64)> {
     if is_artifact(model) {
-        return Ok((PathBuf::from(model), 0.0));
+        return Ok((Model::open(model, load)?, 0.0));
     }
-    let files = options.files(model)?;
-    artifact_of(&files, options)
+    load_files(&options.files(model)?, options, load)
 }
 
-fn artifact_of(files: &ModelFiles, options: &CompileArgs) -> Result<(PathBuf, f64)> {
+fn load_files(files: &ModelFiles, options: &CompileArgs, load: &LoadOptions) -> Result<(Arc<Model>, f64)> {
     let start = Instant::now();
     let spinner = spinner("compiling");
-    let (path, report) = cached_artifact(files, &options.options())?;
+    let (artifact, report) = cached_artifact(files, &options.options(), &load.artifact())?;
     spinner.finish_and_clear();
-    Ok((path, if report.is_some() { start.elapsed().as_secs_f64() } else { 0.0 }))
+    let compile_seconds = if report.is_some() { start.elapsed().as_secs_f64() } else { 0.0 };
+    Ok((Model::load(artifact, load)?, compile_seconds))
 }
 
 /// The graph of MODEL, which may be a module as text.
@@ -239,10 +286,9 @@ fn run(cli: Cli) -> Result<()> {
     match cli.verb {
         Verb::Compile { model, output, options, json } => compile(&model, &output, &options, json),
         Verb::Generate { model, options, generate } => {
-            let (path, compile_seconds) = artifact(&model, &options)?;
             let start = Instant::now();
-            let model = Model::open(&path, &generate.load_options())?;
-            let load_seconds = start.elapsed().as_secs_f64();
+            let (model, compile_seconds) = load(&model, &options, &generate.load_options())?;
+            let load_seconds = start.elapsed().as_secs_f64() - compile_seconds;
             kiln_runtime::cli::generate(&model, &generate, load_seconds, Some(compile_seconds))?;
             Ok(())
         }
@@ -256,6 +302,7 @@ fn run(cli: Cli) -> Result<()> {
         Verb::Explain(args) => explain::run(&args),
         Verb::Graph(args) => graph::run(&args),
         Verb::Bisect(args) => bisect::run(&args),
+        Verb::Cache(args) => cache::run(&args),
         Verb::Demo { prompt, max_new_tokens, threads } => demo(&prompt, max_new_tokens, threads),
     }
 }
@@ -264,22 +311,24 @@ fn compile(model: &str, output: &Path, options: &CompileArgs, json: bool) -> Res
     if is_artifact(model) {
         return Err(Error::Option(format!("`{model}` is compiled already: give a hub id, a folder or a .gguf file")));
     }
+    // Before a model is fetched; `compile` looks again when it is known what it is read from.
+    self::output(output, inputs(model))?;
     let files = options.files(model)?;
     let spinner = spinner("compiling");
     let report = crate::compile(&files, output, &options.options())?;
     spinner.finish_and_clear();
     if json {
-        println!("{}", serde_json::json!(report));
+        outln!("{}", serde_json::json!(report))?;
         return Ok(());
     }
     let CompileReport { trace_seconds, passes_seconds, codegen_seconds, write_seconds, kernels, memory, .. } = report;
-    eprintln!(
+    note!(
         "{}: {kernels} kernels, {} KiB of code; trace {trace_seconds:.2} s, passes {passes_seconds:.2} s, \
          code {codegen_seconds:.2} s, write {write_seconds:.2} s",
         output.display(),
         report.code_bytes / 1024
     );
-    eprintln!(
+    note!(
         "generating one sequence takes {} MiB at most: prepared weights {}, state {}, arena {}, inputs and outputs {}",
         memory.resident() >> 20,
         memory.prepared >> 20,
@@ -288,7 +337,7 @@ fn compile(model: &str, output: &Path, options: &CompileArgs, json: bool) -> Res
         memory.io >> 20
     );
     if !report.unused_tensors.is_empty() {
-        eprintln!("tensors of the checkpoint that the model does not use: {}", report.unused_tensors.join(", "));
+        note!("tensors of the checkpoint that the model does not use: {}", report.unused_tensors.join(", "));
     }
     Ok(())
 }
@@ -303,21 +352,20 @@ fn demo(prompt: &str, max_new_tokens: usize, threads: Option<usize>) -> Result<(
         gguf_file: None,
         numerics: Numerics::default(),
     };
-    let (path, compile_seconds) = artifact_of(&files, &options)?;
     let args = GenerateArgs {
         prompt: vec![prompt.to_string()],
         options: ConfigArgs { max_new_tokens: Some(max_new_tokens), ..ConfigArgs::default() },
         threads,
         ..GenerateArgs::default()
     };
-    let model: Arc<Model> = Model::open(&path, &args.load_options())?;
-    print!("{prompt}");
+    let (model, compile_seconds) = load_files(&files, &options, &args.load_options())?;
+    out!("{prompt}")?;
     let output = kiln_runtime::cli::generate(&model, &args, 0.0, None)?;
     let t = output.timings;
-    println!(
+    outln!(
         "{:.1} tokens/s, first token after {:.0} ms, compiled in {compile_seconds:.1} s",
         t.decode_tokens_per_second,
         t.time_to_first_token * 1e3
-    );
+    )?;
     Ok(())
 }

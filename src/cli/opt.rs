@@ -1,5 +1,6 @@
 //! `kiln opt`: passes on a module in the text format.
 
+use super::{note, out, outln};
 use crate::passes::{Pipeline, pipeline::PassReport};
 use crate::{Error, Result, TargetSpec, ir};
 use clap::Args;
@@ -45,11 +46,11 @@ pub fn run(args: &OptArgs) -> Result<()> {
     if args.json {
         let plan = outcome.compiled.as_ref().map(|c| &c.plan);
         let passes: Vec<Value> = outcome.passes.iter().map(stats).collect();
-        println!("{}", json!({ "module": outcome.module.to_string(), "plan": plan, "passes": passes }));
+        outln!("{}", json!({ "module": outcome.module.to_string(), "plan": plan, "passes": passes }))?;
     } else {
         match &outcome.compiled {
-            Some(compiled) => print!("{}", compiled.plan),
-            None => print!("{}", outcome.module),
+            Some(compiled) => out!("{}", compiled.plan)?,
+            None => out!("{}", outcome.module)?,
         }
     }
     Ok(())
@@ -80,9 +81,9 @@ fn stats(pass: &PassReport) -> Value {
 
 fn print_stats(pass: &PassReport) {
     let PassReport { pass: name, nodes_before, nodes_after, seconds, functions } = pass;
-    eprintln!("{name:<40} {nodes_before:>6} -> {nodes_after:<6} nodes {:>9.2} ms", seconds * 1e3);
+    note!("{name:<40} {nodes_before:>6} -> {nodes_after:<6} nodes {:>9.2} ms", seconds * 1e3);
     for f in functions {
-        eprintln!(
+        note!(
             "  @{:<37} {} nodes in {} classes after {} iterations{}; {:.3} -> {:.3} us",
             f.name,
             f.nodes,
@@ -94,6 +95,6 @@ fn print_stats(pass: &PassReport) {
         );
     }
     for (rule, count) in pass.rules() {
-        eprintln!("    {rule:<36} {count:>6}");
+        note!("    {rule:<36} {count:>6}");
     }
 }

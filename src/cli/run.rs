@@ -1,10 +1,10 @@
 //! `kiln run`: any entry on any tensors.
 
-use super::{CompileArgs, artifact};
-use crate::{Error, LoadOptions, Model, Result, Session, SessionOptions, verify};
+use super::{CompileArgs, is_artifact, load_files};
+use crate::{Error, LoadOptions, Model, ModelFiles, Result, Session, SessionOptions, verify};
 use clap::Args;
 use safetensors::{Dtype, tensor::TensorView};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 #[derive(Args)]
 pub struct RunArgs {
@@ -15,7 +15,7 @@ pub struct RunArgs {
     /// A safetensors file with the inputs, by their forward argument names (a prefix `in.` is taken off).
     #[arg(long)]
     inputs: PathBuf,
-    /// The safetensors file to write, with the outputs by their field names.
+    /// The safetensors file to write, with the outputs by their field names; `/dev/stdout` and other streams take it too.
     #[arg(short, long)]
     output: PathBuf,
     /// The entry.
@@ -27,16 +27,30 @@ pub struct RunArgs {
     /// Do not verify the checksum of the weights.
     #[arg(long)]
     trust_weights: bool,
+    /// Read the artifact into memory instead of mapping it: for a file that may be changed, truncated or unmounted meanwhile.
+    #[arg(long)]
+    no_mmap: bool,
 }
 
 pub fn run(args: &RunArgs) -> Result<()> {
+    let output = super::output(&args.output, [args.inputs.as_path(), Path::new(&args.model)])?;
+    let files = if is_artifact(&args.model) { None } else { Some(args.options.files(&args.model)?) };
+    let read = files.iter().flat_map(ModelFiles::inputs);
+    let output = output.not_among(read).map_err(Error::io("write", &args.output))?;
     let mut inputs = verify::read_tensors(&args.inputs, "in.")?;
     if inputs.is_empty() {
         inputs = verify::read_tensors(&args.inputs, "")?;
     }
-    let (path, _) = artifact(&args.model, &args.options)?;
-    let load = LoadOptions { threads: args.threads, workers: None, trust_weights: args.trust_weights };
-    let model = Model::open(&path, &load)?;
+    let options = LoadOptions {
+        threads: args.threads,
+        trust_weights: args.trust_weights,
+        copy: args.no_mmap,
+        ..LoadOptions::default()
+    };
+    let model = match &files {
+        Some(files) => load_files(files, &args.options, &options)?.0,
+        None => Model::open(&args.model, &options)?,
+    };
     let mut session = Session::new(&model, &SessionOptions::default())?;
     let outputs = verify::call(&mut session, &args.signature, &inputs)?;
     let error = |reason: String| Error::Tensors { path: args.output.clone(), reason };
@@ -59,12 +73,5 @@ pub fn run(args: &RunArgs) -> Result<()> {
         views.push((name.as_str(), view));
     }
     let bytes = safetensors::serialize(views, None).map_err(|e| error(e.to_string()))?;
-    // Beside first, then renamed: no half-written file is left.
-    let name = args.output.file_name().unwrap_or_default().to_string_lossy();
-    let part = args.output.with_file_name(format!(".{name}.{}.part", std::process::id()));
-    let written = std::fs::write(&part, bytes).and_then(|()| std::fs::rename(&part, &args.output));
-    written.map_err(|source| {
-        let _ = std::fs::remove_file(&part);
-        Error::Io { action: "write", path: args.output.clone(), source }
-    })
+    output.write(&bytes).map_err(Error::io("write", &args.output))
 }

@@ -1,7 +1,7 @@
 //! `kiln verify`: compiled against the interpreter, and against golden outputs.
 
-use super::{CompileArgs, artifact_of};
-use crate::{Error, LoadOptions, Model, Result, Session, SessionOptions, compile, verify};
+use super::{CompileArgs, load_files, outln};
+use crate::{Error, LoadOptions, Result, Session, SessionOptions, compile, verify};
 use clap::Args;
 use std::path::PathBuf;
 
@@ -30,8 +30,7 @@ pub fn run(args: &VerifyArgs) -> Result<()> {
     }
     let files = args.options.files(&args.model)?;
     let traced = compile::trace(&files, &args.options.options())?;
-    let (path, _) = artifact_of(&files, &args.options)?;
-    let model = Model::open(&path, &LoadOptions::default())?;
+    let (model, _) = load_files(&files, &args.options, &LoadOptions::default())?;
     let mut session = Session::new(&model, &SessionOptions::default())?;
     let inputs = verify::token_ids(&traced.module, args.length, traced.vocab_size)?;
     let got = verify::call(&mut session, "forward", &inputs)?;
@@ -45,10 +44,10 @@ pub fn run(args: &VerifyArgs) -> Result<()> {
         comparisons.extend(verify::compare("forward against the golden", &got, &want, tolerance)?);
     }
     if args.json {
-        println!("{}", serde_json::json!({ "comparisons": comparisons }));
+        outln!("{}", serde_json::json!({ "comparisons": comparisons }))?;
     } else {
         for c in &comparisons {
-            println!("{:<48} error {:.2e} (at most {:.0e})", c.name, c.relative_error, c.tolerance);
+            outln!("{:<48} error {:.2e} (at most {:.0e})", c.name, c.relative_error, c.tolerance)?;
         }
     }
     match comparisons.iter().find(|c| !c.holds()) {

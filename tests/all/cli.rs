@@ -29,9 +29,19 @@ impl Bench {
     }
 
     pub fn kiln(&self, args: &[&str]) -> Output {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_kiln"));
-        command.args(args).env("XDG_CACHE_HOME", self.path("cache")).env("HF_HUB_OFFLINE", "1");
-        command.current_dir(self.folder.path()).output().expect("kiln runs")
+        self.kiln_with(args, &[])
+    }
+
+    /// With variables of its own.
+    pub fn kiln_with(&self, args: &[&str], variables: &[(&str, &str)]) -> Output {
+        let mut command = self.command(args);
+        command.envs(variables.iter().copied()).output().expect("kiln runs")
+    }
+
+    pub fn command(&self, args: &[&str]) -> Command {
+        let mut command = crate::kiln(&self.path("cache"));
+        command.args(args).current_dir(self.folder.path());
+        command
     }
 
     /// stdout of a command that succeeds.

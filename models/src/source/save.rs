@@ -3,12 +3,13 @@
 use super::{MORE_TEMPLATES, ModelFiles};
 use crate::weights::Checkpoint;
 use crate::{Error, Result};
+use kiln_core::output::Output;
 use kiln_core::{DType, Storage};
 use safetensors::{Dtype, View};
 use serde_json::Value;
 use std::borrow::Cow;
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Mutex;
 
 impl ModelFiles {
@@ -16,30 +17,31 @@ impl ModelFiles {
     /// templates, `generation_config.json`, and last `config.json`. [`open_folder`](Self::open_folder) reads it back. Tensors keep their
     /// type; those in blocks become f32, and those of types that nothing is computed in are left out.
     ///
-    /// Each file is written beside its place and then renamed, so that the folder never holds half a file.
+    /// Each file appears when it is whole, also over the one that the model is read from. A link to one of those is not written through: it
+    /// leads into a cache, of the hub for example, whose files are what their names say.
     ///
     /// # Errors
     /// When the folder cannot be made or a file cannot be written.
     pub fn save_pretrained(&self, folder: impl AsRef<Path>) -> Result<()> {
         let folder = folder.as_ref();
         std::fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
-        save_weights(&self.checkpoint, &folder.join("model.safetensors"))?;
+        self.save_weights(&folder.join("model.safetensors"))?;
         if let Some(json) = &self.tokenizer_json {
-            save(&folder.join("tokenizer.json"), json)?;
+            self.save(&folder.join("tokenizer.json"), json)?;
         }
         if let Some(config) = &self.tokenizer_config {
             self.save_tokenizer_config(config, folder)?;
         }
         if let Some(template) = &self.chat_template {
-            save(&folder.join("chat_template.jinja"), template.as_bytes())?;
+            self.save(&folder.join("chat_template.jinja"), template.as_bytes())?;
         }
         if let Some(modules) = &self.sentence_transformer {
-            save_modules(modules, folder)?;
+            self.save_modules(modules, folder)?;
         }
         if let Some(config) = &self.generation_config {
-            save_json(&folder.join("generation_config.json"), config)?;
+            self.save_json(&folder.join("generation_config.json"), config)?;
         }
-        save_json(&folder.join("config.json"), &self.config)
+        self.save_json(&folder.join("config.json"), &self.config)
     }
 
     /// The tokenizer's config, its templates as files beside it.
@@ -55,40 +57,58 @@ impl ModelFiles {
                 let name = name.replace(['/', '\\'], "_");
                 let more = folder.join(MORE_TEMPLATES);
                 std::fs::create_dir_all(&more).map_err(Error::io("create", &more))?;
-                save(&more.join(format!("{name}.jinja")), text.as_bytes())?;
+                self.save(&more.join(format!("{name}.jinja")), text.as_bytes())?;
             }
         }
-        save_json(&folder.join("tokenizer_config.json"), &config)
+        self.save_json(&folder.join("tokenizer_config.json"), &config)
     }
-}
 
-/// `modules.json` of sentence-transformers, and the configs of the folders that it names.
-fn save_modules(modules: &Value, folder: &Path) -> Result<()> {
-    let mut modules = modules.clone();
-    for module in modules.as_array_mut().into_iter().flatten() {
-        let config = module.as_object_mut().and_then(|fields| fields.remove("config"));
-        // Reading has looked at the path: it lies in the folder.
-        if let (Some(config), Some(path)) = (config, module.get("path").and_then(Value::as_str)) {
-            let inner = folder.join(path);
-            std::fs::create_dir_all(&inner).map_err(Error::io("create", &inner))?;
-            save_json(&inner.join("config.json"), &config)?;
+    /// `modules.json` of sentence-transformers, and the configs of the folders that it names.
+    fn save_modules(&self, modules: &Value, folder: &Path) -> Result<()> {
+        let mut modules = modules.clone();
+        for module in modules.as_array_mut().into_iter().flatten() {
+            let config = module.as_object_mut().and_then(|fields| fields.remove("config"));
+            // Reading has looked at the path: it lies in the folder.
+            if let (Some(config), Some(path)) = (config, module.get("path").and_then(Value::as_str)) {
+                let inner = folder.join(path);
+                std::fs::create_dir_all(&inner).map_err(Error::io("create", &inner))?;
+                self.save_json(&inner.join("config.json"), &config)?;
+            }
+        }
+        self.save_json(&folder.join("modules.json"), &modules)
+    }
+
+    fn save_json(&self, path: &Path, json: &Value) -> Result<()> {
+        self.save(path, format!("{json:#}\n").as_bytes())
+    }
+
+    fn save(&self, path: &Path, bytes: &[u8]) -> Result<()> {
+        self.output(path).and_then(|output| output.write(bytes)).map_err(Error::io("write", path))
+    }
+
+    fn output(&self, path: &Path) -> std::io::Result<Output> {
+        let output = Output::at(path)?;
+        if path.is_symlink() { output.not_among(self.inputs()) } else { Ok(output) }
+    }
+
+    fn save_weights(&self, path: &Path) -> Result<()> {
+        let checkpoint = &self.checkpoint;
+        let file = self.output(path).and_then(Output::create).map_err(Error::io("write", path))?;
+        let failure = Mutex::new(None);
+        let tensors = checkpoint.iter().map(|(name, entry)| {
+            let tensor =
+                Tensor { checkpoint, name, shape: &entry.shape, dtype: dtype(entry.storage), failure: &failure };
+            (name, tensor)
+        });
+        // transformers asks for the format.
+        let metadata = HashMap::from([("format".to_string(), "pt".to_string())]);
+        let written = safetensors::serialize_to_file(tensors, Some(metadata), &file.path());
+        written.map_err(|e| Error::io("write", path)(std::io::Error::other(e)))?;
+        match failure.into_inner() {
+            Ok(Some(error)) => Err(error),
+            _ => file.finish().map_err(Error::io("write", path)),
         }
     }
-    save_json(&folder.join("modules.json"), &modules)
-}
-
-fn save_json(path: &Path, json: &Value) -> Result<()> {
-    save(path, format!("{json:#}\n").as_bytes())
-}
-
-fn save(path: &Path, bytes: &[u8]) -> Result<()> {
-    let partial = beside(path);
-    std::fs::write(&partial, bytes).map_err(Error::io("write", &partial))?;
-    std::fs::rename(&partial, path).map_err(Error::io("rename", &partial))
-}
-
-fn beside(path: &Path) -> PathBuf {
-    path.with_added_extension("partial")
 }
 
 /// A tensor that is read when it is written.
@@ -131,23 +151,6 @@ impl View for Tensor<'_> {
 
     fn data_len(&self) -> usize {
         self.shape.iter().product::<usize>() * self.dtype().bitsize() / 8
-    }
-}
-
-fn save_weights(checkpoint: &Checkpoint, path: &Path) -> Result<()> {
-    let partial = beside(path);
-    let failure = Mutex::new(None);
-    let tensors = checkpoint.iter().map(|(name, entry)| {
-        let tensor = Tensor { checkpoint, name, shape: &entry.shape, dtype: dtype(entry.storage), failure: &failure };
-        (name, tensor)
-    });
-    // transformers asks for the format.
-    let metadata = HashMap::from([("format".to_string(), "pt".to_string())]);
-    let written = safetensors::serialize_to_file(tensors, Some(metadata), &partial);
-    written.map_err(|e| Error::io("write", &partial)(std::io::Error::other(e)))?;
-    match failure.into_inner() {
-        Ok(Some(error)) => Err(error),
-        _ => std::fs::rename(&partial, path).map_err(Error::io("rename", &partial)),
     }
 }
 

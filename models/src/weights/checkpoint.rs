@@ -6,7 +6,7 @@ use crate::{Error, Result};
 use kiln_core::Storage;
 use memmap2::Mmap;
 use std::collections::BTreeMap;
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -33,6 +33,8 @@ pub struct Checkpoint {
 #[derive(Debug)]
 pub(crate) struct Mapped {
     pub(crate) path: PathBuf,
+    /// What the system said of it when it was opened.
+    pub(crate) metadata: Metadata,
     pub(crate) map: Mmap,
 }
 
@@ -262,6 +264,12 @@ impl Checkpoint {
         self.files.iter().map(|f| f.path.as_path())
     }
 
+    /// The files that hold the tensors, each with what the system said of it when it was opened, and its bytes (of a pickled file, those of
+    /// its tensors).
+    pub fn contents(&self) -> impl ExactSizeIterator<Item = (&Path, &Metadata, &[u8])> {
+        self.files.iter().map(|f| (f.path.as_path(), &f.metadata, &f.map[..]))
+    }
+
     /// Where a tensor's stored bytes lie: file, offset, length. What sets them apart is in [`TensorEntry::conversion`].
     pub fn location(&self, entry: &TensorEntry) -> Option<(&Path, usize, usize)> {
         self.files.get(entry.file).map(|f| (f.path.as_path(), entry.offset, entry.bytes))
@@ -274,5 +282,6 @@ pub(crate) fn map_file(path: &Path) -> Result<Arc<Mapped>> {
     // SAFETY: the map is private and read-only. As with every mapped file, another process that truncates or rewrites it while
     // it is open can fault this one; that is the documented contract of memory-mapped checkpoints.
     let map = unsafe { Mmap::map(&file) }.map_err(Error::io("map", path))?;
-    Ok(Arc::new(Mapped { path: path.to_path_buf(), map }))
+    let metadata = file.metadata().map_err(Error::io("read", path))?;
+    Ok(Arc::new(Mapped { path: path.to_path_buf(), metadata, map }))
 }

@@ -14,7 +14,7 @@ use kiln_core::{DType, Storage};
 use memmap2::Mmap;
 use pytorch_reader::{DType as TorchType, PickleError, PytorchError, PytorchReader, Tensor};
 use std::collections::HashMap;
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -45,6 +45,8 @@ struct Copied {
 
 fn copy(path: &Path) -> Result<Copied> {
     let corrupt = |problem: String| Error::CorruptPytorch { path: path.to_path_buf(), problem };
+    // Before it is read: what is written to it meanwhile shows in what the system says afterwards.
+    let metadata = std::fs::metadata(path).map_err(Error::io("read", path))?;
     let mut copy = Copy::new()?;
     match PytorchReader::new(path) {
         Ok(reader) => copy.tensors(reader.into_tensors(), corrupt)?,
@@ -58,7 +60,7 @@ fn copy(path: &Path) -> Result<Copied> {
     if copy.tensors.is_empty() && copy.unsupported.is_empty() {
         return Err(corrupt("it holds no tensors".to_string()));
     }
-    copy.mapped(path)
+    copy.mapped(path, metadata)
 }
 
 /// A copy while it is written.
@@ -115,12 +117,12 @@ impl Copy {
         self.file.write_all(bytes).map_err(Error::io("write a copy of the weights in", &std::env::temp_dir()))
     }
 
-    fn mapped(mut self, path: &Path) -> Result<Copied> {
+    fn mapped(mut self, path: &Path, metadata: Metadata) -> Result<Copied> {
         // An empty file cannot be mapped.
         self.write(&[0])?;
         // SAFETY: the file has no name, so no other process writes it, and this one is done with it.
         let map = unsafe { Mmap::map(&self.file) }.map_err(Error::io("map a copy of", path))?;
-        let mapped = Arc::new(Mapped { path: path.to_path_buf(), map });
+        let mapped = Arc::new(Mapped { path: path.to_path_buf(), metadata, map });
         Ok(Copied { mapped, tensors: self.tensors, unsupported: self.unsupported })
     }
 }

@@ -216,9 +216,8 @@ fn fetch(limits: &str, server: &HubServer, home: &Path) -> std::process::Child {
     let mut shell = Command::new("sh");
     shell.arg("-c").arg(format!("{limits} exec \"$@\"")).arg("sh").arg(std::env::current_exe().unwrap());
     shell.args(["hub_faults::child", "--exact", "--ignored", "--nocapture"]);
-    for name in ["HF_HUB_CACHE", "HF_TOKEN", "HF_TOKEN_PATH", "HF_HUB_OFFLINE"] {
-        shell.env_remove(name);
-    }
+    // Nothing of the caller's hub and proxies.
+    shell.env_clear().envs(["PATH", "TMPDIR"].iter().filter_map(|name| Some((name, std::env::var_os(name)?))));
     shell.env("HF_ENDPOINT", &server.endpoint).env("HF_HOME", home).stdout(Stdio::piped()).spawn().unwrap()
 }
 

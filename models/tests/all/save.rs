@@ -48,11 +48,36 @@ fn a_saved_model_opens_as_it_was() {
     again.save_pretrained(&target).unwrap();
     assert_eq!(ModelFiles::open_folder(&target).unwrap().checkpoint.len(), files.checkpoint.len());
     let left = std::fs::read_dir(&target).unwrap().flatten().map(|e| e.file_name().into_string().unwrap());
-    assert_eq!(left.filter(|name| name.ends_with("partial")).count(), 0);
+    assert_eq!(left.filter(|name| name.starts_with(".kiln-")).count(), 0);
 
     let file = target.join("config.json");
     let message = files.save_pretrained(&file).unwrap_err().to_string();
     assert!(message.starts_with("cannot create") && message.contains("config.json"), "{message}");
+}
+
+/// As the hub's cache has it: each file a link to a blob, whose name is its hash.
+#[cfg(unix)]
+#[test]
+fn links_to_what_is_read_are_not_written_through() {
+    let (blobs, snapshot) = (folder(), folder());
+    for file in ["config.json", "generation_config.json", "model.safetensors"] {
+        std::fs::copy(golden("qwen2").join(file), blobs.path().join(file)).unwrap();
+        std::os::unix::fs::symlink(blobs.path().join(file), snapshot.path().join(file)).unwrap();
+    }
+    let files = ModelFiles::open_folder(snapshot.path()).unwrap();
+    let message = files.save_pretrained(snapshot.path()).unwrap_err().to_string();
+    assert!(message.contains("model.safetensors") && message.contains("which is read"), "{message}");
+    for file in ["config.json", "generation_config.json", "model.safetensors"] {
+        assert!(snapshot.path().join(file).is_symlink());
+        assert!(std::fs::read(blobs.path().join(file)).unwrap() == std::fs::read(golden("qwen2").join(file)).unwrap());
+    }
+    // A link to something else is the user's, and is written through.
+    let target = folder();
+    let elsewhere = folder();
+    std::os::unix::fs::symlink(elsewhere.path().join("w"), target.path().join("model.safetensors")).unwrap();
+    files.save_pretrained(target.path()).unwrap();
+    assert!(target.path().join("model.safetensors").is_symlink() && elsewhere.path().join("w").is_file());
+    assert_eq!(ModelFiles::open_folder(target.path()).unwrap().checkpoint.len(), files.checkpoint.len());
 }
 
 #[test]

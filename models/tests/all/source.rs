@@ -77,6 +77,29 @@ fn what_is_no_model_is_said_to_be_none() {
     assert_says(ModelFiles::open_folder(empty.path()), &["has no model.safetensors"]);
 }
 
+/// What is there by that name is not asked of the hub.
+#[cfg(unix)]
+#[test]
+fn links_that_lead_nowhere_are_no_hub_ids() {
+    use std::os::unix::fs::symlink;
+    let folder = folder();
+    let at = |name: &str| folder.path().join(name);
+    symlink("loop", at("loop")).unwrap();
+    symlink("pong", at("ping")).unwrap();
+    symlink("ping", at("pong")).unwrap();
+    symlink("gone/away", at("dangling")).unwrap();
+    assert!(std::process::Command::new("mkfifo").arg(at("fifo")).status().unwrap().success());
+    for (name, says) in [
+        ("loop", "a link to loop, which cannot be followed"),
+        ("ping", "a link to pong, which cannot be followed"),
+        ("dangling", "a link to gone/away, which cannot be followed"),
+        ("loop/model.gguf", "cannot be looked at"),
+        ("fifo", "neither a folder nor a file"),
+    ] {
+        assert_says(ModelFiles::resolve(at(name).to_str().unwrap()), &["no model", name, says]);
+    }
+}
+
 #[test]
 fn a_folder_of_gguf_files_is_opened() {
     let folder = folder();

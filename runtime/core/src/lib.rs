@@ -3,7 +3,7 @@
 //! The compiler side (`kiln-ir`, `kiln-passes`, `kiln-codegen`) and the runtime meet only here: element types
 //! ([`DType`], [`Storage`]), symbolic sizes ([`Dim`]), what a fused kernel computes ([`KernelSpec`]), what an artifact runs
 //! ([`Plan`]), and what machine it was made for ([`TargetSpec`]). Everything is plain data that serialises; nothing here
-//! computes on tensors, and this crate depends on no other crate of the workspace.
+//! computes on tensors, and this crate depends on no other crate of the workspace. Both also write files, in one way: [`output`].
 
 mod arguments;
 mod block;
@@ -11,6 +11,7 @@ mod dim;
 mod dtype;
 mod kernel;
 mod op;
+pub mod output;
 mod plan;
 mod range;
 mod reach;

@@ -6,7 +6,8 @@ use crate::{Error, Result};
 use kiln_core::{Plan, WeightSpec};
 use memmap2::{Mmap, MmapMut, MmapOptions};
 use std::fs::File;
-use std::path::Path;
+use std::io::{Read, Seek};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Bytes before a released weight that are released once more.
@@ -19,6 +20,9 @@ pub struct OpenOptions {
     pub trust_weights: bool,
     /// Threads that check; by default, and for 0, as many as the machine has.
     pub threads: Option<usize>,
+    /// Reads the file into memory instead of mapping it. It may then be changed, truncated or lost with its medium while the artifact lives,
+    /// which ends a program that has mapped it (SIGBUS). Takes as much memory as the file is long, and the time to read it.
+    pub copy: bool,
 }
 
 /// An artifact in memory.
@@ -57,13 +61,14 @@ impl From<Vec<u8>> for Bytes {
 
 enum Source {
     File { file: File, map: Mmap },
+    Copy(Mmap),
     Memory(Bytes),
 }
 
 /// An open, checked artifact.
 ///
 /// A file is memory-mapped, so it must not be changed or truncated while the artifact lives; replace it by a rename, as
-/// [`ArtifactWriter`](super::ArtifactWriter) does.
+/// [`ArtifactWriter`](super::ArtifactWriter) does, or have it copied ([`OpenOptions::copy`]).
 pub struct Artifact {
     table: Table,
     source: Source,
@@ -92,15 +97,30 @@ impl Artifact {
     pub fn open(path: impl AsRef<Path>, options: &OpenOptions) -> Result<Self> {
         let path = path.as_ref();
         let io = |action, source| Error::Io { action, path: path.into(), source };
-        let file = File::open(path).map_err(|e| io("open", e))?;
-        let metadata = file.metadata().map_err(|e| io("read", e))?;
-        if !metadata.is_file() {
+        // Looked at first: opening a FIFO would wait for its writer.
+        if !std::fs::metadata(path).map_err(|e| io("open", e))?.is_file() {
             return Err(io("open", std::io::Error::other("not a regular file")));
         }
+        Self::from_file(File::open(path).map_err(|e| io("open", e))?, path, options)
+    }
+
+    /// As [`open`](Self::open), of a regular file that is open already, from its beginning. `name` is what it is called in messages.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn from_file(mut file: File, name: impl Into<PathBuf>, options: &OpenOptions) -> Result<Self> {
+        let path = name.into();
+        let io = |action, source| Error::Io { action, path: path.clone(), source };
+        let len = file.metadata().map_err(|e| io("read", e))?.len();
         let name = path.display().to_string();
-        if metadata.len() == 0 {
+        if len == 0 {
             // An empty range cannot be mapped; the checks below refuse it.
             return Self::from_parts(name, Source::Memory(Bytes::Static(&[])), options);
+        }
+        if options.copy {
+            let mut copy = anonymous(len, "a copy of the artifact")?;
+            file.rewind().and_then(|()| file.read_exact(&mut copy)).map_err(|e| io("read", e))?;
+            return Self::from_parts(name, Source::Copy(copy.make_read_only().map_err(|e| io("copy", e))?), options);
         }
         // SAFETY: the mapping is read-only and shared. Its bytes are read as plain data only after they were checked; that nobody
         // changes the file meanwhile is asked of the caller in the type's documentation.
@@ -239,28 +259,25 @@ impl Artifact {
         }
     }
 
-    /// Maps the kernel image for execution: straight from the file, or from memory by a copy. `None` when it is empty or absent.
+    /// Maps the kernel image for execution: straight from the file, or by a copy from memory and from a mount that allows no execution.
+    /// `None` when it is empty or absent.
     pub(crate) fn code(&self) -> Result<Option<Code>> {
         let Some(image) = self.section(Section::Image).filter(|image| !image.is_empty()) else {
             return Ok(None);
         };
-        let refused = |source| Error::Io {
-            action: "map the code executable (is the file on a noexec mount?) of",
-            path: self.name().into(),
-            source,
+        // Written first, executable afterwards: never both.
+        let by_copy = || {
+            copied(image, "the kernel image")?.make_mut().and_then(MmapMut::make_exec).map_err(|source| Error::Io {
+                action: "get executable memory for the code of",
+                path: self.name().into(),
+                source,
+            })
         };
-        let map = match &self.source {
-            Source::File { file, .. } => {
-                let offset = self.table.find(Section::Image.name()).map_or(0, |s| s.offset);
-                // SAFETY: read-only and executable, never writable; the caveat on changing the file is the same as for the whole.
-                unsafe { MmapOptions::new().offset(offset).len(image.len()).map_exec(file) }
-            }
-            Source::Memory(_) => {
-                // Written first, executable afterwards: never both.
-                copied(image, "the kernel image")?.make_mut().and_then(MmapMut::make_exec)
-            }
-        };
-        Ok(Some(Code { map: map.map_err(refused)? }))
+        let Source::File { file, .. } = &self.source else { return Ok(Some(Code { map: by_copy()? })) };
+        let offset = self.table.find(Section::Image.name()).map_or(0, |s| s.offset);
+        // SAFETY: read-only and executable, never writable; the caveat on changing the file is the same as for the whole.
+        let map = unsafe { MmapOptions::new().offset(offset).len(image.len()).map_exec(file) };
+        Ok(Some(Code { map: map.or_else(|_| by_copy())? }))
     }
 }
 
@@ -314,7 +331,7 @@ impl Source {
 
     fn bytes(&self) -> &[u8] {
         match self {
-            Source::File { map, .. } => map,
+            Source::File { map, .. } | Source::Copy(map) => map,
             Source::Memory(Bytes::Static(bytes)) => bytes,
             Source::Memory(Bytes::Shared(bytes)) => bytes,
             Source::Memory(Bytes::Owned(bytes)) => bytes,
@@ -323,10 +340,16 @@ impl Source {
 }
 
 fn copied(bytes: &[u8], what: &'static str) -> Result<Mmap> {
-    let failed = |source| Error::Memory { what, bytes: bytes.len() as u64, source };
-    let mut map = MmapMut::map_anon(bytes.len()).map_err(failed)?;
+    let mut map = anonymous(bytes.len() as u64, what)?;
     map.copy_from_slice(bytes);
-    map.make_read_only().map_err(failed)
+    map.make_read_only().map_err(|source| Error::Memory { what, bytes: bytes.len() as u64, source })
+}
+
+/// Memory of its own.
+fn anonymous(bytes: u64, what: &'static str) -> Result<MmapMut> {
+    let failed = |source| Error::Memory { what, bytes, source };
+    let len = usize::try_from(bytes).map_err(|e| failed(std::io::Error::other(e)))?;
+    MmapMut::map_anon(len).map_err(failed)
 }
 
 impl std::fmt::Debug for Artifact {

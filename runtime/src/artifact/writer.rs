@@ -4,15 +4,15 @@ use super::checksum::{self, CHUNK};
 use super::layout::{self, MAX_SECTIONS, PAGE, SectionEntry};
 use super::{Manifest, Section, WEIGHT_ALIGN, weight_bytes};
 use crate::{Error, Result};
+use kiln_core::output::{Output, OutputFile};
 use kiln_core::{Plan, WeightSpec};
-use std::fs::File;
 use std::io::{self, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 /// Writes an artifact, section by section in the order of the calls.
 ///
-/// To a path it writes a temporary file beside it, which [`finish`](Self::finish) renames; dropped before that, or after an error,
-/// it leaves nothing behind. Equal calls give equal bytes.
+/// To a path it writes a file that appears there when it is [finished](Self::finish); dropped before that, or after an error, it leaves
+/// nothing behind ([`output`](kiln_core::output)). Equal calls give equal bytes.
 ///
 /// The plan records where the weights are, so weights come before it:
 /// ```no_run
@@ -28,7 +28,7 @@ use std::path::{Path, PathBuf};
 /// w.finish()
 /// # }
 /// ```
-pub struct ArtifactWriter<W: Write + Seek = TempFile> {
+pub struct ArtifactWriter<W: Write + Seek = OutputFile> {
     out: W,
     /// Bytes of the open section that are not written yet; less than [`CHUNK`].
     pending: Vec<u8>,
@@ -41,39 +41,26 @@ pub struct ArtifactWriter<W: Write + Seek = TempFile> {
     failed: bool,
 }
 
-/// A file that disappears unless it is finished.
-pub struct TempFile {
-    file: File,
-    path: PathBuf,
-    target: PathBuf,
-    finished: bool,
-}
-
-impl ArtifactWriter<TempFile> {
+impl ArtifactWriter<OutputFile> {
     /// Begins an artifact that will be at `path`.
     ///
     /// # Errors
-    /// When the folder cannot be written to.
+    /// When the folder cannot be written to, or the path is no place for a file: a folder, a FIFO, a device.
     pub fn create(path: impl AsRef<Path>) -> Result<Self> {
-        let target = path.as_ref().to_path_buf();
-        let file = TempFile::beside(&target).map_err(|source| Error::Io {
-            action: "create a file beside",
-            path: target.clone(),
-            source,
-        })?;
-        Self::begin(file, target)
+        let path = path.as_ref().to_path_buf();
+        match Output::at(&path).and_then(Output::create) {
+            Ok(file) => Self::over(file, path),
+            Err(source) => Err(Error::Io { action: "write", path, source }),
+        }
     }
 
     /// Writes the header and moves the file to its place.
     ///
     /// # Errors
     /// When the system refuses, or after an earlier error.
-    pub fn finish(mut self) -> Result<()> {
-        self.finish_header()?;
-        let Self { mut out, path, .. } = self;
-        let renamed = std::fs::rename(&out.path, &out.target);
-        out.finished = renamed.is_ok();
-        renamed.map_err(|source| Error::Io { action: "rename the finished file to", path, source })
+    pub fn finish(self) -> Result<()> {
+        let path = self.path.clone();
+        self.into_inner()?.finish().map_err(|source| Error::Io { action: "write", path, source })
     }
 }
 
@@ -83,32 +70,44 @@ impl ArtifactWriter<io::Cursor<Vec<u8>>> {
     /// # Errors
     /// None that memory allows.
     pub fn in_memory() -> Result<Self> {
-        Self::begin(io::Cursor::new(vec![]), PathBuf::from("artifact in memory"))
+        Self::over(io::Cursor::new(vec![]), "artifact in memory")
     }
 
     /// Writes the header and gives the bytes.
     ///
     /// # Errors
     /// After an earlier error.
-    pub fn finish(mut self) -> Result<Vec<u8>> {
-        self.finish_header()?;
-        Ok(self.out.into_inner())
+    pub fn finish(self) -> Result<Vec<u8>> {
+        Ok(self.into_inner()?.into_inner())
     }
 }
 
 impl<W: Write + Seek> ArtifactWriter<W> {
-    fn begin(out: W, path: PathBuf) -> Result<Self> {
+    /// Begins an artifact at the beginning of anything that can be written. `name` is what it is called in messages.
+    ///
+    /// # Errors
+    /// When writing fails.
+    pub fn over(out: W, name: impl Into<PathBuf>) -> Result<Self> {
         let mut writer = ArtifactWriter {
             out,
             pending: vec![],
             digests: vec![],
             sections: vec![],
             open: false,
-            path,
+            path: name.into(),
             failed: false,
         };
         writer.raw(&[0; PAGE as usize])?;
         Ok(writer)
+    }
+
+    /// Writes the header, and gives back what was written to.
+    ///
+    /// # Errors
+    /// When writing fails, or after an earlier error.
+    pub fn into_inner(mut self) -> Result<W> {
+        self.finish_header()?;
+        Ok(self.out)
     }
 
     /// Writes a whole section.
@@ -316,48 +315,5 @@ impl<W: Write + Seek> Write for Counted<'_, W> {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
-    }
-}
-
-impl TempFile {
-    fn beside(target: &Path) -> io::Result<Self> {
-        let name = target.file_name().ok_or_else(|| io::Error::other("the path names no file"))?;
-        let mut attempt = 0u32;
-        loop {
-            let mut temporary = std::ffi::OsString::from(".");
-            temporary.push(name);
-            temporary.push(format!(".{}-{attempt}.part", std::process::id()));
-            let path = target.with_file_name(temporary);
-            match File::create_new(&path) {
-                Ok(file) => return Ok(TempFile { file, path, target: target.into(), finished: false }),
-                Err(e) if e.kind() == io::ErrorKind::AlreadyExists && attempt < 100 => attempt += 1,
-                Err(e) => return Err(e),
-            }
-        }
-    }
-}
-
-impl Write for TempFile {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.file.write(bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.file.flush()
-    }
-}
-
-impl Seek for TempFile {
-    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
-        self.file.seek(to)
-    }
-}
-
-impl Drop for TempFile {
-    fn drop(&mut self) {
-        if !self.finished {
-            // Nothing more can be done if this fails too.
-            let _ = std::fs::remove_file(&self.path);
-        }
     }
 }

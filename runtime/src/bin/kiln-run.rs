@@ -2,7 +2,7 @@
 
 use clap::Parser;
 use kiln_runtime::{Model, cli};
-use std::{path::PathBuf, process::ExitCode, time::Instant};
+use std::{io::Write, path::PathBuf, process::ExitCode, time::Instant};
 
 /// Generate text with a compiled model.
 ///
@@ -27,7 +27,8 @@ fn main() -> ExitCode {
     match run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
-            eprintln!("error: {e}");
+            // stderr may be closed.
+            let _ = writeln!(std::io::stderr(), "error: {e}");
             ExitCode::FAILURE
         }
     }

@@ -30,6 +30,9 @@ pub struct GenerateArgs {
     /// Do not verify the checksum of the weights.
     #[arg(long)]
     pub trust_weights: bool,
+    /// Read the artifact into memory instead of mapping it: for a file that may be changed, truncated or unmounted meanwhile.
+    #[arg(long)]
+    pub no_mmap: bool,
 }
 
 /// Chats.
@@ -182,7 +185,7 @@ fn parse_decay(text: &str) -> Result<(usize, f64), String> {
 impl GenerateArgs {
     /// How to load the model.
     pub fn load_options(&self) -> LoadOptions {
-        LoadOptions { threads: self.threads, workers: None, trust_weights: self.trust_weights }
+        LoadOptions { threads: self.threads, workers: None, trust_weights: self.trust_weights, copy: self.no_mmap }
     }
 
     /// The prompts' tokens.

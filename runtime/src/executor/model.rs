@@ -22,6 +22,9 @@ pub struct LoadOptions {
     pub workers: Option<Arc<dyn Workers>>,
     /// Skips the checksum of the weights ([`OpenOptions::trust_weights`]).
     pub trust_weights: bool,
+    /// Reads an artifact's file into memory instead of mapping it, for files that may be changed or truncated meanwhile
+    /// ([`OpenOptions::copy`]).
+    pub copy: bool,
 }
 
 /// A loaded model: code, weights and prepared tensors, shared by its sessions.
@@ -206,8 +209,9 @@ impl Model {
 }
 
 impl LoadOptions {
-    fn artifact(&self) -> OpenOptions {
-        OpenOptions { trust_weights: self.trust_weights, threads: self.threads }
+    /// How to open the artifact.
+    pub fn artifact(&self) -> OpenOptions {
+        OpenOptions { trust_weights: self.trust_weights, threads: self.threads, copy: self.copy }
     }
 }
 

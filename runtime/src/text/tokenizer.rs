@@ -3,6 +3,7 @@
 use super::StreamDecoder;
 use super::config::TokenizerConfig;
 use crate::generate::{Detokenizer, Prompt, TextStream};
+use kiln_core::output::Output;
 use std::path::Path;
 use thiserror::Error;
 use tokenizers::PostProcessorWrapper;
@@ -222,7 +223,7 @@ impl Tokenizer {
 
 fn write(folder: &Path, name: &str, text: &str) -> Result<(), TextError> {
     let path = folder.join(name);
-    let written = std::fs::create_dir_all(folder).and_then(|()| std::fs::write(&path, text));
+    let written = std::fs::create_dir_all(folder).and_then(|()| Output::at(&path)?.write(text.as_bytes()));
     written.map_err(|e| TextError::Write { path: path.display().to_string(), reason: e.to_string() })
 }
 

@@ -9,7 +9,10 @@ fn open(bytes: &[u8]) -> kiln_runtime::Result<Artifact> {
 }
 
 fn trusting(bytes: &[u8]) -> kiln_runtime::Result<Artifact> {
-    Artifact::from_bytes(bytes.to_vec(), &OpenOptions { threads: Some(1), trust_weights: true })
+    Artifact::from_bytes(
+        bytes.to_vec(),
+        &OpenOptions { threads: Some(1), trust_weights: true, ..OpenOptions::default() },
+    )
 }
 
 fn message<T>(result: kiln_runtime::Result<T>) -> String {
@@ -58,6 +61,41 @@ fn a_file_is_written_whole_or_not_at_all() {
     let weight: &[f32] = bytemuck::cast_slice(a.weight(&spec).unwrap());
     assert!(weight.iter().enumerate().all(|(i, x)| *x == i as f32));
     assert_eq!(a.named_section("of_the_future"), Some(&b"skipped"[..]));
+}
+
+/// A copy does not need the file any more; one that is mapped would end the program.
+#[test]
+fn a_copy_outlives_its_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("toy.kiln");
+    std::fs::write(&path, toy::artifact()).unwrap();
+    let options = OpenOptions { copy: true, ..OpenOptions::default() };
+    let copied = Artifact::open(&path, &options).unwrap();
+    let weights = |a: &Artifact| a.require(Section::Weights).unwrap().to_vec();
+    let before = weights(&copied);
+    std::fs::File::options().write(true).open(&path).unwrap().set_len(0).unwrap();
+    assert_eq!(weights(&copied), before);
+    assert!(Model::load(copied, &LoadOptions { copy: true, ..LoadOptions::default() }).is_ok());
+    assert!(message(Artifact::open(&path, &options)).contains("is not a kiln artifact"));
+
+    // The file's alignment is the copy's, so that weights are not copied once more.
+    std::fs::write(&path, toy::artifact()).unwrap();
+    let copied = Artifact::open(&path, &options).unwrap();
+    assert!(copied.section(Section::Weights).unwrap().as_ptr().addr().is_multiple_of(64));
+    let mut damaged = toy::artifact();
+    let middle = damaged.len() / 2;
+    damaged[middle] ^= 1;
+    std::fs::write(&path, damaged).unwrap();
+    assert!(message(Artifact::open(&path, &options)).contains("toy.kiln"));
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_fifo_is_no_artifact_and_is_not_waited_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("fifo.kiln");
+    assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
+    assert!(message(Artifact::open(&path, &OpenOptions::default())).contains("not a regular file"));
 }
 
 #[test]

@@ -157,7 +157,7 @@ fn loading() {
     println!("write {} MB: {:?}", size / 1_000_000, start.elapsed());
     for threads in [1, 2] {
         let open = |trust_weights| {
-            let options = OpenOptions { threads: Some(threads), trust_weights };
+            let options = OpenOptions { threads: Some(threads), trust_weights, ..OpenOptions::default() };
             best(9, || Artifact::open(&path, &options).unwrap())
         };
         let (checked, trusted) = (open(false), open(true));
@@ -173,7 +173,7 @@ fn loading() {
         let options = LoadOptions { threads: Some(threads), ..LoadOptions::default() };
         let load = || {
             let artifact =
-                Artifact::open(&path, &OpenOptions { threads: Some(threads), trust_weights: false }).unwrap();
+                Artifact::open(&path, &OpenOptions { threads: Some(threads), ..OpenOptions::default() }).unwrap();
             Model::with_kernels(artifact, kernels.clone(), &options).unwrap()
         };
         let bytes = load().memory(&[]).unwrap().prepared;

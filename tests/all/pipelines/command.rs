@@ -3,12 +3,9 @@
 use super::{Fixture, check, goldens, text};
 use kiln::models::Task;
 use serde_json::{Value, json};
-use std::process::Command;
 
 fn kiln(folder: &std::path::Path, args: &[&str]) -> (Option<i32>, String, String) {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_kiln"));
-    command.arg("pipeline").args(args).env("XDG_CACHE_HOME", folder).env("HF_HUB_OFFLINE", "1");
-    let output = command.output().expect("runs");
+    let output = crate::kiln(folder).arg("pipeline").args(args).output().expect("runs");
     let errors = String::from_utf8_lossy(&output.stderr).into_owned();
     (output.status.code(), String::from_utf8(output.stdout).expect("UTF-8"), errors)
 }

@@ -1,7 +1,11 @@
 //! [`HubOptions`]: which hub, which revision, which file, which cache. The one place that reads the environment.
 
+mod expand;
+
+use expand::Environment;
+use std::ffi::OsString;
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// Which hub, and how to talk to it.
 #[derive(Clone, PartialEq, Eq)]
@@ -23,39 +27,43 @@ pub struct HubOptions {
 }
 
 impl HubOptions {
-    /// What the environment says, by the rules of `huggingface_hub`:
+    /// What the environment says, by the rules of `huggingface_hub`, paths with `~`, `~user`, `$NAME` and `${NAME}` in them:
     ///
-    /// - the cache: `HF_HUB_CACHE`, else `hub` in `HF_HOME`, else in `$XDG_CACHE_HOME/huggingface`, else in `~/.cache/huggingface`;
-    /// - the token: `HF_TOKEN`, else the file `HF_TOKEN_PATH`, else the file `token` beside `hub`, where `hf auth login` puts it;
-    /// - the server: `HF_ENDPOINT`; `HF_HUB_OFFLINE=1` allows the cache only.
+    /// - the cache: `HF_HUB_CACHE`, else `HUGGINGFACE_HUB_CACHE`, else `hub` in `HF_HOME`, else in `$XDG_CACHE_HOME/huggingface`, else in
+    ///   `~/.cache/huggingface`;
+    /// - the token: `HF_TOKEN`, else `HUGGING_FACE_HUB_TOKEN`, else the file `HF_TOKEN_PATH`, else the file `token` in `HF_HOME`, where
+    ///   `hf auth login` puts it; none with `HF_HUB_DISABLE_IMPLICIT_TOKEN=1`;
+    /// - the server: `HF_ENDPOINT`; `HF_HUB_OFFLINE=1` or `TRANSFORMERS_OFFLINE=1` allows the cache only.
+    ///
+    /// A variable that is empty counts as not set, also one of a path, which `huggingface_hub` takes for the working folder.
     pub fn from_env() -> HubOptions {
-        Self::from_vars(|name| std::env::var(name).ok(), std::env::home_dir().as_deref())
+        Self::from_vars(|name| std::env::var_os(name), std::env::home_dir())
     }
 
-    fn from_vars(var: impl Fn(&str) -> Option<String>, user_home: Option<&Path>) -> HubOptions {
-        let set = |name: &str| var(name).filter(|value| !value.trim().is_empty());
-        let path = |name: &str| {
-            set(name).map(|value| match (value.strip_prefix('~'), user_home) {
-                (Some(rest), Some(home)) if rest.is_empty() || rest.starts_with('/') => {
-                    home.join(rest.trim_start_matches('/'))
-                }
-                _ => PathBuf::from(value),
-            })
+    fn from_vars(var: impl Fn(&str) -> Option<OsString>, user_home: Option<PathBuf>) -> HubOptions {
+        let environment = Environment { var: &var, home: user_home.as_deref() };
+        let path = |name: &str| environment.path(name);
+        let text = |name: &str| environment.set(name).map(|value| value.to_string_lossy().into_owned());
+        let is_true = |value: Option<String>| {
+            value.is_some_and(|v| ["1", "on", "yes", "true"].contains(&v.to_lowercase().as_str()))
         };
-        let user_cache = path("XDG_CACHE_HOME").or_else(|| user_home.map(|home| home.join(".cache")));
+        let user_cache = path("XDG_CACHE_HOME").or_else(|| user_home.as_ref().map(|home| home.join(".cache")));
         let home = path("HF_HOME").unwrap_or_else(|| user_cache.unwrap_or_else(std::env::temp_dir).join("huggingface"));
-        let token_file = path("HF_TOKEN_PATH").unwrap_or_else(|| home.join("token"));
-        let token = set("HF_TOKEN").or_else(|| std::fs::read_to_string(token_file).ok());
-        let offline =
-            set("HF_HUB_OFFLINE").is_some_and(|v| ["1", "on", "yes", "true"].contains(&v.to_lowercase().as_str()));
+        let cache = path("HF_HUB_CACHE").or_else(|| path("HUGGINGFACE_HUB_CACHE"));
+        let token = || {
+            let given = text("HF_TOKEN").or_else(|| text("HUGGING_FACE_HUB_TOKEN"));
+            let file = path("HF_TOKEN_PATH").unwrap_or_else(|| home.join("token"));
+            given.or_else(|| std::fs::read_to_string(file).ok())
+        };
+        let token = if is_true(text("HF_HUB_DISABLE_IMPLICIT_TOKEN")) { None } else { token() };
         HubOptions {
             revision: None,
             gguf_file: None,
-            endpoint: set("HF_ENDPOINT")
+            endpoint: text("HF_ENDPOINT")
                 .map_or("https://huggingface.co".into(), |e| e.trim_end_matches('/').to_string()),
-            cache_dir: path("HF_HUB_CACHE").unwrap_or_else(|| home.join("hub")),
+            cache_dir: cache.unwrap_or_else(|| home.join("hub")),
             token: token.map(|token| token.trim().to_string()).filter(|token| !token.is_empty()),
-            local_files_only: offline,
+            local_files_only: is_true(text("HF_HUB_OFFLINE").or_else(|| text("TRANSFORMERS_OFFLINE"))),
             retries: 4,
         }
     }
@@ -77,48 +85,4 @@ impl fmt::Debug for HubOptions {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn of(vars: &[(&str, &str)]) -> HubOptions {
-        let var = |name: &str| vars.iter().find(|(n, _)| *n == name).map(|(_, value)| value.to_string());
-        HubOptions::from_vars(var, Some(Path::new("/home/me")))
-    }
-
-    #[test]
-    fn the_cache_is_where_huggingface_hub_has_it() {
-        let cache = |vars: &[(&str, &str)]| of(vars).cache_dir.to_str().unwrap().to_string();
-        let (xdg, home, own) = (("XDG_CACHE_HOME", "/x"), ("HF_HOME", "/h"), ("HF_HUB_CACHE", "/c"));
-        assert_eq!(cache(&[]), "/home/me/.cache/huggingface/hub");
-        assert_eq!(cache(&[xdg]), "/x/huggingface/hub");
-        assert_eq!(cache(&[xdg, home]), "/h/hub");
-        assert_eq!(cache(&[xdg, home, own]), "/c");
-        assert_eq!(cache(&[("HF_HOME", "~/models"), ("HF_HUB_CACHE", "")]), "/home/me/models/hub");
-    }
-
-    #[test]
-    fn the_token_comes_from_variable_or_file_and_stays_out_of_logs() {
-        let folder = tempfile::tempdir().unwrap();
-        std::fs::write(folder.path().join("token"), "hf_file\n").unwrap();
-        std::fs::write(folder.path().join("other"), "hf_other").unwrap();
-        let home = ("HF_HOME", folder.path().to_str().unwrap());
-        let other = folder.path().join("other");
-        let path = ("HF_TOKEN_PATH", other.to_str().unwrap());
-        let token = |vars: &[(&str, &str)]| of(vars).token;
-        assert_eq!(token(&[home]).as_deref(), Some("hf_file"));
-        assert_eq!(token(&[home, path]).as_deref(), Some("hf_other"));
-        assert_eq!(token(&[home, path, ("HF_TOKEN", " hf_var ")]).as_deref(), Some("hf_var"));
-        assert_eq!(token(&[("HF_HOME", "/nowhere")]), None);
-        assert!(!format!("{:?}", of(&[home])).contains("hf_file"));
-    }
-
-    #[test]
-    fn server_and_offline() {
-        let plain = of(&[]);
-        assert_eq!((plain.endpoint.as_str(), plain.local_files_only), ("https://huggingface.co", false));
-        assert_eq!(of(&[("HF_ENDPOINT", "http://hub.local/")]).endpoint, "http://hub.local");
-        for (value, offline) in [("1", true), ("TRUE", true), ("yes", true), ("0", false), ("", false)] {
-            assert_eq!(of(&[("HF_HUB_OFFLINE", value)]).local_files_only, offline, "{value:?}");
-        }
-    }
-}
+mod tests;

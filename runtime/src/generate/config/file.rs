@@ -2,6 +2,7 @@
 
 use super::validate::is_unsupported;
 use super::{ConfigError, GenerationConfig};
+use kiln_core::output::Output;
 use serde_json::{Map, Value};
 use std::path::Path;
 
@@ -73,7 +74,7 @@ impl GenerationConfig {
     pub fn save_pretrained(&self, folder: impl AsRef<Path>) -> Result<(), ConfigError> {
         let path = folder.as_ref().join(FILE_NAME);
         let json = self.to_json()? + "\n";
-        let written = std::fs::create_dir_all(folder.as_ref()).and_then(|()| std::fs::write(&path, json));
+        let written = std::fs::create_dir_all(folder.as_ref()).and_then(|()| Output::at(&path)?.write(json.as_bytes()));
         written.map_err(|e| ConfigError::File { action: "write", path, reason: e.to_string() })
     }
 }
