@@ -2,7 +2,7 @@
 
 use crate::{golden, options};
 use kiln::{LoadOptions, Model, ModelFiles, runtime};
-use runtime::generate::CausalLm;
+use runtime::generate::{CausalLm, Step};
 use runtime::{CacheOptions, CausalSession};
 use std::arch::asm;
 use std::sync::Arc;
@@ -27,8 +27,8 @@ fn logits(model: &Arc<Model>, word: u32) -> Vec<u32> {
     let mut session = CausalSession::new(model, &CacheOptions::default()).expect("a session");
     let tokens: Vec<i64> = (0..24).map(|i| (i * 37 + 5) % 300).collect();
     set_modes(word);
-    let bits =
-        session.step(&tokens, tokens.len(), &[0], &[0]).map(|l| l.iter().map(|l| l.to_bits()).collect::<Vec<_>>());
+    let step = Step { tokens: &tokens, seq: tokens.len(), slots: &[0], starts: &[0], lengths: &[24] };
+    let bits = session.step(step).map(|l| l.iter().map(|l| l.to_bits()).collect::<Vec<_>>());
     let after = modes();
     set_modes(USUAL);
     assert_eq!(after, word, "the caller's modes come back");
