@@ -1,7 +1,7 @@
 //! Chats as the texts that a model was trained on, by its own templates.
 //!
 //! In come a [`Chat`] (messages, tools) and a model's templates, Jinja texts of `tokenizer_config.json` or `chat_template.jinja`; out
-//! goes the prompt. Templates run as in transformers ([`jinja`]), with the special tokens as variables. They are programs of strangers:
+//! goes the prompt. Templates run as in transformers (`jinja`), with the special tokens as variables. They are programs of strangers:
 //! they see nothing but the chat, and their work is bounded.
 
 mod jinja;
