@@ -87,13 +87,12 @@ fn llvm_ir(
         lowering.set(None);
         let folder = scratch::folder(root).map_err(|e| e.to_string())?;
         let definition = first.take().map_or_else(|| define(spec, symbol, target), Ok).map_err(|e| e.to_string())?;
-        dumped(definition, symbol, &folder).map_err(|why| match scratch::full(&folder) {
-            Some(full) => full.to_string(),
-            None => {
-                lowering.set(Some(why.clone()));
-                why
-            }
-        })
+        let text = dumped(definition, symbol, &folder);
+        // A folder that is full now may have cut the dump off anywhere.
+        if let Some(full) = scratch::full(&folder) {
+            return Err(full.to_string());
+        }
+        text.inspect_err(|why| lowering.set(Some(why.clone())))
     });
     text.map_err(|e| lowering.take().map_or(e, CodegenError::Lowering))
 }
@@ -125,9 +124,9 @@ fn dumped(definition: KernelDefinition, symbol: &str, folder: &TemporaryFolder) 
     };
     let text = std::fs::read_to_string(folder.path().join(symbol).join("llvm.ll"));
     let text = text.map_err(|_| format!("it wrote no LLVM IR: {why}"))?;
-    // The mark is near the end: without it the file was cut off, or cubecl has changed.
-    if !text.contains(STOP_MARK) {
-        return Err(format!("its LLVM IR lacks the stop mark: {why}"));
+    // Without mark or last line break the file was cut off, or cubecl has changed.
+    if !text.contains(STOP_MARK) || !text.ends_with('\n') {
+        return Err(format!("its LLVM IR lacks the stop mark, or its end: {why}"));
     }
     Ok(text.lines().filter(|l| !l.contains(STOP_MARK)).collect::<Vec<_>>().join("\n"))
 }

@@ -231,7 +231,7 @@ pub enum Error {
 
     /// A download could not be stored.
     #[error(
-        "cannot store {}: {source}; make room there, or set HF_HUB_CACHE to a folder with room. What was stored so far is kept, \
+        "cannot store {}: {source}; make room there, or set HF_HUB_CACHE to a folder with room that can be written. What was stored so far is kept, \
          and the next run goes on from there", path.display()
     )]
     CacheWrite {

@@ -45,7 +45,7 @@ fn parse(text: &str) -> Option<Option<u64>> {
     // Whole numbers exactly.
     let bytes = match number.parse::<u64>() {
         Ok(number) => number.checked_mul(unit)?,
-        Err(_) => (number.parse::<f64>().ok()? * unit as f64) as u64,
+        Err(_) => number.parse::<f64>().ok().map(|n| n * unit as f64).filter(|n| *n < u64::MAX as f64)? as u64,
     };
     Some(Some(bytes))
 }

@@ -70,7 +70,7 @@ pub fn run(args: &BenchArgs) -> Result<()> {
         // The machine it was compiled for, unless another is named: a target file says what this one gives.
         let target = match args.options.is_default_target() {
             true => &model.artifact().manifest().target,
-            false => &args.options.target,
+            false => &args.options.target.spec,
         };
         let profiles = bench::profile(&model, &cases, options.rounds, target)?;
         match args.json {

@@ -31,7 +31,7 @@ pub fn run(args: &ExplainArgs) -> Result<()> {
     let module = module(&args.model, &args.options)?;
     let options = args.options.options().passes.rewriting();
     let rules = rules::up_to(options.numerics, &options.without);
-    let target = &args.options.target;
+    let target = &args.options.target.spec;
     let mut all = vec![];
     let mut wrong = None;
     for f in blocks(&module, args.block.as_deref())? {

@@ -4,7 +4,6 @@ use super::{CompileArgs, blocks, module, outln};
 use crate::passes::egraph::Point;
 use crate::{Error, Result, graph};
 use clap::Args;
-use kiln_models::source::inputs;
 use std::path::PathBuf;
 
 #[derive(Args)]
@@ -35,13 +34,13 @@ pub fn run(args: &GraphArgs) -> Result<()> {
             return Err(Error::Option(format!("cannot draw {}: expected a file .svg or .html", args.output.display())));
         }
     };
-    let output = super::output(&args.output, inputs(&args.model))?;
+    let output = super::output(&args.output, args.options.inputs(&args.model))?;
     let module = module(&args.model, &args.options)?;
     let chosen = match &args.block {
         Some(name) => blocks(&module, Some(name))?,
         None => graph::blocks(&module),
     };
-    let target = &args.options.target;
+    let target = &args.options.target.spec;
     let (point, rewriting) =
         (Point { rows: args.rows, context: args.context }, args.options.options().passes.rewriting());
     let pictures = graph::pictures(&module, &chosen, &point, target, &rewriting)?;

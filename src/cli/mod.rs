@@ -162,8 +162,8 @@ pub(crate) use note;
 #[derive(Args, Clone, Debug)]
 pub(crate) struct CompileArgs {
     /// The machine to compile for: `cpu`, a machine by name (`cpu:zen4`), or a target file (`machine.toml`).
-    #[arg(long, default_value = "cpu", value_parser = crate::target::find)]
-    target: TargetSpec,
+    #[arg(long, default_value = "cpu", value_parser = parse_target)]
+    target: Target,
     /// The type to compute in: auto, f32, bf16 or f16.
     #[arg(long, default_value = "auto", value_parser = parse_dtype)]
     dtype: DType,
@@ -177,6 +177,19 @@ pub(crate) struct CompileArgs {
     /// formulas, with a stated error).
     #[arg(long, default_value = "reassociates", value_parser = parse_numerics)]
     numerics: Numerics,
+}
+
+/// What `--target` names.
+#[derive(Clone, Debug)]
+struct Target {
+    spec: TargetSpec,
+    /// The target file, if it is one.
+    file: Option<PathBuf>,
+}
+
+fn parse_target(text: &str) -> std::result::Result<Target, String> {
+    let spec = crate::target::find(text)?;
+    Ok(Target { spec, file: Some(PathBuf::from(text)).filter(|path| path.is_file()) })
 }
 
 fn parse_numerics(text: &str) -> std::result::Result<Numerics, String> {
@@ -200,17 +213,22 @@ fn parse_dtype(text: &str) -> std::result::Result<DType, String> {
 impl CompileArgs {
     /// Whether no other machine was named.
     fn is_default_target(&self) -> bool {
-        self.target == TargetSpec::x86_64_v3()
+        self.target.spec == TargetSpec::x86_64_v3()
     }
 
     fn options(&self) -> CompileOptions {
         CompileOptions {
-            target: self.target.clone(),
+            target: self.target.spec.clone(),
             dtype: self.dtype,
             max_seq: self.max_seq,
             passes: crate::passes::Options { numerics: self.numerics, ..crate::passes::Options::default() },
             ..CompileOptions::default()
         }
+    }
+
+    /// What may be read on disk, so that nothing is written over it.
+    fn inputs(&self, model: &str) -> Vec<PathBuf> {
+        inputs(model).into_iter().chain(self.target.file.clone()).collect()
     }
 
     /// The files of MODEL.
@@ -312,7 +330,7 @@ fn compile(model: &str, output: &Path, options: &CompileArgs, json: bool) -> Res
         return Err(Error::Option(format!("`{model}` is compiled already: give a hub id, a folder or a .gguf file")));
     }
     // Before a model is fetched; `compile` looks again when it is known what it is read from.
-    self::output(output, inputs(model))?;
+    self::output(output, options.inputs(model))?;
     let files = options.files(model)?;
     let spinner = spinner("compiling");
     let report = crate::compile(&files, output, &options.options())?;
@@ -346,7 +364,7 @@ fn demo(prompt: &str, max_new_tokens: usize, threads: Option<usize>) -> Result<(
     let model = crate::fetch_default_model()?;
     let files = ModelFiles::resolve(&model)?;
     let options = CompileArgs {
-        target: TargetSpec::x86_64_v3(),
+        target: Target { spec: TargetSpec::x86_64_v3(), file: None },
         dtype: DType::F32,
         max_seq: None,
         gguf_file: None,

@@ -210,7 +210,7 @@ impl CompileArgs {
     /// The same for a model by name.
     fn pretrained(&self, threads: Option<usize>) -> PretrainedOptions {
         PretrainedOptions {
-            target: self.target.clone(),
+            target: self.target.spec.clone(),
             dtype: self.dtype,
             max_seq: self.max_seq,
             numerics: self.numerics,

@@ -4,7 +4,7 @@ use super::{CompileArgs, is_artifact, load_files};
 use crate::{Error, LoadOptions, Model, ModelFiles, Result, Session, SessionOptions, verify};
 use clap::Args;
 use safetensors::{Dtype, tensor::TensorView};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 #[derive(Args)]
 pub struct RunArgs {
@@ -33,7 +33,7 @@ pub struct RunArgs {
 }
 
 pub fn run(args: &RunArgs) -> Result<()> {
-    let output = super::output(&args.output, [args.inputs.as_path(), Path::new(&args.model)])?;
+    let output = super::output(&args.output, args.options.inputs(&args.model).iter().chain([&args.inputs]))?;
     let files = if is_artifact(&args.model) { None } else { Some(args.options.files(&args.model)?) };
     let read = files.iter().flat_map(ModelFiles::inputs);
     let output = output.not_among(read).map_err(Error::io("write", &args.output))?;

@@ -55,7 +55,12 @@ fn what_is_read_is_not_written_over() {
     symlink("f.kir", bench.path("f.svg")).expect("links");
     refuses(&["graph", &bench.arg("f.kir")], &bench.arg("f.svg"));
 
+    let target = bench.arg("machine.toml");
+    fs::copy(concat!(env!("CARGO_MANIFEST_DIR"), "/targets/zen4.toml"), &target).expect("copies");
+    refuses(&["compile", &model, "--target", &target], &target);
+
     // What a model is not read from may be replaced, in its folder too.
+    fs::remove_file(folder.join("tokenizer.json")).expect("removes");
     for _ in 0..2 {
         bench.works(&["compile", &model, "-o", folder.join("m.kiln").to_str().expect("UTF-8")]);
     }

@@ -1,16 +1,16 @@
 //! A model's files as a folder, which this crate and transformers read.
 
 use super::{MORE_TEMPLATES, ModelFiles};
-use crate::weights::Checkpoint;
+use crate::weights::TensorEntry;
 use crate::{Error, Result};
-use kiln_core::output::Output;
+use kiln_core::output::{Output, OutputFile};
 use kiln_core::{DType, Storage};
-use safetensors::{Dtype, View};
+use safetensors::Dtype;
+use safetensors::tensor::{Metadata, TensorInfo};
 use serde_json::Value;
-use std::borrow::Cow;
 use std::collections::HashMap;
+use std::io::{self, Write};
 use std::path::Path;
-use std::sync::Mutex;
 
 impl ModelFiles {
     /// Writes the model into a folder, which is made if it is not there: `model.safetensors`, the tokenizer with its config and its chat
@@ -86,74 +86,44 @@ impl ModelFiles {
         self.output(path).and_then(|output| output.write(bytes)).map_err(Error::io("write", path))
     }
 
-    fn output(&self, path: &Path) -> std::io::Result<Output> {
+    fn output(&self, path: &Path) -> io::Result<Output> {
         let output = Output::at(path)?;
         if path.is_symlink() { output.not_among(self.inputs()) } else { Ok(output) }
     }
 
+    /// Tensor by tensor, in the order that safetensors has: those of the largest types first, so that all are aligned.
     fn save_weights(&self, path: &Path) -> Result<()> {
-        let checkpoint = &self.checkpoint;
-        let file = self.output(path).and_then(Output::create).map_err(Error::io("write", path))?;
-        let failure = Mutex::new(None);
-        let tensors = checkpoint.iter().map(|(name, entry)| {
-            let tensor =
-                Tensor { checkpoint, name, shape: &entry.shape, dtype: dtype(entry.storage), failure: &failure };
-            (name, tensor)
+        let failed = |source| Error::io("write", path)(source);
+        let file = self.output(path).and_then(Output::create).map_err(failed)?;
+        let stored = |entry: &TensorEntry| dtype(entry.storage).unwrap_or(Dtype::F32);
+        let mut tensors: Vec<(&str, &TensorEntry)> = self.checkpoint.iter().collect();
+        tensors.sort_by(|(a, x), (b, y)| stored(y).cmp(&stored(x)).then(a.cmp(b)));
+        let mut end = 0;
+        let infos = tensors.iter().map(|(name, entry)| {
+            let (dtype, start) = (stored(entry), end);
+            end += entry.elements() * dtype.bitsize() / 8;
+            (name.to_string(), TensorInfo { dtype, shape: entry.shape.clone(), data_offsets: (start, end) })
         });
         // transformers asks for the format.
-        let metadata = HashMap::from([("format".to_string(), "pt".to_string())]);
-        let written = safetensors::serialize_to_file(tensors, Some(metadata), &file.path());
-        written.map_err(|e| Error::io("write", path)(std::io::Error::other(e)))?;
-        match failure.into_inner() {
-            Ok(Some(error)) => Err(error),
-            _ => file.finish().map_err(Error::io("write", path)),
+        let format = HashMap::from([("format".to_string(), "pt".to_string())]);
+        let metadata = Metadata::new(Some(format), infos.collect()).map_err(|e| failed(io::Error::other(e)))?;
+        let mut header = serde_json::to_vec(&metadata).map_err(|e| failed(e.into()))?;
+        header.resize(header.len().next_multiple_of(8), b' ');
+
+        let mut out = io::BufWriter::with_capacity(1 << 20, file);
+        out.write_all(&(header.len() as u64).to_le_bytes()).and_then(|()| out.write_all(&header)).map_err(failed)?;
+        for (name, entry) in tensors {
+            let bytes = match dtype(entry.storage) {
+                Some(_) => self.checkpoint.bytes(name)?,
+                None => self.checkpoint.to_f32(name)?.iter().flat_map(|x| x.to_le_bytes()).collect(),
+            };
+            out.write_all(&bytes).map_err(failed)?;
         }
+        out.into_inner().map_err(io::IntoInnerError::into_error).and_then(OutputFile::finish).map_err(failed)
     }
 }
 
-/// A tensor that is read when it is written.
-struct Tensor<'a> {
-    checkpoint: &'a Checkpoint,
-    name: &'a str,
-    shape: &'a [usize],
-    /// The type in the file; `None` to write it as f32.
-    dtype: Option<Dtype>,
-    /// What reading has said, which [`View::data`] cannot.
-    failure: &'a Mutex<Option<Error>>,
-}
-
-impl Tensor<'_> {
-    fn read(&self) -> Result<Cow<'_, [u8]>> {
-        match self.dtype {
-            Some(_) => self.checkpoint.bytes(self.name),
-            None => Ok(self.checkpoint.to_f32(self.name)?.iter().flat_map(|x| x.to_le_bytes()).collect()),
-        }
-    }
-}
-
-impl View for Tensor<'_> {
-    fn dtype(&self) -> Dtype {
-        self.dtype.unwrap_or(Dtype::F32)
-    }
-
-    fn shape(&self) -> &[usize] {
-        self.shape
-    }
-
-    fn data(&self) -> Cow<'_, [u8]> {
-        self.read().unwrap_or_else(|error| {
-            if let Ok(mut failure) = self.failure.lock() {
-                *failure = Some(error);
-            }
-            vec![0; self.data_len()].into()
-        })
-    }
-
-    fn data_len(&self) -> usize {
-        self.shape.iter().product::<usize>() * self.dtype().bitsize() / 8
-    }
-}
-
+/// The type in the file; `None` for blocks, which become f32.
 fn dtype(storage: Storage) -> Option<Dtype> {
     let Storage::Dense(dtype) = storage else { return None };
     Some(match dtype {

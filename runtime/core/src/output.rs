@@ -148,6 +148,10 @@ impl OutputFile {
             self.part = Some(part);
         }
         if let Some(part) = &self.part {
+            // Who may read the file that is replaced may read this one.
+            if let Ok(old) = fs::metadata(&self.target) {
+                let _ = self.file.set_permissions(old.permissions());
+            }
             fs::rename(part, &self.target)?;
             self.part = None;
         }
@@ -157,11 +161,6 @@ impl OutputFile {
     /// The file that is written.
     pub fn file(&self) -> &File {
         &self.file
-    }
-
-    /// A path that opens it for as long as it is not finished, for what writes to paths only.
-    pub fn path(&self) -> PathBuf {
-        self.part.clone().unwrap_or_else(|| descriptor_path(&self.file))
     }
 }
 
@@ -248,12 +247,6 @@ fn unnamed(_: &Path) -> Option<File> {
 fn descriptor_path(file: &File) -> PathBuf {
     use std::os::fd::AsRawFd;
     format!("/proc/self/fd/{}", file.as_raw_fd()).into()
-}
-
-/// There are no unnamed files.
-#[cfg(not(target_os = "linux"))]
-fn descriptor_path(_: &File) -> PathBuf {
-    PathBuf::new()
 }
 
 /// Gives an unnamed file a name.

@@ -133,7 +133,7 @@ fn pooling_is_part_of_it() {
 }
 
 #[test]
-fn shards_and_their_index_are_part_of_it() {
+fn shards_are_part_of_it() {
     let temp = tempfile::tempdir().expect("a folder");
     let folder = model(temp.path(), "m", "llama");
     let whole = key(&folder);
@@ -152,8 +152,8 @@ fn shards_and_their_index_are_part_of_it() {
     let last = bytes.len() - 1;
     bytes[last] ^= 1;
     write(folder.join(shards[0]), bytes).expect("writes");
-    let changed = key(&folder);
-    assert_eq!(BTreeSet::from([&whole, &one, &changed]).len(), 3);
+    assert_eq!(one, whole, "the same weights under another name");
+    assert_ne!(key(&folder), whole);
 }
 
 #[test]

@@ -61,6 +61,23 @@ fn links_are_written_through() {
 
 #[cfg(unix)]
 #[test]
+fn a_file_that_is_replaced_keeps_its_permissions() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("secret");
+    let mode = || fs::metadata(&path).unwrap().permissions().mode() & 0o777;
+    written(&path, b"x").unwrap();
+    let usual = mode();
+    fs::set_permissions(&path, PermissionsExt::from_mode(0o600)).unwrap();
+    written(&path, b"y").unwrap();
+    assert_eq!((mode(), fs::read(&path).unwrap()), (0o600, b"y".to_vec()));
+    // A new one has what the user's mask leaves, as any file.
+    fs::write(folder.path().join("other"), "").unwrap();
+    assert_eq!(usual, fs::metadata(folder.path().join("other")).unwrap().permissions().mode() & 0o777);
+}
+
+#[cfg(unix)]
+#[test]
 fn what_is_no_file_stays_what_it_is() {
     use std::os::unix::fs::FileTypeExt;
     let folder = tempfile::tempdir().unwrap();
