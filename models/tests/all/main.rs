@@ -21,3 +21,4 @@ mod save;
 mod sentence;
 mod seq2seq;
 mod source;
+mod tokenizer_files;
