@@ -87,6 +87,15 @@ pub enum Error {
         problem: String,
     },
 
+    /// A tokenizer's file is not what its name says.
+    #[error("{}: {problem}; the file is truncated or corrupt, so fetch or save it again", path.display())]
+    CorruptTokenizer {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong: where, what was expected and what was found.
+        problem: String,
+    },
+
     /// A GGUF file is not what the format says it must be.
     #[error("{} is not a sound GGUF file: {problem}", path.display())]
     CorruptGguf {

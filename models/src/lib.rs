@@ -22,6 +22,7 @@ pub mod gguf;
 pub mod sentence;
 pub mod source;
 mod task;
+mod tokenizer;
 pub mod weights;
 
 pub use error::{Error, Result};

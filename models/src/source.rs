@@ -15,6 +15,7 @@ pub use hub::{HubOptions, PushOptions, Pushed, push_to_hub};
 pub use inputs::inputs;
 
 use crate::gguf::{self, Gguf};
+use crate::tokenizer::FolderTokenizer;
 use crate::weights::{Checkpoint, WEIGHTS};
 use crate::{Error, Result};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -33,10 +34,11 @@ pub struct ModelFiles {
     pub config: Value,
     /// `generation_config.json`.
     pub generation_config: Option<Value>,
-    /// `tokenizer.json`, as bytes: whoever uses it parses it.
+    /// `tokenizer.json`, as bytes: whoever uses it parses it. Whatever else the files say of tokens is applied, and where there is no such
+    /// file it is made of the vocabulary's own.
     pub tokenizer_json: Option<Vec<u8>>,
     /// `tokenizer_config.json`, with the chat templates of the folder `additional_chat_templates` among its named ones, and the special
-    /// tokens of `special_tokens_map.json` that it does not have.
+    /// tokens by name, whichever file has them.
     pub tokenizer_config: Option<Value>,
     /// The chat template: `chat_template.jinja`, or the default one in `tokenizer_config.json`.
     pub chat_template: Option<String>,
@@ -98,15 +100,15 @@ impl ModelFiles {
             expected: "config.json",
             advice: "give the folder that transformers' save_pretrained wrote, or the path of a .gguf file".to_string(),
         })?;
-        let mut tokenizer_config = read_json(&folder.join("tokenizer_config.json"))?;
-        add_special_tokens(folder, &mut tokenizer_config)?;
+        let FolderTokenizer { json: tokenizer_json, config: mut tokenizer_config } =
+            crate::tokenizer::of_folder(folder, &config)?;
         add_named_templates(folder, &mut tokenizer_config)?;
         Ok(ModelFiles {
             id: name_of(folder),
             revision: None,
             config,
             generation_config: read_json(&folder.join("generation_config.json"))?,
-            tokenizer_json: read(&folder.join("tokenizer.json"))?,
+            tokenizer_json,
             chat_template: chat_template(folder, tokenizer_config.as_ref())?,
             tokenizer_config,
             sentence_transformer: sentence_transformer(folder)?,
@@ -192,7 +194,7 @@ fn name_of(path: &Path) -> String {
 }
 
 /// A file's bytes, `None` if there is no such file.
-fn read(path: &Path) -> Result<Option<Vec<u8>>> {
+pub(crate) fn read(path: &Path) -> Result<Option<Vec<u8>>> {
     match std::fs::read(path) {
         Ok(bytes) => Ok(Some(bytes)),
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
@@ -222,18 +224,6 @@ fn sentence_transformer(folder: &Path) -> Result<Option<Value>> {
 
 /// Where transformers saves chat templates besides the default one, each as `NAME.jinja`.
 const MORE_TEMPLATES: &str = "additional_chat_templates";
-
-/// Puts the special tokens of `special_tokens_map.json`, where older tokenizers name them, into the tokenizer's config, which goes before
-/// it.
-fn add_special_tokens(folder: &Path, tokenizer_config: &mut Option<Value>) -> Result<()> {
-    let Some(Value::Object(map)) = read_json(&folder.join("special_tokens_map.json"))? else { return Ok(()) };
-    if let Some(config) = tokenizer_config.get_or_insert_with(|| json!({})).as_object_mut() {
-        for (name, token) in map {
-            config.entry(name).or_insert(token);
-        }
-    }
-    Ok(())
-}
 
 /// Puts the folder's named templates into the tokenizer's config, where a list of them has its place.
 fn add_named_templates(folder: &Path, tokenizer_config: &mut Option<Value>) -> Result<()> {

@@ -5,13 +5,13 @@
 
 mod byte_level;
 mod sentencepiece;
-mod template;
 mod unigram;
 mod vocabulary;
 mod wordpiece;
 
 use super::Gguf;
 use crate::Result;
+use crate::tokenizer::template::Token;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use vocabulary::Vocabulary;
@@ -38,9 +38,6 @@ struct Parts {
     /// Whether a text begins with bos, and ends with eos.
     adds: (bool, bool),
 }
-
-/// A token with its id.
-type Token<'a> = (usize, &'a str);
 
 /// What all kinds read.
 struct Source<'a> {

@@ -15,6 +15,7 @@ pub use options::HubOptions;
 pub use push::{PushOptions, Pushed, push_to_hub};
 
 use super::{ModelFiles, gguf_files};
+use crate::tokenizer;
 use crate::weights::WEIGHTS;
 use crate::{Error, Result};
 use client::{Client, Failure};
@@ -26,15 +27,7 @@ use std::collections::BTreeSet;
 use std::path::{Component, Path, PathBuf};
 
 /// The small files that are taken where the repository has them.
-const OPTIONAL: [&str; 7] = [
-    "generation_config.json",
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "chat_template.jinja",
-    "chat_template.json",
-    MODULES,
-];
+const OPTIONAL: [&str; 4] = ["generation_config.json", "chat_template.jinja", "chat_template.json", MODULES];
 /// What sentence-transformers adds to a model; the modules' own files are in folders such as `1_Pooling`.
 const MODULES: &str = "modules.json";
 
@@ -170,7 +163,9 @@ impl<'a> Hub<'a> {
             file.is_some_and(|file| file.ends_with(".jinja") && !file.contains('/'))
         };
         let templates = files.iter().map(String::as_str).filter(is_template);
-        for name in OPTIONAL.into_iter().filter(|name| files.contains(*name)).chain(templates) {
+        let tokenizer = tokenizer::files(|name| files.contains(name));
+        let optional = OPTIONAL.into_iter().filter(|name| files.contains(*name));
+        for name in optional.chain(tokenizer).chain(templates) {
             self.download(&snapshot, commit, name)?;
         }
         let of_module = |name: &&String| match name.split_once('/') {

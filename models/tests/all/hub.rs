@@ -111,6 +111,22 @@ fn a_model_comes_from_the_hub_once() {
 }
 
 #[test]
+fn older_files_of_a_tokenizer_come_where_there_is_no_newer_one() {
+    let asked = |with: &[&'static str]| {
+        let cache = folder();
+        let mut files = golden_files(&["config.json", "model.safetensors"]);
+        files.extend(with.iter().map(|name| (*name, b"{}".to_vec())));
+        let server = serve("kiln/tiny", files);
+        ModelFiles::resolve_with("kiln/tiny", &options(&server.endpoint, cache.path())).unwrap();
+        let paths = paths(&server.asked());
+        with.iter().copied().filter(|name| paths.iter().any(|path| path.ends_with(name))).collect::<Vec<_>>()
+    };
+    let older = ["added_tokens.json", "special_tokens_map.json", "vocab.json", "merges.txt", "vocab.txt"];
+    assert_eq!(asked(&older), older);
+    assert_eq!(asked(&[&older[..], &["tokenizer.json"]].concat()), [&older[..2], &["tokenizer.json"]].concat());
+}
+
+#[test]
 fn gguf_files_come_from_the_hub_too() {
     let gguf = |layers: u32| tiny_model("llama").set("llama.block_count", Meta::U32(layers)).bytes();
     let cache = folder();

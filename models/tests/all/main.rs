@@ -23,3 +23,4 @@ mod sentence;
 mod seq2seq;
 mod source;
 mod tied;
+mod tokenizer_files;

@@ -17,7 +17,9 @@ pub enum GenerateError {
     #[error(transparent)]
     Config(#[from] ConfigError),
     /// No prompt, or a prompt without tokens.
-    #[error("prompt {row} is empty, expected at least one token: begin with the model's bos token")]
+    #[error(
+        "prompt {row} is empty, expected at least one token: give one, or a generation config with a `bos_token_id` to begin with"
+    )]
     EmptyPrompt {
         /// Row of the batch.
         row: usize,

@@ -120,8 +120,16 @@ impl<'a> Generation<'a> {
         let (vocab_size, max_context, encoder) = (model.vocab_size(), model.max_context(), model.encoder());
         let decoder_start = encoder.map(|encoder| decoder_start(&encoder, config)).transpose()?;
         let mut starts = Vec::with_capacity(prompts.len());
+        let mut prompt_tokens = 0;
         for (index, prompt) in prompts.iter().enumerate() {
+            // Out of nothing a decoder goes on from bos, as in transformers.
+            let begun = config.bos_token_id.filter(|_| prompt.ids.is_empty() && encoder.is_none());
+            let prompt = match begun {
+                Some(bos) => &Prompt { ids: vec![bos], ..prompt.clone() },
+                None => prompt,
+            };
             prompt.check(index, vocab_size, encoder.map_or(max_context, |encoder| encoder.max_source))?;
+            prompt_tokens += prompt.tokens().len();
             let (ids, padding) = match decoder_start {
                 Some(id) => (vec![id], 0),
                 None => (prompt.ids.clone(), prompt.padding),
@@ -154,7 +162,6 @@ impl<'a> Generation<'a> {
         } else {
             Search::Rows(Rows::new(starts, options)?)
         };
-        let prompt_tokens = prompts.iter().map(|p| p.tokens().len()).sum();
         Ok(Generation {
             stepper: Stepper::new(model, request.cancel),
             sources,

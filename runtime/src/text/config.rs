@@ -26,10 +26,12 @@ pub(super) struct Fields {
     pub model_input_names: Option<Vec<String>>,
     /// Ids that `tokenizer.json` does not have, since their tokens have other ids too: those. GGUF files have them.
     pub same_tokens: HashMap<u32, u32>,
+    pub split_special_tokens: Option<bool>,
 }
 
 impl Tokenizer {
-    /// This tokenizer, with what its `tokenizer_config.json` says.
+    /// This tokenizer, with what its `tokenizer_config.json` says. Tokens that it adds are not among that: a model's files have them in
+    /// the `tokenizer.json` that is made when the model is opened.
     ///
     /// # Errors
     /// A text that is no JSON object, or a field of another type.
@@ -39,6 +41,8 @@ impl Tokenizer {
             return Err(TextError::Config("it is no JSON object".into()));
         }
         let fields = Fields::deserialize(&json).map_err(|e| TextError::Config(e.to_string()))?;
+        // Special tokens in a text are then text.
+        self.inner.set_encode_special_tokens(fields.split_special_tokens.unwrap_or(false));
         self.config = TokenizerConfig { fields, json };
         Ok(self)
     }

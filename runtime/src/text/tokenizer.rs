@@ -4,9 +4,11 @@ use super::StreamDecoder;
 use super::config::TokenizerConfig;
 use crate::generate::{Detokenizer, Prompt, TextStream};
 use kiln_core::output::Output;
+use serde_json::Value;
 use std::path::Path;
 use thiserror::Error;
 use tokenizers::PostProcessorWrapper;
+use tokenizers::utils::SysRegex;
 
 /// What is wrong with a tokenizer or a text.
 #[derive(Debug, Error)]
@@ -14,6 +16,16 @@ pub enum TextError {
     /// The bytes are no tokenizer.
     #[error("tokenizer.json: {0}; expected the file of a Hugging Face fast tokenizer: is it complete?")]
     Parse(String),
+    /// An expression that the engine does not have.
+    #[error(
+        "tokenizer.json: the expression `{pattern}` is not one that kiln's regular expressions (those of fancy-regex) have: {reason}; write it in another way"
+    )]
+    Regex {
+        /// The expression.
+        pattern: String,
+        /// What the engine says.
+        reason: String,
+    },
     /// The config is none.
     #[error("tokenizer_config.json: {0}; expected the file that transformers' save_pretrained writes")]
     Config(String),
@@ -152,7 +164,8 @@ impl PaddedBatch {
 impl Tokenizer {
     /// Reads a `tokenizer.json`. Padding and truncation that it asks for are set aside, as transformers does: the caller says.
     pub fn from_bytes(json: &[u8]) -> Result<Self, TextError> {
-        let mut inner = tokenizers::Tokenizer::from_bytes(json).map_err(|e| TextError::Parse(e.to_string()))?;
+        let mut inner = tokenizers::Tokenizer::from_bytes(json)
+            .map_err(|e| unknown_regex(json).unwrap_or_else(|| TextError::Parse(e.to_string())))?;
         inner.with_padding(None);
         inner.with_truncation(None).map_err(|e| TextError::Parse(e.to_string()))?;
         let added = inner.get_added_tokens_decoder();
@@ -173,7 +186,7 @@ impl Tokenizer {
         let json = whole.to_string(true).map_err(|e| TextError::Parse(e.to_string()))?;
         write(folder.as_ref(), "tokenizer.json", &json)?;
         match self.config() {
-            serde_json::Value::Null => Ok(()),
+            Value::Null => Ok(()),
             config => write(folder.as_ref(), "tokenizer_config.json", &format!("{config:#}\n")),
         }
     }
@@ -219,6 +232,25 @@ impl Tokenizer {
     pub fn id_to_token(&self, id: u32) -> Option<String> {
         self.inner.id_to_token(self.known_id(id))
     }
+}
+
+/// The first expression of a tokenizer that the engine does not take: the library says at best that a part fits no form that it knows.
+fn unknown_regex(json: &[u8]) -> Option<TextError> {
+    fn first(part: &Value) -> Option<TextError> {
+        match part {
+            Value::Object(fields) => {
+                let pattern = fields.get("Regex").and_then(Value::as_str);
+                let refused = pattern.and_then(|pattern| Some((pattern, SysRegex::new(pattern).err()?)));
+                let refused =
+                    refused.map(|(pattern, e)| TextError::Regex { pattern: pattern.into(), reason: e.to_string() });
+                refused.or_else(|| fields.values().find_map(first))
+            }
+            Value::Array(parts) => parts.iter().find_map(first),
+            _ => None,
+        }
+    }
+    let json: Value = serde_json::from_slice(json).ok()?;
+    ["normalizer", "pre_tokenizer", "decoder"].iter().find_map(|part| first(json.get(part)?))
 }
 
 fn write(folder: &Path, name: &str, text: &str) -> Result<(), TextError> {
@@ -302,6 +334,29 @@ mod tests {
         let file = folder.path().join("new").join("tokenizer.json");
         let message = tokenizer.save_pretrained(file).unwrap_err().to_string();
         assert!(message.starts_with("cannot write"), "{message}");
+    }
+
+    #[test]
+    fn an_expression_that_the_engine_lacks_is_named() {
+        let with = |part: &str, value: serde_json::Value| {
+            let mut json: serde_json::Value = serde_json::from_str(&byte_level_json()).unwrap();
+            json[part] = value;
+            Tokenizer::from_bytes(json.to_string().as_bytes()).unwrap_err().to_string()
+        };
+        let split = |pattern: &str| {
+            let split = serde_json::json!({"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated", "invert": false});
+            serde_json::json!({"type": "Sequence", "pretokenizers": [{"type": "Whitespace"}, split]})
+        };
+        // Sound for Oniguruma: a subroutine call, and a property's negation within.
+        for pattern in [r"(?<word>\p{L}+) \g<word>", r"\p{^L}+"] {
+            let message = with("pre_tokenizer", split(pattern));
+            assert!(message.contains(&format!("`{pattern}`")) && message.contains("fancy-regex"), "{message}");
+        }
+        let replace = serde_json::json!({"type": "Replace", "pattern": {"Regex": "(?<n>a)\\g<n>"}, "content": ""});
+        assert!(with("normalizer", replace.clone()).contains("`(?<n>a)\\g<n>`"));
+        assert!(with("decoder", serde_json::json!({"type": "Sequence", "decoders": [replace]})).contains("`(?<n>a)"));
+        // Another fault has another message.
+        assert!(with("pre_tokenizer", serde_json::json!({"type": "Nothing"})).contains("is it complete?"));
     }
 
     #[test]

@@ -56,6 +56,24 @@ fn padding_of_the_callers_changes_nothing_that_the_model_sees() {
 }
 
 #[test]
+fn nothing_goes_on_from_bos() {
+    let options = config(r#"{"max_new_tokens": 4, "bos_token_id": 9}"#);
+    let prompts = [Prompt::default(), Prompt::new([9]), Prompt::new([3, 5])];
+    let output = run(&mut Toy::new(hashed), &prompts, &options);
+    assert_eq!(ids(&output)[0], ids(&output)[1]);
+    assert_eq!(output.timings.prompt_tokens, 4);
+    // As with transformers, bos counts towards the length.
+    let length = config(r#"{"max_length": 4, "bos_token_id": 9}"#);
+    assert_eq!(ids(&run(&mut Toy::new(counting), &prompts[..1], &length)), [[10, 11, 12]]);
+    let beams = config(r#"{"max_new_tokens": 4, "bos_token_id": 9, "num_beams": 2}"#);
+    let of = |prompt: usize| run(&mut Toy::new(hashed), &prompts[prompt..=prompt], &beams);
+    assert_eq!(ids(&of(0)), ids(&of(1)));
+    let says = |config: &GenerationConfig| failure(&mut Toy::new(hashed), &prompts[..1], config).to_string();
+    assert!(says(&config(r#"{"max_new_tokens": 4}"#)).contains("`bos_token_id`"));
+    assert!(says(&config(r#"{"max_new_tokens": 4, "bos_token_id": 99}"#)).contains("99"));
+}
+
+#[test]
 fn padding_counts_for_ngrams_and_not_for_the_penalty() {
     // As transformers 5 has it: the penalty's mask leaves padding out, n-grams look at the whole row.
     let prompt = [Prompt::masked(0, [5, 4], &[0, 1]).unwrap()];

@@ -67,6 +67,39 @@ fn what_is_saved_is_read() {
     assert_eq!(reread.padding_side(), tokenizer.padding_side());
 }
 
+/// A vocabulary of an older form, and options that only the config has, are in the artifact.
+#[test]
+fn tokenizers_of_older_files_are_in_the_artifact() {
+    let goldens = goldens();
+    let whole = Fixture::new(&goldens, "bert-classify", Task::SequenceClassification);
+    let folder = Fixture::folder(&goldens["models"]["bert-classify"], "bert-classify");
+    let json = std::fs::read(folder.path().join("tokenizer.json")).expect("reads");
+    let json: serde_json::Value = serde_json::from_slice(&json).expect("JSON");
+    let vocabulary = json["model"]["vocab"].as_object().expect("a vocabulary");
+    let mut words: Vec<_> = vocabulary.iter().map(|(word, id)| (id.as_u64(), word.as_str())).collect();
+    words.sort_unstable();
+    let words: Vec<&str> = words.into_iter().map(|(_, word)| word).collect();
+    std::fs::remove_file(folder.path().join("tokenizer.json")).expect("removes");
+    std::fs::write(folder.path().join("vocab.txt"), words.join("\n")).expect("writes");
+    let config = r#"{"tokenizer_class": "BertTokenizer", "do_lower_case": true, "additional_special_tokens": ["cat"]}"#;
+    std::fs::write(folder.path().join("tokenizer_config.json"), config).expect("writes");
+    let artifact = folder.path().join("model.kiln");
+    let files = ModelFiles::open_folder(folder.path()).expect("opens");
+    kiln::compile(&files, &artifact, &options()).expect("compiles");
+
+    let want = AutoTokenizer::from_pretrained(&whole.artifact).expect("a tokenizer");
+    for model in [folder.path(), &artifact] {
+        let tokenizer = AutoTokenizer::from_pretrained(&text(model)).expect("a tokenizer");
+        let ids = |t: &kiln::runtime::text::Tokenizer, text: &str| t.encode(text, true).expect("encodes");
+        for sentence in ["", "The dog sat.", "I LOVE this film, it is wonderful! [MASK]", "the cat"] {
+            assert_eq!(ids(&tokenizer, sentence), ids(&want, sentence), "{sentence}");
+        }
+        let cat = ids(&tokenizer, "the cat");
+        assert_eq!(tokenizer.decode(&cat, true).expect("decodes"), "the", "a special token now");
+        assert!(tokenizer.gives("token_type_ids"));
+    }
+}
+
 #[test]
 fn encoder_decoders_have_a_class() {
     let goldens = goldens();

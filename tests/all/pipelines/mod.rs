@@ -200,6 +200,24 @@ fn long_texts_are_cut_and_labels_must_fit() {
     assert!(labels.contains("LABEL_0, LABEL_1: expected one that begins with `entail`"), "{labels}");
 }
 
+/// The text is what transformers gives.
+#[test]
+fn nothing_goes_on_from_bos() {
+    let fixture = Fixture::new(&goldens(), "llama", Task::CausalLm);
+    let generate = fixture.pipeline("text-generation");
+    let text = "BerB a\u{FFFD}VL\u{FFFD}\u{FFFD}";
+    for (input, special, place) in
+        [(json!(""), true, "/0"), (json!(""), false, "/0"), (json!(["The cat", ""]), false, "/1/0")]
+    {
+        let options = json!({
+            "add_special_tokens": special, "batch_size": 2, "generation_config": {"max_new_tokens": 8, "do_sample": false},
+        });
+        let got = generate.run(&input, &serde_json::from_value(options).expect("options")).expect("runs");
+        let got = got.pointer(place).expect("a result");
+        assert_eq!(got["generated_text"], text, "{input}, special tokens: {special}");
+    }
+}
+
 #[test]
 fn errors_say_what_is_missing() {
     let known = message(pipeline("tell-fortunes", "nowhere"));

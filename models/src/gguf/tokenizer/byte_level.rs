@@ -3,10 +3,11 @@
 //! For how text is split before the merges GGUF has only a name. The names known here are in [`PRE_TOKENIZERS`], each with what the Hugging
 //! Face tokenizer of those models does.
 
-use super::template::{self, Pair};
 use super::{Parts, Source};
 use crate::Result;
 use crate::gguf::tokenizer::vocabulary;
+use crate::tokenizer::parts::{self, Bpe, QWEN2, byte_level};
+use crate::tokenizer::template::{self, Pair};
 use serde_json::{Value, json};
 
 /// How text is split before byte-pair merges.
@@ -62,8 +63,6 @@ const PRE_TOKENIZERS: [(&str, Split, Traits); 21] = [
     ("gpt-4o",           Split::Pattern(GPT4O),  PLAIN), // Phi-4-mini's
 ];
 
-const QWEN2: &str =
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 /// Digits in groups of three.
 const LLAMA3: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 /// Words end where small letters are followed by a large one.
@@ -94,31 +93,24 @@ pub(super) fn parts(source: &mut Source) -> Result<Parts> {
         normalizer: if traits.nfc { json!({ "type": "NFC" }) } else { Value::Null },
         pre_tokenizer: pre_tokenizer(split),
         post_processor: match source.around(adds) {
-            (None, None) => byte_level(true, false),
-            (first, last) => json!({ "type": "Sequence", "processors": [
-                byte_level(true, false),
-                template::around(first, last, pair, 0),
-            ]}),
+            (None, None) => byte_level(false, true, false),
+            (first, last) => {
+                parts::sequence("processors", [byte_level(false, true, false), template::around(first, last, pair, 0)])
+            }
         },
-        decoder: byte_level(false, true),
+        decoder: byte_level(false, false, true),
         model: bpe(source, traits.whole_words).map_err(|p| gguf.corrupt(p))?,
         adds,
     })
 }
 
-fn byte_level(use_regex: bool, trim_offsets: bool) -> Value {
-    json!({ "type": "ByteLevel", "add_prefix_space": false, "trim_offsets": trim_offsets, "use_regex": use_regex })
-}
-
 fn pre_tokenizer(split: Split) -> Value {
     let first = match split {
-        Split::Gpt2 => return byte_level(true, true),
+        Split::Gpt2 => return byte_level(false, true, true),
         Split::Digits => json!({ "type": "Digits", "individual_digits": true }),
-        Split::Pattern(regex) => {
-            json!({ "type": "Split", "pattern": { "Regex": regex }, "behavior": "Isolated", "invert": false })
-        }
+        Split::Pattern(regex) => parts::split(regex),
     };
-    json!({ "type": "Sequence", "pretokenizers": [first, byte_level(split == Split::Digits, true)] })
+    parts::sequence("pretokenizers", [first, byte_level(false, split == Split::Digits, true)])
 }
 
 fn bpe(source: &Source, ignore_merges: bool) -> std::result::Result<Value, String> {
@@ -141,16 +133,5 @@ fn bpe(source: &Source, ignore_merges: bool) -> std::result::Result<Value, Strin
         }
         pairs.push((left, right));
     }
-    Ok(json!({
-        "type": "BPE",
-        "dropout": null,
-        "unk_token": null,
-        "continuing_subword_prefix": null,
-        "end_of_word_suffix": null,
-        "fuse_unk": false,
-        "byte_fallback": false,
-        "ignore_merges": ignore_merges,
-        "vocab": vocabulary.json(),
-        "merges": pairs,
-    }))
+    Ok(parts::bpe(vocabulary.json(), json!(pairs), Bpe { ignore_merges, ..Bpe::default() }))
 }

@@ -1,9 +1,11 @@
 //! `llama`: SentencePiece's BPE with scores instead of merges, and bytes for what is not in the vocabulary (Llama 2, Mistral, Gemma, Phi-3).
 
-use super::template::{self, Pair};
 use super::vocabulary::{NORMAL, UNKNOWN};
 use super::{Parts, Source};
 use crate::Result;
+use crate::tokenizer::parts::{self, Bpe, SPACE};
+use crate::tokenizer::template::{self, Pair};
+use crate::tokenizer::ways;
 use serde_json::{Value, json};
 
 pub(super) fn parts(source: &mut Source) -> Result<Parts> {
@@ -13,35 +15,23 @@ pub(super) fn parts(source: &mut Source) -> Result<Parts> {
     let prefix = source.flag("add_space_prefix", true)?;
     let adds = source.adds(true, false)?;
     let (first, last) = source.around(adds);
-    let spaces = json!({ "type": "Replace", "pattern": { "String": " " }, "content": "▁" });
-    let mut decoders = vec![
-        json!({ "type": "Replace", "pattern": { "String": "▁" }, "content": " " }),
-        json!({ "type": "ByteFallback" }),
-        json!({ "type": "Fuse" }),
-    ];
-    if prefix {
-        decoders.push(json!({ "type": "Strip", "content": " ", "start": 1, "stop": 0 }));
-    }
+    let spaces = parts::replace(" ", SPACE);
+    let bpe = Bpe {
+        unknown: source.named.get("unk").map(|(_, token)| *token),
+        fuse_unknown: true,
+        byte_fallback: true,
+        ignore_merges: false,
+    };
+    let merges = merges(source).map_err(|p| source.gguf.corrupt(p))?;
     Ok(Parts {
         normalizer: match prefix {
-            true => json!({ "type": "Sequence", "normalizers": [{ "type": "Prepend", "prepend": "▁" }, spaces] }),
+            true => parts::sequence("normalizers", [json!({ "type": "Prepend", "prepend": SPACE }), spaces]),
             false => spaces,
         },
         pre_tokenizer: Value::Null,
         post_processor: template::around(first, last, Pair::Again, 0),
-        decoder: json!({ "type": "Sequence", "decoders": decoders }),
-        model: json!({
-            "type": "BPE",
-            "dropout": null,
-            "unk_token": source.named.get("unk").map(|(_, token)| token),
-            "continuing_subword_prefix": null,
-            "end_of_word_suffix": null,
-            "fuse_unk": true,
-            "byte_fallback": true,
-            "ignore_merges": false,
-            "vocab": source.vocabulary.json(),
-            "merges": merges(source).map_err(|p| source.gguf.corrupt(p))?,
-        }),
+        decoder: parts::sentencepiece_decoder(prefix),
+        model: parts::bpe(source.vocabulary.json(), json!(merges), bpe),
         adds,
     })
 }
@@ -51,19 +41,10 @@ pub(super) fn parts(source: &mut Source) -> Result<Parts> {
 fn merges<'a>(source: &Source<'a>) -> std::result::Result<Vec<(&'a str, &'a str)>, String> {
     let vocabulary = &source.vocabulary;
     let scores = vocabulary.scores(source.gguf)?;
-    let part = |text: &str| vocabulary.ids.get(text).copied().filter(|id| vocabulary.types[*id] == NORMAL);
-    let mut merges = vec![];
-    for (id, token) in vocabulary.reachable().filter(|(id, _)| vocabulary.types[*id] == NORMAL) {
-        let first = merges.len();
-        for (at, _) in token.char_indices().skip(1) {
-            let (left, right) = token.split_at(at);
-            if let (Some(l), Some(r)) = (part(left), part(right)) {
-                merges.push((scores[id], left.chars().count(), (l, r), (left, right)));
-            }
-        }
-        merges[first..].sort_by_key(|(.., ids, _)| *ids);
-    }
+    let is_normal = |id: &usize| vocabulary.types[*id] == NORMAL;
+    let tokens = vocabulary.reachable().filter(|(id, _)| is_normal(id));
+    let mut ways = ways(tokens, |text| vocabulary.ids.get(text).copied().filter(is_normal));
     // Of one token's ways, and of tokens with the same score, those that are equal stay in their order.
-    merges.sort_by(|a, b| b.0.total_cmp(&a.0).then_with(|| b.1.cmp(&a.1)));
-    Ok(merges.into_iter().map(|(.., pair)| pair).collect())
+    ways.sort_by(|a, b| scores[b.token].total_cmp(&scores[a.token]).then_with(|| b.left_chars.cmp(&a.left_chars)));
+    Ok(ways.into_iter().map(|way| way.parts).collect())
 }

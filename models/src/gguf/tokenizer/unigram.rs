@@ -1,9 +1,10 @@
 //! `t5`: SentencePiece's Unigram (T5, XLM-RoBERTa).
 
-use super::template::{self, Pair};
 use super::vocabulary::UNKNOWN;
 use super::{Parts, Source};
 use crate::Result;
+use crate::tokenizer::parts;
+use crate::tokenizer::template::{self, Pair};
 use base64::Engine;
 use serde_json::{Value, json};
 
@@ -16,23 +17,17 @@ pub(super) fn parts(source: &mut Source) -> Result<Parts> {
     let (first, last) = source.around(adds);
     let pair = if first.is_some() { Pair::Separated } else { Pair::Continued };
     let scheme = if source.flag("add_space_prefix", true)? { "always" } else { "never" };
-    let metaspace = json!({ "type": "Metaspace", "replacement": "▁", "prepend_scheme": scheme, "split": true });
     let scores = source.vocabulary.scores(gguf).map_err(|p| gguf.corrupt(p))?;
     let vocabulary: Vec<(&str, f64)> = source.vocabulary.tokens.iter().copied().zip(scores).collect();
     Ok(Parts {
         normalizer: charsmap(source)?,
         pre_tokenizer: match source.flag("remove_extra_whitespaces", true)? {
-            true => json!({ "type": "Sequence", "pretokenizers": [{ "type": "WhitespaceSplit" }, metaspace] }),
-            false => metaspace.clone(),
+            true => parts::words(scheme),
+            false => parts::metaspace(scheme, true),
         },
         post_processor: template::around(first, last, pair, 0),
-        decoder: metaspace,
-        model: json!({
-            "type": "Unigram",
-            "unk_id": source.named.get("unk").map(|(id, _)| id),
-            "vocab": vocabulary,
-            "byte_fallback": false,
-        }),
+        decoder: parts::metaspace(scheme, true),
+        model: parts::unigram(json!(vocabulary), source.named.get("unk").map(|(id, _)| *id), false),
         adds,
     })
 }
@@ -48,5 +43,5 @@ fn charsmap(source: &Source) -> Result<Value> {
     let bytes =
         bytes.ok_or_else(|| source.gguf.corrupt(format!("metadata key `{key}`: expected an array of bytes")))?;
     let text = base64::engine::general_purpose::STANDARD.encode(bytes);
-    Ok(json!({ "type": "Precompiled", "precompiled_charsmap": text }))
+    Ok(parts::precompiled(&text))
 }

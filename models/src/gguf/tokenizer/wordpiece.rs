@@ -1,12 +1,12 @@
 //! `bert`: WordPiece. llama.cpp marks the tokens that begin a word, with `▁`; Hugging Face marks those that do not, with `##`.
 
-use super::template::{self, Pair};
 use super::{Parts, Source};
 use crate::Result;
+use crate::tokenizer::parts::{self, WITHIN};
+use crate::tokenizer::template::{self, Pair};
 use serde_json::{Map, Value, json};
 
 const WORD: char = '▁';
-const WITHIN: &str = "##";
 
 pub(super) fn parts(source: &mut Source) -> Result<Parts> {
     // Older files name bos and eos only, or nothing.
@@ -32,23 +32,11 @@ pub(super) fn parts(source: &mut Source) -> Result<Parts> {
     let words = vocabulary.tokens.iter().filter(|token| token.starts_with(WORD));
     let lowercase = !words.into_iter().any(|word| word.contains(char::is_uppercase));
     Ok(Parts {
-        normalizer: json!({
-            "type": "BertNormalizer",
-            "clean_text": true,
-            "handle_chinese_chars": true,
-            "strip_accents": null,
-            "lowercase": lowercase,
-        }),
+        normalizer: parts::bert_normalizer(lowercase, None, true),
         pre_tokenizer: json!({ "type": "BertPreTokenizer" }),
         post_processor: template::around(Some(cls), Some(sep), Pair::Continued, 1),
-        decoder: json!({ "type": "WordPiece", "prefix": WITHIN, "cleanup": true }),
-        model: json!({
-            "type": "WordPiece",
-            "unk_token": unk.1,
-            "continuing_subword_prefix": WITHIN,
-            "max_input_chars_per_word": 100,
-            "vocab": texts,
-        }),
+        decoder: parts::wordpiece_decoder(),
+        model: parts::wordpiece(texts.into(), unk.1),
         adds: (true, true),
     })
 }

@@ -1,11 +1,13 @@
 //! Post-processors: special tokens around texts.
 
-use super::Token;
 use serde_json::{Map, Value, json};
+
+/// A token with its id.
+pub(crate) type Token<'a> = (usize, &'a str);
 
 /// How the second text of a pair goes on after the first.
 #[derive(Clone, Copy, PartialEq)]
-pub(super) enum Pair {
+pub(crate) enum Pair {
     /// As if it stood alone: `<s> A <s> B`.
     Again,
     /// After the first one's last token: `[CLS] A [SEP] B [SEP]`.
@@ -21,7 +23,7 @@ enum Item<'a> {
 }
 
 /// `TemplateProcessing` with a token before and one after each text. `second_type` is the token type of a pair's second text.
-pub(super) fn around(first: Option<Token>, last: Option<Token>, pair: Pair, second_type: u32) -> Value {
+pub(crate) fn around(first: Option<Token>, last: Option<Token>, pair: Pair, second_type: u32) -> Value {
     let items = |first: Option<Token>, text: &'static str, type_id: u32| -> Vec<Value> {
         let parts = first.map(Item::Special).into_iter().chain([Item::Text(text)]).chain(last.map(Item::Special));
         parts.map(|item| item.json(type_id)).collect()
