@@ -131,7 +131,17 @@ fn floats(storage: Storage, bytes: &[u8]) -> Option<Vec<f64>> {
 
 /// What the reference makes of a case, in buffers that end where the kernel's reach ends.
 fn expected(case: &Case) -> Vec<Vec<u8>> {
-    let reaches = reaches(&case.spec, &case.args).unwrap_or_else(|e| panic!("{}: {e}", case.name));
+    // A gather that nothing clamps may lead anywhere: that its indices are right is the case's word.
+    let unclamped = matches!(&case.spec, KernelSpec::Map(s) if s.reads.iter().any(|a| !a.indirect.is_empty()));
+    let reaches = match reaches(&case.spec, &case.args) {
+        Ok(reaches) => reaches,
+        Err(_) if unclamped => {
+            let mut whole = case.buffers.clone();
+            eval_spec(&case.spec, &mut whole, &case.args);
+            return whole;
+        }
+        Err(e) => panic!("{}: {e}", case.name),
+    };
     let storages: Vec<Storage> = case.spec.reads().into_iter().chain(case.spec.writes()).collect();
     let mut cut = case.buffers.clone();
     for (n, (reach, storage)) in reaches.operands.iter().zip(storages).enumerate() {

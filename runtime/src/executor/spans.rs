@@ -132,11 +132,11 @@ impl<'a> Spans<'a> {
                 return Err(found(format!("{buffer:?}, which its slot does not hold")));
             }
         }
-        for n in reads..step.operands.len() {
-            if matches!(step.operands[n], Buffer::Temporary(_) | Buffer::Output(_) | Buffer::Prepared(_)) {
+        for (n, buffer) in step.operands.iter().enumerate().skip(reads) {
+            if matches!(buffer, Buffer::Temporary(_) | Buffer::Output(_) | Buffer::Prepared(_)) {
                 let size = storages[n].dense().map_or(0, |d| d.size() as u64);
-                let whole = (0, spans[n].bytes);
-                self.written.entry(step.operands[n]).or_insert(whole).0 += reaches.operands[n].written as u64 * size;
+                let written = reaches.operands[n].written as u64 * size;
+                self.written.entry(*buffer).or_insert((0, spans[n].bytes)).0 += written;
             }
         }
         Ok(())
