@@ -61,13 +61,23 @@ impl Program {
         }
     }
 
+    /// The section `kernels` as if the code had been compiled for another plan.
+    fn kernels(&self, plan: &str) -> String {
+        let bytes = self.sections.iter().find(|(name, _)| name == "kernels").map(|(_, bytes)| &bytes[..]);
+        let mut kernels: Value = serde_json::from_slice(bytes.unwrap_or_default()).expect("JSON");
+        kernels["plan"] = kiln_runtime::artifact::plan_digest(plan.as_bytes()).into();
+        kernels.to_string()
+    }
+
     fn answer(&self, plan: &Value) -> Result<Vec<Vec<u8>>, String> {
         let options = LoadOptions { threads: Some(1), ..LoadOptions::default() };
+        let changed = plan.to_string();
         let run = || -> kiln_runtime::Result<Vec<Vec<u8>>> {
             let mut w = ArtifactWriter::in_memory()?;
             for (name, bytes) in &self.sections {
                 match name.as_str() {
-                    "plan" => w.named_section(name, plan.to_string().as_bytes())?,
+                    "plan" => w.named_section(name, changed.as_bytes())?,
+                    "kernels" => w.named_section(name, self.kernels(&changed).as_bytes())?,
                     _ => w.named_section(name, bytes)?,
                 }
             }

@@ -8,11 +8,14 @@
 //! loading it runs, so load only artifacts whose origin you trust, as you would a shared library.
 
 mod checksum;
+mod kernels;
 mod layout;
 mod manifest;
 mod reader;
 mod writer;
 
+#[doc(hidden)]
+pub use kernels::plan_digest;
 pub use layout::{FORMAT_VERSION, MAGIC, MAX_SECTIONS, PAGE, SectionEntry};
 pub use manifest::{Manifest, ModelInfo};
 pub(crate) use reader::Code;
@@ -31,7 +34,7 @@ pub enum Section {
     Manifest,
     /// [`Plan`](kiln_core::Plan) as JSON, without its kernels.
     Plan,
-    /// The list of [`KernelEntry`](kiln_core::KernelEntry) as JSON: what the code in the image is, and where.
+    /// What the code in the image is, where, and for which plan, as JSON: a list of [`KernelEntry`](kiln_core::KernelEntry) and a digest.
     Kernels,
     /// The optimised IR as text.
     Ir,

@@ -1,5 +1,6 @@
 //! Reading an artifact: mapped, checked once, then sections by name.
 
+use super::kernels::{Kernels, plan_digest};
 use super::layout::{self, SectionEntry};
 use super::{Manifest, Section, WEIGHT_ALIGN, checksum, weight_bytes};
 use crate::{Error, Result};
@@ -195,12 +196,21 @@ impl Artifact {
     /// The plan.
     ///
     /// # Errors
-    /// When it is missing or does not parse.
+    /// When it is missing, does not parse, or is not the one that the code was compiled for.
     pub fn plan(&self) -> Result<Plan> {
         let mut plan: Plan = self.table.json(self.source.bytes(), Section::Plan)?;
-        // What the code does is the word of whoever made the code.
         if self.section(Section::Kernels).is_some() {
-            plan.kernels = self.table.json(self.source.bytes(), Section::Kernels)?;
+            let code: Kernels = self.table.json(self.source.bytes(), Section::Kernels)?;
+            let found = plan_digest(self.require(Section::Plan)?);
+            if found != code.plan {
+                return Err(Error::Damaged {
+                    file: self.name().into(),
+                    what: "section `plan`".into(),
+                    expected: format!("the plan {} that the code was compiled for", code.plan),
+                    found: format!("plan {found}"),
+                });
+            }
+            plan.kernels = code.kernels;
         }
         Ok(plan)
     }

@@ -1,6 +1,7 @@
 //! Writing an artifact: sections one after the other, streamed, then the header.
 
 use super::checksum::{self, CHUNK};
+use super::kernels::{Kernels, plan_digest};
 use super::layout::{self, MAX_SECTIONS, PAGE, SectionEntry};
 use super::{Manifest, Section, WEIGHT_ALIGN, weight_bytes};
 use crate::{Error, Result};
@@ -39,6 +40,14 @@ pub struct ArtifactWriter<W: Write + Seek = TempFile> {
     /// For messages.
     path: PathBuf,
     failed: bool,
+}
+
+fn json<T: serde::Serialize>(section: Section, value: &T) -> Result<Vec<u8>> {
+    serde_json::to_vec(value).map_err(|e| Error::Writing {
+        what: format!("section `{}`", section.name()),
+        expected: "a value that JSON can hold".into(),
+        found: e.to_string(),
+    })
 }
 
 /// A file that disappears unless it is finished.
@@ -142,17 +151,13 @@ impl<W: Write + Seek> ArtifactWriter<W> {
     /// # Errors
     /// As [`section`](Self::section).
     pub fn plan(&mut self, plan: &Plan) -> Result<()> {
-        self.json(Section::Kernels, &plan.kernels)?;
-        self.json(Section::Plan, &Plan { kernels: vec![], ..plan.clone() })
+        let section = json(Section::Plan, &Plan { kernels: vec![], ..plan.clone() })?;
+        self.json(Section::Kernels, &Kernels { plan: plan_digest(&section), kernels: plan.kernels.clone() })?;
+        self.section(Section::Plan, &section)
     }
 
     fn json<T: serde::Serialize>(&mut self, section: Section, value: &T) -> Result<()> {
-        let bytes = serde_json::to_vec(value).map_err(|e| Error::Writing {
-            what: format!("section `{}`", section.name()),
-            expected: "a value that JSON can hold".into(),
-            found: e.to_string(),
-        })?;
-        self.section(section, &bytes)
+        self.section(section, &json(section, value)?)
     }
 
     /// Appends one tensor to the weights section and sets `spec.offset`. `write` gives the bytes that `spec` calls for, in as

@@ -120,6 +120,24 @@ fn other_files_and_versions_are_refused_by_name() {
     assert!(message(open(&file)).contains(&expected));
 }
 
+/// Also where every checksum of the file is right.
+#[test]
+fn a_plan_of_other_code_is_refused() {
+    let sound = open(&toy::artifact()).unwrap();
+    let plan = String::from_utf8(sound.section(Section::Plan).unwrap().to_vec()).unwrap();
+    let other = plan.replace("\"max\":3", "\"max\":2");
+    assert_ne!(plan, other);
+    let mut w = ArtifactWriter::in_memory().unwrap();
+    for section in sound.sections() {
+        let bytes = sound.named_section(&section.name).unwrap();
+        w.named_section(&section.name, if section.name == "plan" { other.as_bytes() } else { bytes }).unwrap();
+    }
+    let changed = open(&w.finish().unwrap()).unwrap();
+    assert!(message(changed.plan()).contains("section `plan`: expected the plan"));
+    assert!(message(changed.plan()).contains("that the code was compiled for"));
+    assert!(sound.plan().is_ok());
+}
+
 #[test]
 fn missing_sections_are_named() {
     assert!(message(open(&ArtifactWriter::in_memory().unwrap().finish().unwrap())).contains("no `manifest` section"));
