@@ -3,7 +3,7 @@
 use kiln_ir::{
     Arg, ArgKind, DType, Module, NodeId, interp,
     interp::Tensor,
-    sample::{module_of, random_args, random_sizes},
+    sample::{Choice, module_of, random_args, random_sizes},
     text, verify,
 };
 use proptest::prelude::*;
@@ -57,7 +57,7 @@ proptest! {
 
     #[test]
     fn what_is_static_depends_on_static_parameters_alone(
-        choices in proptest::collection::vec(any(), 1..24), seed in 0..u64::MAX - 1,
+        choices in proptest::collection::vec(any::<Choice>(), 1..24), seed in 0..u64::MAX - 1,
     ) {
         let module = module_of(&choices, DType::F32);
         let (id, _) = module.find("f").expect("an entry");
