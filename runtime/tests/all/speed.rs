@@ -2,7 +2,7 @@
 //! `cargo test --release -p kiln-runtime --test all speed -- --ignored --nocapture --test-threads 1`.
 
 use crate::toy;
-use kiln_core::{Buffer, DType, Plan, PreparedSpec, Schedule, Temporary, WeightSpec};
+use kiln_core::{Buffer, DType, KernelSpec, Plan, PreparedSpec, Schedule, Temporary, WeightSpec};
 use kiln_runtime::device::KernelFn;
 use kiln_runtime::{
     Artifact, ArtifactWriter, LoadOptions, Model, OpenOptions, Pool, Section, Session, SessionOptions, TensorView,
@@ -122,6 +122,7 @@ fn large() -> Plan {
     let forward = &mut plan.signatures[1];
     let step = &mut forward.variants[0].schedule.steps[0];
     step.chunks = 2.into();
+    step.args = ["max(b, floordiv(b, 8))", "floordiv(16*s + 15, 16)"].map(toy::dim).to_vec();
     let result = step.operands.pop();
     let mut steps = vec![step.clone(); 250];
     for (step, t) in steps.iter_mut().zip(0..) {
@@ -134,6 +135,9 @@ fn large() -> Plan {
     let temporaries = vec![Temporary { slot: 0, bytes: toy::dim("4*b*s") }; 249];
     forward.variants[0].schedule = Schedule { steps, slots: vec![toy::dim("max(4*b*s, 64)")], temporaries };
     forward.variants = vec![forward.variants[0].clone(); 5];
+    if let KernelSpec::Map(double) = &mut plan.kernels[0].spec {
+        double.reads[0].storage = DType::BF16.into();
+    }
     plan.kernels = (0..40).flat_map(|_| plan.kernels.clone()).collect();
     plan
 }
