@@ -61,8 +61,8 @@ fn gather(stored: &[u8], tensor: &Described, size: usize) -> Option<Vec<u8>> {
     let mut out = Vec::with_capacity(count * size);
     let mut index = vec![0; shape.len()];
     for _ in 0..count {
-        let steps = index.iter().zip(strides).map(|(i, stride): (&usize, _)| i.checked_mul(*stride));
-        let at = steps.fold(Some(*offset), |at, step| at?.checked_add(step?))?.checked_mul(size)?;
+        let mut steps = index.iter().zip(strides).map(|(i, stride): (&usize, _)| i.checked_mul(*stride));
+        let at = steps.try_fold(*offset, |at, step| at.checked_add(step?))?.checked_mul(size)?;
         out.extend(stored.get(at..at.checked_add(size)?)?);
         for (i, n) in index.iter_mut().zip(shape).rev() {
             *i += 1;
