@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use std::cell::OnceCell;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 /// Such a token and how it is found.
 #[derive(Clone, Debug, PartialEq)]
@@ -90,8 +90,8 @@ impl<'a> Ids<'a> {
 pub(super) struct AddedVocabulary {
     tokens: BTreeMap<usize, AddedToken>,
     ids: HashMap<String, usize>,
-    /// Those that were once added as special, with their first `normalized`: both stay, whatever is added later.
-    special: HashMap<String, bool>,
+    /// Those that were once added as special, which they stay.
+    special: HashSet<String>,
 }
 
 impl AddedVocabulary {
@@ -102,7 +102,7 @@ impl AddedVocabulary {
         let mut next = last.map_or(0, |last| last + 1).max(model.count());
         for token in tokens.into_iter().filter(|token| !token.content.is_empty()) {
             if token.special {
-                self.special.entry(token.content.clone()).or_insert(token.normalized);
+                self.special.insert(token.content.clone());
             }
             let id = self.id(&token.content, model).unwrap_or_else(|| {
                 next += 1;
@@ -125,9 +125,7 @@ impl AddedVocabulary {
     /// `added_tokens` of a `tokenizer.json`.
     pub fn json(&self) -> Value {
         let token = |(id, token): (&usize, &AddedToken)| {
-            let first = self.special.get(&token.content);
-            let normalized = first.copied().unwrap_or(token.normalized);
-            AddedToken { special: first.is_some(), normalized, ..token.clone() }.json(*id)
+            AddedToken { special: self.special.contains(&token.content), ..token.clone() }.json(*id)
         };
         self.tokens.iter().map(token).collect()
     }

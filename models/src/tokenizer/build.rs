@@ -55,7 +55,7 @@ pub(super) fn build(class: Class, stated: &Stated, mut vocabulary: Vocabulary, j
             }
         }
     }
-    let json = json!({
+    let mut json = json!({
         "version": "1.0",
         "truncation": null,
         "padding": null,
@@ -64,8 +64,8 @@ pub(super) fn build(class: Class, stated: &Stated, mut vocabulary: Vocabulary, j
         "pre_tokenizer": parts.pre_tokenizer,
         "post_processor": json.map_or(&Value::Null, |json| &json["post_processor"]),
         "decoder": parts.decoder,
-        "model": parts.model,
     });
+    json["model"] = parts.model;
     Built { class, json, named, extra }
 }
 

@@ -83,7 +83,7 @@ pub(crate) struct Bpe<'a> {
 
 /// Byte-pair encoding.
 pub(crate) fn bpe(vocab: Value, merges: Value, bpe: Bpe) -> Value {
-    json!({
+    let mut model = json!({
         "type": "BPE",
         "dropout": null,
         "unk_token": bpe.unknown,
@@ -92,25 +92,30 @@ pub(crate) fn bpe(vocab: Value, merges: Value, bpe: Bpe) -> Value {
         "fuse_unk": bpe.fuse_unknown,
         "byte_fallback": bpe.byte_fallback,
         "ignore_merges": bpe.ignore_merges,
-        "vocab": vocab,
-        "merges": merges,
-    })
+    });
+    // Moved: `json!` would copy what may be a hundred thousand tokens.
+    model["vocab"] = vocab;
+    model["merges"] = merges;
+    model
 }
 
 /// WordPiece.
 pub(crate) fn wordpiece(vocab: Value, unknown: &str) -> Value {
-    json!({
+    let mut model = json!({
         "type": "WordPiece",
         "unk_token": unknown,
         "continuing_subword_prefix": WITHIN,
         "max_input_chars_per_word": 100,
-        "vocab": vocab,
-    })
+    });
+    model["vocab"] = vocab;
+    model
 }
 
 /// Unigram, of tokens with their scores.
 pub(crate) fn unigram(vocab: Value, unknown: Option<usize>, byte_fallback: bool) -> Value {
-    json!({ "type": "Unigram", "unk_id": unknown, "vocab": vocab, "byte_fallback": byte_fallback })
+    let mut model = json!({ "type": "Unigram", "unk_id": unknown, "byte_fallback": byte_fallback });
+    model["vocab"] = vocab;
+    model
 }
 
 /// RoBERTa's special tokens around texts.
