@@ -4,7 +4,7 @@
 
 - `texts`: what is tokenized, and `pair`, two texts together.
 - `sources`: by name, files: a text, or bytes in base64.
-- `cases`: the model's type, the names of the sources whose files the folder has, files over them (each a JSON value), and what comes of it:
+- `cases`: the model's type, the names of the sources whose files the folder has, files over them (each a text or a JSON value), and what comes of it:
   the class, the ids of the texts with special tokens, what they decode to without them, ids and types of the pair, and the special tokens by
   name.
 """
@@ -143,7 +143,8 @@ CASES = [
     ("llama", "bpe", config(FAST, **NAMES, added_tokens_decoder={"300": token("<|im_end|>", rstrip=True), "290": token("[NEW]", single_word=True)})),
     ("qwen3", "bpe", {"added_tokens.json": {"[NEW]": 290, "<|im_end|>": 289}, **config(FAST, eos_token="<|im_end|>")}),
     ("smollm3", "bpe", config(FAST, additional_special_tokens=["<|im_start|>", "<|im_end|>"], **NAMES)),
-    ("llama", "bpe", config(FAST, extra_special_tokens={"z": "<|im_end|>", "a": "<|im_start|>"}, **NAMES)),
+    # As a text, since the order of the fields gives the ids.
+    ("llama", "bpe", {"tokenizer_config.json": json.dumps({"extra_special_tokens": {"z": "<|im_end|>", "a": "<|im_start|>"}})}),
     ("llama", "bpe", config(FAST, extra_special_tokens=["<|im_end|>"], additional_special_tokens=["[NEW]"], image_token="<mask>")),
     ("olmo2", "bpe", {"special_tokens_map.json": {"additional_special_tokens": ["<|im_start|>"], "mask_token": token("<mask>", lstrip=True)}}),
     ("llama", "bpe", {"special_tokens_map.json": {"eos_token": "<|im_end|>"}, **config(FAST, **NAMES)}),
