@@ -248,6 +248,18 @@ pub struct Module {
 }
 
 impl Module {
+    /// The module with the function of that name as its one entry. Ranges are for what callers pass, so the other functions have none.
+    pub fn with_entry(&self, name: &str) -> Module {
+        let mut module = self.clone();
+        for f in &mut module.functions {
+            f.entry = *f.name == *name;
+            if !f.entry {
+                f.args.iter_mut().for_each(|arg| arg.range = None);
+            }
+        }
+        module
+    }
+
     /// The function of that number.
     pub fn function(&self, id: FuncId) -> &Function {
         &self.functions[id.index()]

@@ -133,9 +133,7 @@ entry @f(%0: f32[8, 2] param "w", %1: f32[s] input "x") {
   %6: f32[9, 2] = pad %5 {axis = 0, low = s, high = 8 - s, value = 0.0}
   %7: f32[9, 2] = sin %6
   %8: f32[s] = neg %1
-  return "row" %3
-  return "place" %7
-  return "y" %8
+  return "row" %3, "place" %7, "y" %8
 }
 "#;
     let module = kiln::ir::text::parse(text).expect("parses");

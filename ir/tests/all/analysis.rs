@@ -83,13 +83,7 @@ entry @f(%0: f32[8, 2] param "w", %1: f32[s, 2] input "x") {
   %9: f32[9, 2] = pad %7 {axis = 0, low = s, high = 8 - s, value = 0.0}
   %10: i64[] = dim_size {dim = s}
   %11: i64[] = dim_size {dim = 4}
-  return "a" %3
-  return "b" %5
-  return "c" %6
-  return "d" %8
-  return "e" %9
-  return "f" %10
-  return "g" %11
+  return "a" %3, "b" %5, "c" %6, "d" %8, "e" %9, "f" %10, "g" %11
 }
 "#,
     )

@@ -51,9 +51,7 @@ pub struct FusedStep {
 /// # Errors
 /// As [`compile`](crate::compile); an entry that the module has not.
 pub fn fusion(module: &Module, target: &TargetSpec, entry: &str, sizes: &[(String, i64)]) -> Result<Fusion, PassError> {
-    let mut alone = module.clone();
-    alone.functions.iter_mut().for_each(|f| f.entry = *f.name == *entry);
-    let flat = Pipeline::flattening().run(alone, target)?.module;
+    let flat = Pipeline::flattening().run(module.with_entry(entry), target)?.module;
     let Some(flat) = flat.functions.first() else {
         let known = module.functions.iter().map(|f| f.name.to_string()).collect();
         return Err(PassError::NoEntry { name: entry.into(), known });
