@@ -12,9 +12,13 @@
 //! | `silu x` | `x * sigmoid(x)` |
 //! | `gelu x` | `x / 2 * (1 + erf(x / sqrt 2))`, or `x / 2 * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 x^3)))` |
 //! | `rope x cos sin` | halves `a`, `b` of the last axis: `concat(a cos - b sin, b cos + a sin)` |
+//! | `conv x w` | windows of the padded x, `take`n, as rows; their product with the weight's rows |
 //! | `attention q k v` | `softmax(select(seen, q k^T * scale, lowest)) v` over `take`n rows and grouped heads |
 
-use crate::{AttentionAttrs, DotDims, Function, IrError, Literal, Module, Node, NodeId, Op, SourceLine, TensorType};
+use crate::{
+    AttentionAttrs, ConvAttrs, DotDims, Function, IrError, Literal, Module, Node, NodeId, Op, Real, SourceLine,
+    TensorType,
+};
 use kiln_core::{BinaryOp, CompareOp, DType, Dim, ReduceOp, UnaryOp};
 
 type Result<T> = std::result::Result<T, IrError>;
@@ -94,14 +98,16 @@ pub fn expand_at(f: &mut Function, op: &Op, operands: &[NodeId], source: Option<
         })
         .collect();
     let wide = wide?;
-    let y = b.composite(op, &wide)?;
+    let Some(y) = op.decompose(&mut b, &wide) else { return b.op(op.clone(), operands) };
+    let y = y?;
     match narrow {
         Some(d) => b.op(Op::Cast(d), &[y]),
         None => Ok(y),
     }
 }
 
-struct Builder<'a> {
+/// Appends primitives to a function.
+pub(crate) struct Builder<'a> {
     f: &'a mut Function,
     source: Option<SourceLine>,
 }
@@ -169,35 +175,21 @@ impl Builder<'_> {
         }
     }
 
-    fn composite(&mut self, op: &Op, x: &[NodeId]) -> Result<NodeId> {
-        match op {
-            Op::RmsNorm { eps } => {
-                let scaled = self.normalize(x[0], eps.get())?;
-                let weight = self.broadcast(x[1], scaled)?;
-                self.binary(BinaryOp::Mul, scaled, weight)
-            }
-            Op::LayerNorm { eps } => {
-                let mean = self.mean(x[0])?;
-                let mean = self.broadcast(mean, x[0])?;
-                let centred = self.binary(BinaryOp::Sub, x[0], mean)?;
-                let scaled = self.normalize(centred, eps.get())?;
-                let weight = self.broadcast(x[1], scaled)?;
-                let weighted = self.binary(BinaryOp::Mul, scaled, weight)?;
-                let bias = self.broadcast(x[2], scaled)?;
-                self.binary(BinaryOp::Add, weighted, bias)
-            }
-            Op::Softmax { axis } => self.softmax(x[0], *axis),
-            Op::LogSumExp { axis } => self.log_sum_exp(x[0], *axis),
-            Op::Sigmoid => self.sigmoid(x[0]),
-            Op::Silu => {
-                let s = self.sigmoid(x[0])?;
-                self.binary(BinaryOp::Mul, x[0], s)
-            }
-            Op::Gelu { tanh } => self.gelu(x[0], *tanh),
-            Op::Rope => self.rope(x[0], x[1], x[2]),
-            Op::Attention(a) => self.attention(a, x),
-            other => self.op(other.clone(), x),
-        }
+    pub(crate) fn rms_norm(&mut self, x: &[NodeId], eps: f64) -> Result<NodeId> {
+        let scaled = self.normalize(x[0], eps)?;
+        let weight = self.broadcast(x[1], scaled)?;
+        self.binary(BinaryOp::Mul, scaled, weight)
+    }
+
+    pub(crate) fn layer_norm(&mut self, x: &[NodeId], eps: f64) -> Result<NodeId> {
+        let mean = self.mean(x[0])?;
+        let mean = self.broadcast(mean, x[0])?;
+        let centred = self.binary(BinaryOp::Sub, x[0], mean)?;
+        let scaled = self.normalize(centred, eps)?;
+        let weight = self.broadcast(x[1], scaled)?;
+        let weighted = self.binary(BinaryOp::Mul, scaled, weight)?;
+        let bias = self.broadcast(x[2], scaled)?;
+        self.binary(BinaryOp::Add, weighted, bias)
     }
 
     /// `x * rsqrt(mean(x * x) + eps)` over the last axis.
@@ -210,14 +202,14 @@ impl Builder<'_> {
         self.binary(BinaryOp::Mul, x, scale)
     }
 
-    fn softmax(&mut self, x: NodeId, axis: usize) -> Result<NodeId> {
+    pub(crate) fn softmax(&mut self, x: NodeId, axis: usize) -> Result<NodeId> {
         let max = self.reduce(ReduceOp::Max, x, axis)?;
         let (e, sum) = self.exponentials(x, max, axis)?;
         let sum = self.broadcast(sum, x)?;
         self.binary(BinaryOp::Div, e, sum)
     }
 
-    fn log_sum_exp(&mut self, x: NodeId, axis: usize) -> Result<NodeId> {
+    pub(crate) fn log_sum_exp(&mut self, x: NodeId, axis: usize) -> Result<NodeId> {
         let max = self.reduce(ReduceOp::Max, x, axis)?;
         let (_, sum) = self.exponentials(x, max, axis)?;
         let log = self.unary(UnaryOp::Log, sum)?;
@@ -232,7 +224,7 @@ impl Builder<'_> {
         Ok((e, self.reduce(ReduceOp::Sum, e, axis)?))
     }
 
-    fn sigmoid(&mut self, x: NodeId) -> Result<NodeId> {
+    pub(crate) fn sigmoid(&mut self, x: NodeId) -> Result<NodeId> {
         let negated = self.unary(UnaryOp::Neg, x)?;
         let e = self.unary(UnaryOp::Exp, negated)?;
         let sum = self.with_number(BinaryOp::Add, e, 1.0)?;
@@ -240,7 +232,12 @@ impl Builder<'_> {
         self.binary(BinaryOp::Div, one, sum)
     }
 
-    fn gelu(&mut self, x: NodeId, tanh: bool) -> Result<NodeId> {
+    pub(crate) fn silu(&mut self, x: NodeId) -> Result<NodeId> {
+        let s = self.sigmoid(x)?;
+        self.binary(BinaryOp::Mul, x, s)
+    }
+
+    pub(crate) fn gelu(&mut self, x: NodeId, tanh: bool) -> Result<NodeId> {
         let inner = if tanh {
             let square = self.binary(BinaryOp::Mul, x, x)?;
             let cube = self.binary(BinaryOp::Mul, square, x)?;
@@ -257,7 +254,8 @@ impl Builder<'_> {
         self.binary(BinaryOp::Mul, half, sum)
     }
 
-    fn rope(&mut self, x: NodeId, cos: NodeId, sin: NodeId) -> Result<NodeId> {
+    pub(crate) fn rope(&mut self, operands: &[NodeId]) -> Result<NodeId> {
+        let (x, cos, sin) = (operands[0], operands[1], operands[2]);
         let angles = self.shape(cos);
         let (b, s, half) = (angles[0].clone(), angles[1].clone(), angles[2].clone());
         let part = |start: Dim| Op::Slice { axis: 3, start, len: half.clone() };
@@ -277,7 +275,67 @@ impl Builder<'_> {
         self.op(Op::Concat { axis: 3 }, &[low, high])
     }
 
-    fn attention(&mut self, a: &AttentionAttrs, x: &[NodeId]) -> Result<NodeId> {
+    /// Windows of x as rows, `[batch * windows, channels * kernel]` for each group, times the weight's rows.
+    pub(crate) fn conv(&mut self, a: &ConvAttrs, operands: &[NodeId]) -> Result<NodeId> {
+        let (mut x, weight) = (operands[0], operands[1]);
+        let (sizes, kernel) = (self.shape(x), self.shape(weight));
+        let axes = sizes.len() - 2;
+        let mut windows: Vec<Dim> = vec![];
+        // Each axis of x becomes two: places in the kernel, and windows.
+        for axis in 0..axes {
+            let at = 2 + 2 * axis;
+            let k = kernel[2 + axis].clone();
+            let count = a.windows(axis, &sizes[2 + axis], k.as_const().unwrap_or(0));
+            let (low, high) = (a.low[axis].into(), a.high[axis].into());
+            if a.low[axis] + a.high[axis] > 0 {
+                x = self.op(Op::Pad { axis: at, low, high, value: Real::new(0.0) }, &[x])?;
+            }
+            let places = self.places(vec![k, count.clone()], a.dilations[axis], a.strides[axis])?;
+            x = self.op(Op::Take { axis: at }, &[x, places])?;
+            windows.push(count);
+        }
+        let (batch, groups) = (sizes[0].clone(), Dim::from(a.groups));
+        let rows = batch.clone() * windows.iter().cloned().product();
+        let depth: Dim = kernel[1..].iter().cloned().product();
+        // [batch, groups, channels of a group, kernel, windows, ..] as [groups, batch, windows.., channels of a group, kernel..]
+        let mut split = vec![batch.clone(), groups.clone(), kernel[1].clone()];
+        split.extend((0..axes).flat_map(|axis| [kernel[2 + axis].clone(), windows[axis].clone()]));
+        let x = self.reshape(x, split)?;
+        let mut perm = vec![1, 0];
+        perm.extend((0..axes).map(|axis| 4 + 2 * axis));
+        perm.push(2);
+        perm.extend((0..axes).map(|axis| 3 + 2 * axis));
+        let x = self.op(Op::Transpose(perm), &[x])?;
+        let out = kernel[0].exact_div(&groups).unwrap_or(0.into());
+        let (y, grouped) = if a.groups == 1 {
+            let x = self.reshape(x, vec![rows, depth.clone()])?;
+            let weight = self.reshape(weight, vec![kernel[0].clone(), depth])?;
+            (self.op(Op::DotGeneral(DotDims::linear(2)), &[x, weight])?, vec![1.into()])
+        } else {
+            let x = self.reshape(x, vec![groups.clone(), rows, depth.clone()])?;
+            let weight = self.reshape(weight, vec![groups.clone(), out.clone(), depth])?;
+            let dims = DotDims { lhs_batch: vec![0], rhs_batch: vec![0], lhs_contract: vec![2], rhs_contract: vec![2] };
+            (self.op(Op::DotGeneral(dims), &[x, weight])?, vec![groups])
+        };
+        // [groups, batch, windows.., out / groups] as [batch, out, windows..]
+        let wide = [grouped, vec![batch.clone()], windows.clone(), vec![out]].concat();
+        let y = self.reshape(y, wide)?;
+        let perm = [vec![1, 0, 2 + axes], (2..2 + axes).collect()].concat();
+        let y = self.op(Op::Transpose(perm), &[y])?;
+        self.reshape(y, [vec![batch, kernel[0].clone()], windows].concat())
+    }
+
+    /// `i * outer + j * inner` at `[i, j]` of that shape.
+    fn places(&mut self, shape: Vec<Dim>, outer: usize, inner: usize) -> Result<NodeId> {
+        let mut along = |axis: usize, factor: usize| {
+            let index = self.op(Op::Iota { shape: shape.clone(), axis }, &[])?;
+            if factor == 1 { Ok(index) } else { self.with_number(BinaryOp::Mul, index, factor as f64) }
+        };
+        let (i, j) = (along(0, outer)?, along(1, inner)?);
+        self.binary(BinaryOp::Add, i, j)
+    }
+
+    pub(crate) fn attention(&mut self, a: &AttentionAttrs, x: &[NodeId]) -> Result<NodeId> {
         let (q, mut k, mut v) = (x[0], x[1], x[2]);
         let starts = a.cached.then(|| x[4]);
         if a.cached {

@@ -14,7 +14,7 @@
 //! rounded once; implementations may sum in any fixed order, within the tolerance that `specs/numerics.md` gives.
 //!
 //! # What is here
-//! - [`Op`]: the closed set of primitives and the named composites, each with its typing rule ([`infer`](Op::infer)).
+//! - [`Op`]: the closed set of primitives and the named composites, each a row of one table.
 //! - [`verify()`]: the checks that later stages rely on; it gives what it learnt ([`ModuleInfo`]).
 //! - [`text`]: the text format, printed deterministically and parsed back.
 //! - [`interp`]: the interpreter, the plain meaning of every op; everything else is tested against it.
@@ -24,7 +24,6 @@
 pub mod compose;
 mod error;
 mod graph;
-mod infer;
 mod info;
 pub mod interp;
 mod literal;
@@ -45,6 +44,6 @@ pub use kiln_core::{
     ValueRange,
 };
 pub use literal::Literal;
-pub use op::{AttentionAttrs, DotDims, Op, Real};
+pub use op::{AttentionAttrs, Attr, Class, ConvAttrs, DotDims, Field, Kind, Op, OpInfo, Real, Source};
 pub use types::{TensorType, Type};
 pub use verify::verify;

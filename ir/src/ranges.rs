@@ -46,7 +46,9 @@ pub fn demands(f: &Function) -> Vec<Demand> {
         let shape = |operand: usize| &f.tensor(node.operands[operand]).shape;
         // What is asked of an operand, by its number.
         let asked: Vec<(usize, ValueRange)> = match &node.op {
-            Op::Take { axis } | Op::Gather { axis } => vec![(1, below(&shape(0)[*axis], false))],
+            Op::Take { axis } | Op::Gather { axis } | Op::ScatterAdd { axis } => {
+                vec![(1, below(&shape(0)[*axis], false))]
+            }
             Op::CacheUpdate => {
                 let (t, s) = (&shape(0)[1], &shape(1)[1]);
                 // All tokens have a place; those of padding, which come before the first place, are as many as the cache is long at most.

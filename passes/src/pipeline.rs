@@ -40,7 +40,7 @@ pub const PASSES: &[(&str, &str)] = &[
                    numerics=exact|reassociates|approximate, iterations=N, nodes=N"),
     ("inline",    "entries alone, with every call replaced by the callee's nodes"),
     ("decompose", "composites as primitives"),
-    ("legalize",  "those composites as primitives that no kernel template computes: attention in f64"),
+    ("legalize",  "those composites as primitives that no kernel template computes: conv, and attention in f64"),
     ("widen",     "f32 in place of f16 and bf16, but for what is stored; after inline"),
     ("simplify",  "equal nodes as one, dead ones removed"),
     ("lower",     "the plan of kernels, last; after inline"),
@@ -208,7 +208,11 @@ fn flat<'a>(module: &'a Module, pass: &str) -> Result<&'a Module, PassError> {
 
 /// The attention template computes in f32: wider attention is written out.
 fn has_no_template(node: &Node) -> bool {
-    matches!(node.op, Op::Attention(_)) && node.ty.tensor().and_then(TensorType::dtype) == Some(DType::F64)
+    match node.op {
+        Op::Conv(_) => true,
+        Op::Attention(_) => node.ty.tensor().and_then(TensorType::dtype) == Some(DType::F64),
+        _ => false,
+    }
 }
 
 fn pass(text: &str) -> Result<Pass, String> {

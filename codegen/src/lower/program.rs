@@ -475,6 +475,35 @@ pub fn write(
     Ok(())
 }
 
+/// Stores `f` of what lies where a write leads at one point, if its condition holds.
+pub fn update(
+    b: &Builder<'_>,
+    spec: &Write,
+    operand: &Operand,
+    point: &Point<'_>,
+    values: &[Option<Val>],
+    f: &dyn Fn(&Builder<'_>, Val) -> Val,
+) -> Result<(), CodegenError> {
+    let of = |v: &ValueId| {
+        let value = values.get(v.0 as usize).copied().flatten();
+        value.ok_or_else(|| CodegenError::Spec(format!("a write uses value {}, which its program lacks", v.0)))
+    };
+    let Storage::Dense(dtype) = operand.storage else {
+        return Err(CodegenError::Spec(format!("a kernel writes block storage {}", operand.storage)));
+    };
+    let condition = spec.condition.as_ref().map(&of).transpose()?;
+    let (at, _) = indices(b, operand, point, &of)?;
+    let one = |b: &Builder<'_>| {
+        let old = load_dense(b, operand.buf, dtype, at, 1);
+        store_dense(b, operand.buf, dtype, at, f(b, old));
+    };
+    match condition {
+        Some(c) => b.when(c, one),
+        None => one(b),
+    }
+    Ok(())
+}
+
 fn unary(b: &Builder<'_>, op: UnaryOp, a: Val) -> Val {
     match op {
         UnaryOp::Neg => b.neg(a),

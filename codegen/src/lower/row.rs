@@ -4,10 +4,10 @@ use super::{
     Env,
     builder::{Builder, Ix, Ty, Val, Var},
     map::{Along, coordinates},
-    program::{Operand, Point, evaluate, uniform_values, write},
+    program::{Operand, Point, evaluate, uniform_values, update, write},
 };
 use crate::CodegenError;
-use kiln_core::{CompareOp, Phase, Program, ReduceOp, RowSpec, ValueId, Write};
+use kiln_core::{CompareOp, Onto, Phase, Program, ReduceOp, RowSpec, ValueId, Write};
 
 /// Vectors that a reduction accumulates into side by side.
 const ACCUMULATORS: usize = 4;
@@ -21,6 +21,7 @@ pub fn lower(b: &Builder<'_>, spec: &RowSpec, env: &Env) -> Result<(), CodegenEr
     let accesses = spec.phases.iter().flat_map(|p| match p {
         Phase::Reduce { .. } => &[][..],
         Phase::Scalar { writes, .. } | Phase::Map { writes, .. } => writes,
+        Phase::Scan { write, .. } => std::slice::from_ref(write),
     });
     if let Some(a) = spec.reads.iter().chain(accesses.map(|w| &w.access)).find(|a| a.strides.len() != axes) {
         return Err(CodegenError::Spec(format!(
@@ -86,6 +87,12 @@ fn row(b: &Builder<'_>, spec: &RowSpec, env: &Env, coords: &[Ix]) -> Result<(), 
                 }
                 outcome?;
             }
+            Phase::Scan { program, op, onto, write } => {
+                let operand = Operand::new(env.buffers[next], &write.access, &env.args);
+                next += 1;
+                let scan = Scan { env, program, op: *op, write, operand, reads: &reads, givens: &givens, coords };
+                scan.build(b, len, *onto)?;
+            }
         }
     }
     Ok(())
@@ -103,6 +110,59 @@ fn operands<'a>(env: &Env, writes: &'a [Write], next: &mut usize) -> Vec<(&'a Wr
             (w, Operand::new(env.buffers[*next - 1], &w.access, &env.args))
         })
         .collect()
+}
+
+/// One element of the row after the other, in order.
+struct Scan<'a> {
+    env: &'a Env,
+    program: &'a Program,
+    op: ReduceOp,
+    write: &'a Write,
+    operand: Operand,
+    reads: &'a [Operand],
+    givens: &'a [Val],
+    coords: &'a [Ix],
+}
+
+impl Scan<'_> {
+    fn build(&self, b: &Builder<'_>, len: Ix, onto: Onto) -> Result<(), CodegenError> {
+        let number = self.write.value.0 as usize;
+        let declared = self
+            .program
+            .insts
+            .get(number)
+            .ok_or_else(|| CodegenError::Spec(format!("a scan takes value {number}, which its program lacks")))?;
+        let stored = Ty::of(declared.dtype);
+        // Integers accumulate in i64, as reductions do.
+        let ty = if stored.is_float() { stored } else { Ty::I64 };
+        let running = b.var(identity(b, self.op, ty));
+        let step = |b: &Builder<'_>, i: Ix| -> Result<(), CodegenError> {
+            let at: Vec<Ix> = self.coords.iter().copied().chain([i]).collect();
+            let point = Point {
+                args: &self.env.args,
+                reads: self.reads,
+                coords: &at,
+                lane_axis: self.coords.len(),
+                lanes: 1,
+                givens: self.givens,
+            };
+            let mut values = evaluate(b, self.program, &point, &[], |_| true)?;
+            let value = b.cast(values[number].expect("every value was wanted"), ty);
+            match onto {
+                Onto::Before => {
+                    b.set(running, combine(b, self.op, b.get(running), value));
+                    values[number] = Some(b.cast(b.get(running), stored));
+                    write(b, self.write, &self.operand, &point, &values)
+                }
+                Onto::Stored => update(b, self.write, &self.operand, &point, &values, &|b, old| {
+                    b.cast(combine(b, self.op, b.cast(old, ty), value), stored)
+                }),
+            }
+        };
+        let mut outcome = Ok(());
+        b.range(Ix::C(0), len, 1, |b, i| outcome = step(b, i));
+        outcome
+    }
 }
 
 /// One value per row. Sums go through [`ACCUMULATORS`] vectors, then a fixed tree: the order depends on the length alone.

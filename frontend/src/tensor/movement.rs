@@ -129,4 +129,11 @@ impl Tensor {
         let Some(axis) = self.axis("gather", axis, self.rank()) else { return Tensor::poisoned(&self.cx) };
         self.cx.apply(Op::Gather { axis }, &[self, indices])
     }
+
+    /// This tensor with each of the `updates` added at its i64 index along an axis; one whose index is out of range is left out.
+    #[track_caller]
+    pub fn scatter_add(&self, axis: isize, indices: &Tensor, updates: &Tensor) -> Tensor {
+        let Some(axis) = self.axis("scatter_add", axis, self.rank()) else { return Tensor::poisoned(&self.cx) };
+        self.cx.apply(Op::ScatterAdd { axis }, &[self, indices, updates])
+    }
 }

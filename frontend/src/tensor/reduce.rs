@@ -2,7 +2,7 @@
 
 use super::Tensor;
 use crate::shape;
-use kiln_ir::{Dim, DotDims, Op, ReduceOp};
+use kiln_ir::{ConvAttrs, Dim, DotDims, Op, ReduceOp};
 
 macro_rules! reductions {
     ($($(#[$doc:meta])* $name:ident, $keep:ident = $op:ident;)*) => {
@@ -66,6 +66,34 @@ impl Tensor {
             Some(axis) => self.then(Op::Reduce { op, axis, keep }),
             None => Tensor::poisoned(&self.cx),
         }
+    }
+
+    /// Each element's sum with all before it along an axis.
+    #[track_caller]
+    pub fn cumsum(&self, axis: isize) -> Tensor {
+        self.cumulative(ReduceOp::Sum, axis, false)
+    }
+
+    /// Each element's product with all before it along an axis.
+    #[track_caller]
+    pub fn cumprod(&self, axis: isize) -> Tensor {
+        self.cumulative(ReduceOp::Prod, axis, false)
+    }
+
+    /// Each element combined with all before it along an axis (by sum, product, maximum or minimum), or with all after it.
+    #[track_caller]
+    pub fn cumulative(&self, op: ReduceOp, axis: isize, reverse: bool) -> Tensor {
+        match self.axis(Op::Cumulative { op, axis: 0, reverse }.name(), axis, self.rank()) {
+            Some(axis) => self.then(Op::Cumulative { op, axis, reverse }),
+            None => Tensor::poisoned(&self.cx),
+        }
+    }
+
+    /// Products of a kernel with windows, summed: this is `[batch, channels, size..]`, the weight `[out, channels / groups,
+    /// kernel..]`, and the result `[batch, out, windows..]`.
+    #[track_caller]
+    pub fn conv(&self, weight: &Tensor, attrs: ConvAttrs) -> Tensor {
+        self.cx.apply(Op::Conv(attrs), &[self, weight])
     }
 
     /// The `k` largest elements of an axis, the largest first, and their i64 indices; of equal elements the first comes first.

@@ -9,6 +9,7 @@
 
 mod attention;
 mod composite;
+mod conv;
 mod dot;
 mod elementwise;
 mod movement;
@@ -213,12 +214,15 @@ fn evaluate(op: &Op, mut operands: Vec<Tensor>, ty: &TensorType, sizes: &Sizes) 
         Op::Reduce { op, axis, .. } => reduce::reduce(*op, &operands[0], *axis, &shape),
         Op::Take { axis } => movement::take(&operands[0], &operands[1], *axis, &shape),
         Op::Gather { axis } => movement::gather(&operands[0], &operands[1], *axis),
+        Op::ScatterAdd { axis } => movement::scatter_add(&operands[0], &operands[1], &operands[2], *axis),
+        Op::Cumulative { op, axis, reverse } => reduce::cumulative(*op, &operands[0], *axis, *reverse),
         Op::TopK { axis, .. } => reduce::top_k(&operands[0], *axis, &shape),
         Op::DotGeneral(d) => dot::dot_general(d, &operands[0], &operands[1], &shape),
         Op::CacheUpdate => {
             let (new, slots, starts) = (operands[1].clone(), operands[2].ints(), operands[3].ints());
             attention::cache_update(operands.swap_remove(0), &new, &slots, &starts)
         }
+        Op::Conv(a) => conv::conv(a, &operands[0], &operands[1], &shape),
         Op::RmsNorm { eps } => composite::rms_norm(&operands[0], &operands[1], eps.get()),
         Op::LayerNorm { eps } => composite::layer_norm(&operands[0], &operands[1], &operands[2], eps.get()),
         Op::Softmax { axis } => composite::softmax(&operands[0], *axis),

@@ -189,3 +189,24 @@ pub(super) fn gather(t: &Tensor, indices: &Tensor, axis: usize) -> Result<Tensor
     }
     Ok(Tensor::from_bytes(t.storage(), indices.shape(), out)?)
 }
+
+/// Sums are of exact numbers, rounded once.
+pub(super) fn scatter_add(t: &Tensor, indices: &Tensor, updates: &Tensor, axis: usize) -> Result<Tensor> {
+    let d = t.dtype().ok_or("block storage")?;
+    let (n, k) = (t.shape()[axis], updates.shape()[axis]);
+    let inner: usize = t.shape()[axis + 1..].iter().product();
+    let place = |from: usize, i: i64| {
+        let i = usize::try_from(i).ok().filter(|i| *i < n)?;
+        Some((from / (k * inner) * n + i) * inner + from % inner)
+    };
+    let places: Vec<Option<usize>> = indices.ints().into_iter().enumerate().map(|(from, i)| place(from, i)).collect();
+    if d.is_float() {
+        let mut out = t.floats();
+        places.iter().zip(updates.floats()).for_each(|(at, u)| at.iter().for_each(|at| out[*at] += u));
+        return Ok(Tensor::from_f64(d, t.shape(), &out)?);
+    }
+    let mut out = t.ints();
+    let add = |a: &mut i64, u: i64| *a = a.wrapping_add(u);
+    places.iter().zip(updates.ints()).for_each(|(at, u)| at.iter().for_each(|at| add(&mut out[*at], u)));
+    Ok(Tensor::from_ints(d, t.shape(), &out)?)
+}

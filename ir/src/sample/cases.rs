@@ -2,8 +2,8 @@
 
 use super::Random;
 use crate::{
-    Arg, ArgKind, AttentionAttrs, BlockFormat, DType, DotDims, FuncId, Function, Literal, Module, Op, Real, Storage,
-    TensorType, text,
+    Arg, ArgKind, AttentionAttrs, BlockFormat, ConvAttrs, DType, DotDims, FuncId, Function, Literal, Module, Op, Real,
+    Storage, TensorType, text,
 };
 use kiln_core::{BinaryOp, CompareOp, Dim, DimBounds, ReduceOp, UnaryOp};
 
@@ -25,6 +25,7 @@ pub fn op_cases(seed: u64) -> Vec<Module> {
     cases.reductions();
     cases.gathers();
     cases.products();
+    cases.convolutions();
     cases.composites();
     cases.attention();
     cases.calls();
@@ -231,6 +232,17 @@ impl Cases {
             }
         }
         for (i, d) in NUMBERS.into_iter().enumerate() {
+            for (x, axis, updates) in
+                [("7", 0, "3"), ("17, 64", 1, "17, 9"), ("b, s, 17", 0, "2, s, 17"), ("3, 7, 2", 1, "3, 20, 2")]
+            {
+                self.add(Op::ScatterAdd { axis }, &[ty(d, x), ty(DType::I64, updates), ty(d, updates)]);
+            }
+            for (j, (x, axis)) in
+                [("7", 0), ("17, 29", 1), ("b, s, 3", 1), ("3, 64", 0), ("2, 1", 1)].into_iter().enumerate()
+            {
+                let op = [ReduceOp::Sum, ReduceOp::Prod, ReduceOp::Max, ReduceOp::Min][(i + j) % 4];
+                self.add(Op::Cumulative { op, axis, reverse: (i + j) % 3 == 0 }, &[ty(d, x)]);
+            }
             for (x, axis, indices) in
                 [("7", 0, "3"), ("17, 64", 1, "17, 9"), ("b, s, 17", 2, "b, s, 1"), ("3, 7, 2", 1, "3, 8, 2")]
             {
@@ -298,6 +310,33 @@ impl Cases {
             });
             for d in [DType::F32, NUMBERS[1 + i % 7], NUMBERS[1 + (i + 3) % 7]] {
                 self.add(op.clone(), &[ty(d, lhs), ty(d, rhs)]);
+            }
+        }
+    }
+
+    fn convolutions(&mut self) {
+        // x, weight, strides, dilations, padding before and after, groups
+        type Row<'a> = (&'a str, &'a str, &'a [usize], &'a [usize], &'a [usize], &'a [usize], usize);
+        let cases: [Row<'_>; 8] = [
+            ("1, 1, 7", "1, 1, 3", &[1], &[1], &[0], &[0], 1),
+            ("2, 3, 17", "4, 3, 3", &[2], &[1], &[1], &[1], 1),
+            ("b, 4, s + 8", "6, 2, 3", &[1], &[3], &[2], &[0], 2),
+            ("2, 3, 16, 16", "7, 3, 4, 4", &[4, 4], &[1, 1], &[0, 0], &[0, 0], 1),
+            ("b, 2, 7, 9", "4, 2, 3, 2", &[2, 1], &[1, 2], &[1, 0], &[1, 3], 1),
+            ("1, 6, 5, 5", "6, 1, 3, 3", &[1, 1], &[1, 1], &[1, 1], &[1, 1], 6),
+            ("1, 2, 4, 5, 6", "3, 2, 2, 3, 1", &[1, 2, 1], &[1, 1, 1], &[0, 1, 0], &[1, 0, 0], 1),
+            ("2, 3, 5", "4, 3, 1", &[1], &[1], &[0], &[0], 1),
+        ];
+        for (i, (x, weight, strides, dilations, low, high, groups)) in cases.into_iter().enumerate() {
+            let attrs = ConvAttrs {
+                strides: strides.into(),
+                dilations: dilations.into(),
+                low: low.into(),
+                high: high.into(),
+                groups,
+            };
+            for d in [DType::F32, FLOATS[1 + i % 3]] {
+                self.add(Op::Conv(attrs.clone()), &[ty(d, x), ty(d, weight)]);
             }
         }
     }

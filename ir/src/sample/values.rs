@@ -103,8 +103,10 @@ fn role(module: &Module, id: FuncId, arg: u32) -> Option<Role> {
             (Op::Compare(_), _) => Role::Coarse,
             (Op::Binary(BinaryOp::Max | BinaryOp::Min), _) => Role::Coarse,
             (Op::Reduce { op: ReduceOp::ArgMax, .. } | Op::TopK { .. }, _) => Role::Coarse,
-            (Op::Reduce { op: ReduceOp::Prod, .. }, _) => Role::NearOne,
-            (Op::Take { axis } | Op::Gather { axis }, 1) => Role::Indices(first()?.get(*axis)?.clone()),
+            (Op::Reduce { op: ReduceOp::Prod, .. } | Op::Cumulative { op: ReduceOp::Prod, .. }, _) => Role::NearOne,
+            (Op::Take { axis } | Op::Gather { axis } | Op::ScatterAdd { axis }, 1) => {
+                Role::Indices(first()?.get(*axis)?.clone())
+            }
             (Op::CacheUpdate, 2) => Role::Rows(first()?.first()?.clone()),
             (Op::CacheUpdate, 3) => Role::Starts(first()?.get(1)?.clone()),
             (Op::Attention(a), 3 | 4) if a.cached => {

@@ -1,7 +1,7 @@
-//! Each op's attributes as text, and back.
+//! Attributes as text, and back: `{axis = 1, keep = true}`.
 
-use crate::{AttentionAttrs, DotDims, Literal, Op, Real, Type, graph::FuncId};
-use kiln_core::{BinaryOp, CompareOp, DType, Dim, ReduceOp, UnaryOp};
+use super::parse::split;
+use crate::{AttentionAttrs, Attr, ConvAttrs, DotDims, Kind, Literal, Op, Real, Source, Type};
 use std::{collections::BTreeMap, fmt, str::FromStr};
 
 /// Attributes by name, their values still text.
@@ -11,156 +11,121 @@ fn list<T: fmt::Display>(items: &[T]) -> String {
     format!("[{}]", items.iter().map(T::to_string).collect::<Vec<_>>().join(", "))
 }
 
-/// The attributes in printing order.
-pub(super) fn print(op: &Op) -> Vec<(&'static str, String)> {
-    match op {
-        Op::Constant(l) => vec![("data", l.to_string())],
-        Op::Iota { shape, axis } => vec![("shape", list(shape)), ("axis", axis.to_string())],
-        Op::DimSize(d) => vec![("dim", d.to_string())],
-        Op::Cast(d) | Op::Dequantize(d) => vec![("to", d.to_string())],
-        Op::Reshape(shape) | Op::Broadcast(shape) => vec![("shape", list(shape))],
-        Op::Transpose(perm) => vec![("perm", list(perm))],
-        Op::Slice { axis, start, len } => {
-            vec![("axis", axis.to_string()), ("start", start.to_string()), ("len", len.to_string())]
-        }
-        Op::Concat { axis }
-        | Op::Take { axis }
-        | Op::Gather { axis }
-        | Op::Softmax { axis }
-        | Op::LogSumExp { axis } => {
-            vec![("axis", axis.to_string())]
-        }
-        Op::TopK { axis, k } => vec![("axis", axis.to_string()), ("k", k.to_string())],
-        Op::Pad { axis, low, high, value } => vec![
-            ("axis", axis.to_string()),
-            ("low", low.to_string()),
-            ("high", high.to_string()),
-            ("value", value.to_string()),
-        ],
-        Op::Reduce { axis, keep, .. } => vec![("axis", axis.to_string()), ("keep", keep.to_string())],
-        Op::DotGeneral(d) => vec![
-            ("lhs_batch", list(&d.lhs_batch)),
-            ("rhs_batch", list(&d.rhs_batch)),
-            ("lhs_contract", list(&d.lhs_contract)),
-            ("rhs_contract", list(&d.rhs_contract)),
-        ],
-        Op::RmsNorm { eps } | Op::LayerNorm { eps } => vec![("eps", eps.to_string())],
-        Op::Gelu { tanh } => vec![("tanh", tanh.to_string())],
-        Op::Attention(a) => {
-            let mut out = vec![("scale", a.scale.to_string()), ("causal", a.causal.to_string())];
-            out.extend(a.window.map(|w| ("window", w.to_string())));
-            out.extend([("cached", a.cached.to_string()), ("mask", a.mask.to_string())]);
-            out
-        }
-        Op::Get(i) => vec![("index", i.to_string())],
-        Op::Arg(_)
-        | Op::Unary(_)
-        | Op::Binary(_)
-        | Op::Compare(_)
-        | Op::Select
-        | Op::CacheUpdate
-        | Op::Sigmoid
-        | Op::Silu
-        | Op::Rope
-        | Op::Call(_) => vec![],
+/// The attributes in braces, after a blank; nothing for an op that has none, or that says them elsewhere (`arg`, `call`).
+pub fn attributes(op: &Op) -> String {
+    if matches!(op, Op::Arg(_) | Op::Call(_)) {
+        return String::new();
     }
-}
-
-/// `add`, `reduce_sum {axis = 1, keep = true}`
-impl fmt::Display for Op {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())?;
-        match self {
-            Op::Arg(i) => return write!(f, " {i}"),
-            Op::Call(FuncId(i)) => return write!(f, " #{i}"),
-            // A long constant would bury the message that names it.
-            Op::Constant(l) if l.bytes().len() > 64 => return write!(f, " of {} bytes", l.bytes().len()),
-            _ => {}
+    let mut items: Vec<(&str, String)> = vec![];
+    for (key, attr) in op.attributes() {
+        let mut add = |key: &'static str, value: String| items.push((key, value));
+        match attr {
+            Attr::Shape(shape) => add(key, list(&shape)),
+            Attr::Perm(perm) => add(key, list(&perm)),
+            Attr::Axis(n) => add(key, n.to_string()),
+            Attr::Dim(d) => add(key, d.to_string()),
+            Attr::Real(r) => add(key, r.to_string()),
+            Attr::Flag(b) => add(key, b.to_string()),
+            Attr::DType(d) => add(key, d.to_string()),
+            Attr::Literal(l) => add(key, l.to_string()),
+            Attr::Dot(d) => {
+                add("lhs_batch", list(&d.lhs_batch));
+                add("rhs_batch", list(&d.rhs_batch));
+                add("lhs_contract", list(&d.lhs_contract));
+                add("rhs_contract", list(&d.rhs_contract));
+            }
+            Attr::Attention(a) => {
+                add("scale", a.scale.to_string());
+                add("causal", a.causal.to_string());
+                if let Some(window) = a.window {
+                    add("window", window.to_string());
+                }
+                add("cached", a.cached.to_string());
+                add("mask", a.mask.to_string());
+            }
+            Attr::Conv(c) => {
+                add("strides", list(&c.strides));
+                add("dilations", list(&c.dilations));
+                add("low", list(&c.low));
+                add("high", list(&c.high));
+                add("groups", c.groups.to_string());
+            }
         }
-        let attributes = print(self);
-        if attributes.is_empty() {
-            return Ok(());
-        }
-        let text: Vec<String> = attributes.iter().map(|(k, v)| format!("{k} = {v}")).collect();
-        write!(f, " {{{}}}", text.join(", "))
     }
+    if items.is_empty() {
+        return String::new();
+    }
+    let items: Vec<String> = items.iter().map(|(key, value)| format!("{key} = {value}")).collect();
+    format!(" {{{}}}", items.join(", "))
 }
 
 /// The op of that name with these attributes; `ty` is the type that the text gives its value.
 pub(super) fn parse(name: &str, attributes: &mut Attributes, ty: &Type) -> Result<Op, String> {
-    let mut a = Reader(attributes);
-    let op = match name {
-        "constant" => {
-            let t = ty.tensor().ok_or("a constant is a tensor")?;
-            let dtype = t.dtype().ok_or("a constant is not block-quantised")?;
-            let shape: Option<Vec<usize>> =
-                t.shape.iter().map(|d| d.as_const().and_then(|n| usize::try_from(n).ok())).collect();
-            let shape = shape.ok_or("a constant has a constant shape")?;
-            Op::Constant(Literal::parse(dtype, shape, &a.text("data")?)?)
-        }
-        "iota" => Op::Iota { shape: a.list("shape")?, axis: a.get("axis")? },
-        "dim_size" => Op::DimSize(a.get("dim")?),
-        "select" => Op::Select,
-        "cast" => Op::Cast(a.get("to")?),
-        "dequantize" => Op::Dequantize(a.get::<DType>("to")?),
-        "reshape" => Op::Reshape(a.list("shape")?),
-        "broadcast" => Op::Broadcast(a.list("shape")?),
-        "transpose" => Op::Transpose(a.list("perm")?),
-        "slice" => Op::Slice { axis: a.get("axis")?, start: a.get::<Dim>("start")?, len: a.get("len")? },
-        "concat" => Op::Concat { axis: a.get("axis")? },
-        "pad" => Op::Pad { axis: a.get("axis")?, low: a.get("low")?, high: a.get("high")?, value: a.real("value")? },
-        "take" => Op::Take { axis: a.get("axis")? },
-        "gather" => Op::Gather { axis: a.get("axis")? },
-        "top_k" => Op::TopK { axis: a.get("axis")?, k: a.get("k")? },
-        "dot_general" => Op::DotGeneral(DotDims {
-            lhs_batch: a.list("lhs_batch")?,
-            rhs_batch: a.list("rhs_batch")?,
-            lhs_contract: a.list("lhs_contract")?,
-            rhs_contract: a.list("rhs_contract")?,
-        }),
-        "cache_update" => Op::CacheUpdate,
-        "rms_norm" => Op::RmsNorm { eps: a.real("eps")? },
-        "layer_norm" => Op::LayerNorm { eps: a.real("eps")? },
-        "softmax" => Op::Softmax { axis: a.get("axis")? },
-        "log_sum_exp" => Op::LogSumExp { axis: a.get("axis")? },
-        "sigmoid" => Op::Sigmoid,
-        "silu" => Op::Silu,
-        "gelu" => Op::Gelu { tanh: a.get("tanh")? },
-        "rope" => Op::Rope,
-        "attention" => Op::Attention(AttentionAttrs {
-            scale: a.real("scale")?,
-            causal: a.get("causal")?,
-            window: a.optional("window")?,
-            cached: a.get("cached")?,
-            mask: a.get("mask")?,
-        }),
-        "get" => Op::Get(a.get("index")?),
-        _ => {
-            let reduce = name.strip_prefix("reduce_").and_then(ReduceOp::from_name);
-            if let Some(op) = reduce {
-                Op::Reduce { op, axis: a.get("axis")?, keep: a.get("keep")? }
-            } else if let Some(op) = UnaryOp::from_name(name) {
-                Op::Unary(op)
-            } else if let Some(op) = BinaryOp::from_name(name) {
-                Op::Binary(op)
-            } else if let Some(op) = CompareOp::from_name(name) {
-                Op::Compare(op)
-            } else {
-                return Err(format!("unknown op `{name}`"));
-            }
-        }
-    };
+    if name == "arg" {
+        return Err("unknown op `arg`: arguments are written in the function's head".into());
+    }
+    let op = Op::read(&mut Reader { name, attributes, ty })?;
     match attributes.keys().next() {
         Some(extra) => Err(format!("`{name}` has no attribute `{extra}`")),
         None => Ok(op),
     }
 }
 
-struct Reader<'a>(&'a mut Attributes);
+struct Reader<'a> {
+    name: &'a str,
+    attributes: &'a mut Attributes,
+    ty: &'a Type,
+}
+
+impl Source for Reader<'_> {
+    fn name(&self) -> &str {
+        self.name
+    }
+
+    fn attr(&mut self, key: &'static str, kind: Kind) -> Result<Attr, String> {
+        Ok(match kind {
+            Kind::Shape => Attr::Shape(self.list(key)?),
+            Kind::Perm => Attr::Perm(self.list(key)?),
+            Kind::Axis => Attr::Axis(self.get(key)?),
+            Kind::Dim => Attr::Dim(self.get(key)?),
+            Kind::Real => Attr::Real(self.real(key)?),
+            Kind::Flag => Attr::Flag(self.get(key)?),
+            Kind::DType => Attr::DType(self.get(key)?),
+            Kind::Literal => {
+                let t = self.ty.tensor().ok_or("a constant is a tensor")?;
+                let dtype = t.dtype().ok_or("a constant is not block-quantised")?;
+                let shape: Option<Vec<usize>> =
+                    t.shape.iter().map(|d| d.as_const().and_then(|n| usize::try_from(n).ok())).collect();
+                let shape = shape.ok_or("a constant has a constant shape")?;
+                Attr::Literal(Literal::parse(dtype, shape, &self.text(key)?)?)
+            }
+            Kind::Dot => Attr::Dot(DotDims {
+                lhs_batch: self.list("lhs_batch")?,
+                rhs_batch: self.list("rhs_batch")?,
+                lhs_contract: self.list("lhs_contract")?,
+                rhs_contract: self.list("rhs_contract")?,
+            }),
+            Kind::Attention => Attr::Attention(AttentionAttrs {
+                scale: self.real("scale")?,
+                causal: self.get("causal")?,
+                window: self.optional("window")?,
+                cached: self.get("cached")?,
+                mask: self.get("mask")?,
+            }),
+            Kind::Conv => Attr::Conv(ConvAttrs {
+                strides: self.list("strides")?,
+                dilations: self.list("dilations")?,
+                low: self.list("low")?,
+                high: self.list("high")?,
+                groups: self.get("groups")?,
+            }),
+        })
+    }
+}
 
 impl Reader<'_> {
     fn text(&mut self, key: &str) -> Result<String, String> {
-        self.0.remove(key).ok_or_else(|| format!("the attribute `{key}` is missing"))
+        self.attributes.remove(key).ok_or_else(|| format!("the attribute `{key}` is missing"))
     }
 
     fn get<T: FromStr<Err: fmt::Display>>(&mut self, key: &str) -> Result<T, String> {
@@ -169,7 +134,7 @@ impl Reader<'_> {
     }
 
     fn optional<T: FromStr<Err: fmt::Display>>(&mut self, key: &str) -> Result<Option<T>, String> {
-        if self.0.contains_key(key) { self.get(key).map(Some) } else { Ok(None) }
+        if self.attributes.contains_key(key) { self.get(key).map(Some) } else { Ok(None) }
     }
 
     fn real(&mut self, key: &str) -> Result<Real, String> {
@@ -181,6 +146,6 @@ impl Reader<'_> {
         let text = self.text(key)?;
         let inner = text.strip_prefix('[').and_then(|t| t.strip_suffix(']'));
         let inner = inner.ok_or_else(|| format!("`{key} = {text}`: expected a list in brackets"))?;
-        super::parse::split(inner).map(|item| item.parse().map_err(|e| format!("`{key} = {text}`: {e}"))).collect()
+        split(inner).map(|item| item.parse().map_err(|e| format!("`{key} = {text}`: {e}"))).collect()
     }
 }

@@ -17,5 +17,6 @@ mod print;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use attributes::attributes;
 pub use parse::{parse, split};
 pub use print::print;

@@ -61,12 +61,7 @@ fn print_function(module: &Module, function: &Function, f: &mut fmt::Formatter<'
         for (i, o) in node.operands.iter().enumerate() {
             write!(f, "{} {o}", if i > 0 { "," } else { "" })?;
         }
-        let attributes = attributes::print(&node.op);
-        if !attributes.is_empty() {
-            let text: Vec<String> = attributes.iter().map(|(k, v)| format!("{k} = {v}")).collect();
-            write!(f, " {{{}}}", text.join(", "))?;
-        }
-        writeln!(f)?;
+        writeln!(f, "{}", attributes(&node.op))?;
     }
     f.write_str("  return")?;
     for (i, o) in function.outputs.iter().enumerate() {

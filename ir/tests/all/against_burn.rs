@@ -2,11 +2,11 @@
 
 use crate::{apply, random};
 use burn_tensor::{
-    Bool, Int, Tensor as Burn, TensorData, activation, module,
-    ops::{AttentionModuleOptions, PadMode},
+    Bool, IndexingUpdateOp, Int, Tensor as Burn, TensorData, activation, module,
+    ops::{AttentionModuleOptions, ConvOptions, PadMode},
 };
 use kiln_ir::{
-    AttentionAttrs, BinaryOp, CompareOp, DotDims, Op, Real, ReduceOp, UnaryOp,
+    AttentionAttrs, BinaryOp, CompareOp, ConvAttrs, DotDims, Op, Real, ReduceOp, UnaryOp,
     interp::{Tensor, relative_error},
     sample::Random,
 };
@@ -99,6 +99,13 @@ fn reductions_and_softmax() {
             agree("min", reduce(ReduceOp::Min), burn::<3>(&x).min_dim(axis));
             let indices: Vec<i64> = burn::<3>(&x).argmax(axis).into_data().iter::<i64>().collect();
             assert_eq!(reduce(ReduceOp::ArgMax).to_i64_vec(), indices);
+            let running = |op| apply(Op::Cumulative { op, axis, reverse: false }, &[&x]);
+            agree("cumulative_sum", running(ReduceOp::Sum), burn::<3>(&x).cumsum(axis));
+            agree("cumulative_prod", running(ReduceOp::Prod), burn::<3>(&x).cumprod(axis));
+            agree("cumulative_max", running(ReduceOp::Max), burn::<3>(&x).cummax(axis));
+            agree("cumulative_min", running(ReduceOp::Min), burn::<3>(&x).cummin(axis));
+            let backwards = apply(Op::Cumulative { op: ReduceOp::Sum, axis, reverse: true }, &[&x]);
+            agree("reverse", backwards, burn::<3>(&x).flip([axis as isize]).cumsum(axis).flip([axis as isize]));
             agree("softmax", apply(Op::Softmax { axis }, &[&x]), activation::softmax(burn::<3>(&x), axis));
             let sum = burn::<3>(&x).exp().sum_dim(axis).log();
             agree("log_sum_exp", apply(Op::LogSumExp { axis }, &[&x]), sum);
@@ -137,6 +144,32 @@ fn products() {
 }
 
 #[test]
+fn convolutions() {
+    let mut r = Random::new(5);
+    for (groups, stride, dilation, low, high) in [(1, 1, 1, 0, 0), (1, 2, 1, 1, 1), (2, 1, 2, 2, 0), (4, 3, 1, 0, 2)] {
+        let attrs = |axes: usize| ConvAttrs {
+            strides: vec![stride; axes],
+            dilations: vec![dilation; axes],
+            low: vec![low; axes],
+            high: vec![high; axes],
+            groups,
+        };
+        let (x, w) = (random(&[2, 4, 11], &mut r), random(&[8, 4 / groups, 3], &mut r));
+        let options = ConvOptions { stride: [stride], padding: [(low, high)], dilation: [dilation], groups };
+        let want = module::conv1d(burn(&x), burn(&w), None, options);
+        agree("conv of one axis", apply(Op::Conv(attrs(1)), &[&x, &w]), want);
+        let (x, w) = (random(&[2, 4, 9, 8], &mut r), random(&[8, 4 / groups, 3, 2], &mut r));
+        let options = ConvOptions { stride: [stride; 2], padding: [(low, high); 2], dilation: [dilation; 2], groups };
+        let want = module::conv2d(burn(&x), burn(&w), None, options);
+        agree("conv of two axes", apply(Op::Conv(attrs(2)), &[&x, &w]), want);
+        let (x, w) = (random(&[1, 4, 7, 6, 5], &mut r), random(&[4, 4 / groups, 2, 3, 1], &mut r));
+        let options = ConvOptions { stride: [stride; 3], padding: [(low, high); 3], dilation: [dilation; 3], groups };
+        let want = module::conv3d(burn(&x), burn(&w), None, options);
+        agree("conv of three axes", apply(Op::Conv(attrs(3)), &[&x, &w]), want);
+    }
+}
+
+#[test]
 fn movement() {
     for (shape @ [a, b, c], mut r) in shapes() {
         let (x, y) = (random(&shape, &mut r), random(&shape, &mut r));
@@ -159,6 +192,10 @@ fn movement() {
             let at: Vec<i64> = (0..picked.iter().product()).map(|_| r.below(shape[axis]) as i64).collect();
             let at = Tensor::from_i64(picked, &at).expect("fits");
             agree("gather", apply(Op::Gather { axis }, &[&x, &at]), burn::<3>(&x).gather(axis, integers(&at)));
+            let updates = random(at.shape(), &mut r);
+            let got = apply(Op::ScatterAdd { axis }, &[&x, &at, &updates]);
+            let want = burn::<3>(&x).scatter(axis, integers(&at), burn(&updates), IndexingUpdateOp::Add);
+            agree("scatter_add", got, want);
             let k = 1 + r.below(shape[axis]);
             let top = apply(Op::TopK { axis, k }, &[&x]);
             agree("top_k", apply(Op::Gather { axis }, &[&x, &top]), burn::<3>(&x).topk(k, axis));

@@ -1,6 +1,6 @@
 //! The examples of `specs/*.md`.
 
-use kiln_ir::{interp, sample, text, verify};
+use kiln_ir::{Op, interp, sample, text, verify};
 use std::collections::BTreeMap;
 
 fn document(name: &str) -> (String, Vec<sample::Example>) {
@@ -52,6 +52,45 @@ fn every_op_has_a_section_with_two_examples() {
             assert!(sections.get(name).is_some_and(|n| *n >= 2), "{name}: {:?}", sections.get(name));
         }
     }
+}
+
+#[test]
+fn the_page_lists_the_table_of_ops() {
+    let mut table = String::from("| op | operands | attributes | class |\n|---|---|---|---|\n");
+    for op in Op::table() {
+        let code = |items: &[&str]| items.iter().map(|i| format!("`{i}`")).collect::<Vec<_>>().join(" ");
+        let composite = if op.composite { ", composite" } else { "" };
+        let (names, operands) = (code(&op.names), code(op.operands));
+        table += &format!("| {names} | {operands} | {} | {}{composite} |\n", code(&op.attributes), op.class);
+    }
+    let path = format!("{}/../specs/ops.md", env!("CARGO_MANIFEST_DIR"));
+    let text = std::fs::read_to_string(&path).expect(&path);
+    let (before, rest) = text.split_once("<!-- ops -->\n").expect("where the table begins");
+    let (found, after) = rest.split_once("<!-- end of ops -->").expect("where the table ends");
+    if std::env::var_os("KILN_BLESS").is_some() {
+        std::fs::write(&path, format!("{before}<!-- ops -->\n{table}<!-- end of ops -->{after}")).expect(&path);
+        return;
+    }
+    assert_eq!(found, table, "KILN_BLESS=1 writes the table into the page");
+}
+
+#[test]
+fn a_section_names_the_attributes_of_its_op() {
+    let (text, _) = document("ops.md");
+    let mut lines = text.lines();
+    let mut seen = 0;
+    while let Some(line) = lines.next() {
+        let Some(name) = line.strip_prefix("### ") else { continue };
+        let all = Op::table();
+        let op = all.iter().find(|op| op.names.contains(&name)).unwrap_or_else(|| panic!("there is no op {name}"));
+        seen += 1;
+        let said =
+            lines.next().and_then(|l| l.strip_prefix("`{")).and_then(|l| l.split_once("}`")).map(|(keys, _)| keys);
+        if let Some(said) = said {
+            assert_eq!(said.replace(' ', "").split(',').collect::<Vec<_>>(), op.attributes, "{name}");
+        }
+    }
+    assert!(seen > 40, "{seen} sections");
 }
 
 #[test]

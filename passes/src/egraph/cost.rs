@@ -95,7 +95,7 @@ impl Model<'_> {
 
     /// Seconds of a term of a class, over all points; `None` for what can't be computed.
     pub fn term(&self, graph: &Graph, class: &TensorFact, term: &Term) -> Option<f64> {
-        if matches!(term.head, Head::Notation(_) | Head::Build(_) | Head::Attr(_)) {
+        if matches!(term.head, Head::Notation(_) | Head::Build(_) | Head::Attr(_) | Head::Mark(_)) {
             return None;
         }
         let op = term.op(|c| attr(graph, c).cloned())?;
@@ -152,6 +152,12 @@ impl Model<'_> {
                 launch + (6.0 * elements / peak).max(rows) + scaled
             }
             Op::Reduce { .. } => launch + moved,
+            Op::Conv(_) => {
+                let weight =
+                    operands.get(1).map_or(1.0, |w| self.size(p, &w.ty.elements()) / self.size(p, &w.ty.shape[0]));
+                launch + (2.0 * elements * weight / peak).max(moved)
+            }
+            Op::ScatterAdd { .. } => 2.0 * launch + moved + written,
             Op::CacheUpdate => launch + 2.0 * operands.get(1).map_or(0.0, |t| self.seconds(p, t)),
             // What is picked from, a table or a cache, lies in memory.
             Op::Take { .. } | Op::Gather { .. } => launch + written + self.bytes(p, out) / bandwidth,

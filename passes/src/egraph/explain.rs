@@ -292,7 +292,7 @@ impl<'g> Names<'g> {
         let mut parts: Vec<String> = Vec::with_capacity(ids.len());
         for (node, id) in pattern.iter().zip(ids) {
             parts.push(match node {
-                ENodeOrVar::ENode(t) if matches!(t.head, Head::Attr(_)) => t.to_string(),
+                ENodeOrVar::ENode(t) if matches!(t.head, Head::Attr(_) | Head::Mark(_)) => t.to_string(),
                 ENodeOrVar::ENode(t) if !matches!(t.head, Head::Build(_)) => {
                     let children = t.children.iter().map(|c| parts[usize::from(*c)].as_str());
                     format!("({t} {})", children.collect::<Vec<_>>().join(" "))

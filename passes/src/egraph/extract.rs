@@ -48,7 +48,8 @@ const LARGE: usize = 3000;
 impl Problem {
     /// The problem: every class that can be computed. `original` are the terms that were there before any law; among equals they win.
     pub fn new(graph: &Graph, root: Id, model: &Model<'_>, original: &BTreeSet<Term>) -> Self {
-        let mut ids: Vec<Id> = graph.classes().filter(|c| !matches!(c.data, Fact::Attr(_))).map(|c| c.id).collect();
+        let mut ids: Vec<Id> =
+            graph.classes().filter(|c| !matches!(c.data, Fact::Attr(_) | Fact::Mark(_))).map(|c| c.id).collect();
         ids.sort_unstable();
         let mut index: BTreeMap<Id, usize> = ids.iter().enumerate().map(|(i, id)| (*id, i)).collect();
         let mut all: Vec<Option<Id>> = ids.iter().copied().map(Some).collect();

@@ -51,6 +51,8 @@ pub struct TensorFact {
 pub enum Fact {
     /// It is an attribute.
     Attr(Attr),
+    /// It is a word that builders understand.
+    Mark(&'static str),
     /// It is a tensor.
     Tensor(Box<TensorFact>),
     /// It is what a call returns.
@@ -92,12 +94,21 @@ pub fn attr(graph: &Graph, id: Id) -> Option<&Attr> {
     }
 }
 
+/// The word that a class is.
+pub fn mark(graph: &Graph, id: Id) -> Option<&'static str> {
+    match &graph[id].data {
+        Fact::Mark(word) => Some(word),
+        _ => None,
+    }
+}
+
 impl Analysis<Term> for Facts {
     type Data = Fact;
 
     fn make(graph: &mut Graph, term: &Term, _: Id) -> Fact {
         match &term.head {
             Head::Attr(a) => return Fact::Attr(a.clone()),
+            Head::Mark(word) => return Fact::Mark(word),
             Head::Results => return Fact::Results,
             Head::Build(name) => return Fact::Bad(format!("`{name}` is not a term")),
             Head::Op(Op::Call(id)) => {

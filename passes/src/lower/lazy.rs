@@ -172,6 +172,29 @@ impl Lazy {
         out
     }
 
+    /// The value with an axis walked backwards.
+    pub fn flip(&self, axis: usize) -> Lazy {
+        let mut out = self.clone();
+        let last = self.shape[axis].clone() - 1.into();
+        for l in &mut out.leaves {
+            l.offset = l.offset.clone() + last.clone() * l.strides[axis].clone();
+            l.strides[axis] = Dim::from(-1) * l.strides[axis].clone();
+        }
+        out
+    }
+
+    /// Where these indices are at least 0 and below a size.
+    pub fn is_below(&self, size: &Dim) -> Lazy {
+        let mut b = Builder::default();
+        let index = b.import(self);
+        let zero = b.constant(DType::I64, 0.0);
+        let size = b.import(&Lazy::size(&self.shape, size.clone()));
+        let low = b.compare(CompareOp::Ge, index, zero);
+        let high = b.compare(CompareOp::Lt, index, size);
+        let both = b.push(ElementOp::Binary(BinaryOp::And, low, high), DType::Bool);
+        b.finish_with(self.shape.clone(), both)
+    }
+
     /// The value in another shape, if every leaf can be walked so.
     pub fn reshape(&self, shape: &[Dim]) -> Option<Lazy> {
         let groups = match_axes(&self.shape, shape)?;

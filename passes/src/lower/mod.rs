@@ -333,6 +333,8 @@ impl<'s, 't> Lowering<'s, 't> {
                 let indices = self.lazy(operand(1))?;
                 self.lazy(operand(0))?.gather(*axis, &indices)
             }
+            Op::ScatterAdd { axis } => self.scatter_add(id, node, *axis)?,
+            Op::Cumulative { op, axis, reverse } => self.cumulative(id, operand(0), *op, *axis, *reverse)?,
             Op::TopK { axis, k } => self.top_k(id, operand(0), *axis, *k)?,
             Op::Concat { axis } => self.concat(id, node, *axis)?,
             Op::Pad { axis, low, high, value } => self.pad(id, *axis, low, high, value.get())?,

@@ -6,7 +6,9 @@ use super::{
     lazy::{Builder, Lazy, Leaf},
 };
 use crate::PassError;
-use kiln_core::{BinaryOp, Buffer, CompareOp, DType, Dim, KernelSpec, Phase, ReduceOp, RowSpec, UnaryOp, ValueId};
+use kiln_core::{
+    BinaryOp, Buffer, CompareOp, DType, Dim, KernelSpec, Onto, Phase, ReduceOp, RowSpec, UnaryOp, ValueId,
+};
 use kiln_ir::{Node, NodeId, Op};
 
 /// A row kernel under construction: rows are the leading axes of its space, the last axis runs along the row.
@@ -75,6 +77,23 @@ impl Rows {
         self.phases.push(Phase::Map { program: done.program, writes: done.writes });
     }
 
+    /// Stores a value at each element of the row, one after the other, combined with another.
+    pub fn scan(&mut self, op: ReduceOp, onto: Onto, dest: &Dest, f: impl FnOnce(&mut Builder) -> ValueId) {
+        let mut body = Body::new();
+        let value = f(&mut body.builder);
+        body.store(value, dest);
+        let done = emit::finish(body, &[], &mut self.args, &mut self.reads);
+        self.flops += done.flops_per_point + 1;
+        self.write_buffers.extend(done.write_buffers);
+        let program = done.program;
+        self.phases.extend(done.writes.into_iter().map(|write| Phase::Scan {
+            program: program.clone(),
+            op,
+            onto,
+            write,
+        }));
+    }
+
     pub fn finish(mut self) -> Launch {
         let sizes = self.args.sizes(&self.shape);
         let points: Dim = self.shape.iter().cloned().product();
@@ -128,6 +147,55 @@ impl Lowering<'_, '_> {
         let given = if op == ReduceOp::ArgMax { DType::I64 } else { wide };
         rows.store_row(&row_dest, |b| b.given(r, given));
         let label = self.label(id);
+        self.launch(rows.finish(), label);
+        Ok(self.in_destination(id, &dest))
+    }
+
+    /// Each element combined with those before it along an axis, or with those after it.
+    pub(super) fn cumulative(
+        &mut self,
+        id: NodeId,
+        x: NodeId,
+        op: ReduceOp,
+        axis: usize,
+        reverse: bool,
+    ) -> Result<Lazy, PassError> {
+        let (mut x, perm) = self.row_last(x, axis)?;
+        let dest = self.destination(id);
+        let mut row_dest = Dest { strides: perm.iter().map(|p| dest.strides[*p].clone()).collect(), ..dest.clone() };
+        if reverse {
+            let last = x.shape.len() - 1;
+            let stride = row_dest.strides[last].clone();
+            row_dest.offset = row_dest.offset + (x.shape[last].clone() - 1.into()) * stride.clone();
+            row_dest.strides[last] = Dim::from(-1) * stride;
+            x = x.flip(last);
+        }
+        let mut rows = Rows::new(&x.shape);
+        rows.scan(op, Onto::Before, &row_dest, |b| b.import(&x));
+        let label = self.label(id);
+        self.launch(rows.finish(), label);
+        Ok(self.in_destination(id, &dest))
+    }
+
+    /// A copy, and then the updates of each line along the axis, one after the other: so sums have one order.
+    pub(super) fn scatter_add(&mut self, id: NodeId, node: &Node, axis: usize) -> Result<Lazy, PassError> {
+        let x = self.lazy(node.operands[0])?;
+        let indices = self.lazy(node.operands[1])?;
+        let dest = self.destination(id);
+        let label = self.label(id);
+        self.launch(emit::map(&x.shape.clone(), &[(x.clone(), dest.clone())]), label.clone());
+        let (updates, perm) = self.row_last(node.operands[2], axis)?;
+        let indices = indices.transpose(&perm);
+        let mut strides: Vec<Dim> = perm.iter().map(|p| dest.strides[*p].clone()).collect();
+        let stride = std::mem::replace(&mut strides[perm.len() - 1], 0.into());
+        let row_dest = Dest {
+            strides,
+            indirect: vec![(indices.clone(), stride)],
+            condition: Some(indices.is_below(&x.shape[axis])),
+            ..dest.clone()
+        };
+        let mut rows = Rows::new(&updates.shape);
+        rows.scan(ReduceOp::Sum, Onto::Stored, &row_dest, |b| b.import(&updates));
         self.launch(rows.finish(), label);
         Ok(self.in_destination(id, &dest))
     }

@@ -56,6 +56,10 @@ impl KernelSpec {
                             c.program(program);
                             c.writes(writes);
                         }
+                        Phase::Scan { program, write, .. } => {
+                            c.program(program);
+                            c.access(&write.access);
+                        }
                     }
                 }
             }

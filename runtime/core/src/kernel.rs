@@ -142,6 +142,27 @@ pub enum Phase {
         /// What is written.
         writes: Vec<Write>,
     },
+    /// Evaluates the program at one element of the row after the other, and stores its value combined with another.
+    Scan {
+        /// Evaluated at each element of the row.
+        program: Program,
+        /// How the values combine; not by argmax.
+        op: ReduceOp,
+        /// What the program's value is combined with.
+        onto: Onto,
+        /// Where to; its value is the program's, before it is combined.
+        write: Write,
+    },
+}
+
+/// What a scan combines a value with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Onto {
+    /// The value that the scan stored for the element of the row before; nothing for the first.
+    Before,
+    /// What lies where the value is stored.
+    Stored,
 }
 
 /// Several reductions and maps over each row: norms, softmax, plain reductions. Items are rows.
@@ -366,6 +387,7 @@ impl KernelSpec {
                 .flat_map(|p| match p {
                     Phase::Reduce { .. } => vec![],
                     Phase::Scalar { writes, .. } | Phase::Map { writes, .. } => of(writes),
+                    Phase::Scan { write, .. } => of(std::slice::from_ref(write)),
                 })
                 .collect(),
             KernelSpec::MatMul(s) => of(&s.writes),

@@ -24,8 +24,8 @@ pub use block::BlockFormat;
 pub use dim::{Dim, DimBounds, DimError, Symbols};
 pub use dtype::{DType, Storage};
 pub use kernel::{
-    Access, AttentionSpec, Coord, DotSpec, ElementOp, Inst, KernelSpec, MapSpec, MatMulSpec, PackSpec, Phase, Program,
-    RowSpec, Size, ValueId, Write,
+    Access, AttentionSpec, Coord, DotSpec, ElementOp, Inst, KernelSpec, MapSpec, MatMulSpec, Onto, PackSpec, Phase,
+    Program, RowSpec, Size, ValueId, Write,
 };
 pub use op::{BinaryOp, CompareOp, ReduceOp, UnaryOp};
 pub use plan::{

@@ -350,6 +350,17 @@ impl Reacher<'_> {
                     }
                     operand += writes.len();
                 }
+                Phase::Scan { program, op, write, .. } => {
+                    if *op == ReduceOp::ArgMax {
+                        return Err("a running argmax".into());
+                    }
+                    extents[axis] = len;
+                    if len > 0 {
+                        let values = self.program(program, &s.reads, 0, &extents, &givens)?;
+                        self.write(write, operand, &extents, program, &values)?;
+                    }
+                    operand += 1;
+                }
             }
         }
         Ok((rows, len))

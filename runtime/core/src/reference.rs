@@ -3,7 +3,7 @@
 
 use crate::{
     Access, AttentionSpec, BinaryOp, BlockFormat, CompareOp, DType, DotSpec, ElementOp, KernelSpec, MapSpec,
-    MatMulSpec, PackSpec, Phase, Program, ReduceOp, RowSpec, Size, Storage, UnaryOp, ValueId, Write,
+    MatMulSpec, Onto, PackSpec, Phase, Program, ReduceOp, RowSpec, Size, Storage, UnaryOp, ValueId, Write,
 };
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -153,8 +153,12 @@ impl Run<'_> {
         values
     }
 
+    fn holds(&self, w: &Write, values: &[Scalar]) -> bool {
+        w.condition.is_none_or(|c| values[c.0 as usize].b())
+    }
+
     fn write(&mut self, w: &Write, buffer: usize, coords: &[i64], values: &[Scalar]) {
-        if w.condition.is_none_or(|c| values[c.0 as usize].b()) {
+        if self.holds(w, values) {
             let at = self.index(&w.access, coords, values);
             put(w.access.storage, &mut self.buffers[buffer], at, values[w.value.0 as usize]);
         }
@@ -331,6 +335,25 @@ fn row(run: &mut Run<'_>, s: &RowSpec) {
                         }
                     }
                     buffer += writes.len();
+                }
+                Phase::Scan { program, op, onto, write } => {
+                    let (dtype, n) = (program.insts[write.value.0 as usize].dtype, write.value.0 as usize);
+                    let mut before = None;
+                    for i in 0..len {
+                        let mut values = run.program(program, &s.reads, 0, &at(i), &givens);
+                        let other = match onto {
+                            Onto::Before => before,
+                            Onto::Stored => run.holds(write, &values).then(|| {
+                                let index = run.index(&write.access, &at(i), &values);
+                                get(write.access.storage, &run.buffers[buffer], index)
+                            }),
+                        };
+                        let all: Vec<Scalar> = other.into_iter().chain([values[n]]).collect();
+                        values[n] = fit(dtype, reduce(*op, &all, dtype.is_float()));
+                        before = Some(values[n]);
+                        run.write(write, buffer, &at(i), &values);
+                    }
+                    buffer += 1;
                 }
             }
         }

@@ -8,7 +8,7 @@
 //!     matmul ([12, 10] f32; skinny; neg): input "x", prepared 0 -> output "y"
 //! ```
 
-use crate::{Buffer, ElementOp, Inst, KernelSpec, Phase, Plan, Program, Schedule, Signature};
+use crate::{Buffer, ElementOp, Inst, KernelSpec, Onto, Phase, Plan, Program, Schedule, Signature};
 use std::fmt;
 
 impl fmt::Display for Plan {
@@ -79,6 +79,12 @@ impl fmt::Display for KernelSpec {
                     Phase::Reduce { op, program, .. } => format!("{op} of {}", instructions(program)),
                     Phase::Scalar { program, .. } => format!("once {}", instructions(program)),
                     Phase::Map { program, .. } => instructions(program),
+                    Phase::Scan { op, program, onto: Onto::Before, .. } => {
+                        format!("running {op} of {}", instructions(program))
+                    }
+                    Phase::Scan { op, program, onto: Onto::Stored, .. } => {
+                        format!("{op} of {} and what is stored", instructions(program))
+                    }
                 };
                 s.phases.iter().map(phase).collect()
             }

@@ -1,9 +1,9 @@
 //! Builders for attention: from products of any layout to the notations `scores` and `weigh`, and from these to the op.
 
 use super::{add, both, permuted, reshaped, ty, value};
-use crate::egraph::facts::{Graph, attr, tensor};
+use crate::egraph::facts::{Graph, attr, mark, tensor};
 use crate::egraph::index::{Affine, Atom, Mask};
-use crate::egraph::term::{Attr, Head, Notation, Term};
+use crate::egraph::term::{ABSENT, Attr, Head, Notation, Term};
 use egg::Id;
 use kiln_ir::{AttentionAttrs, DType, Dim, DotDims, Op, Real};
 
@@ -62,7 +62,7 @@ pub(super) fn scores_of(graph: &mut Graph, ids: &[Id]) -> Option<Id> {
     let d = &h.dims;
     let k = permuted(graph, ids[1], &[d.rhs_batch[0], h.rhs_free, d.rhs_batch[1], d.rhs_contract[0]]);
     let attrs = AttentionAttrs { scale: Real::new(1.0), causal: false, window: None, cached: false, mask: false };
-    let none = graph.add(Term::attr(Attr::Absent));
+    let none = graph.add(Term::mark(ABSENT));
     let attrs = graph.add(Term::attr(Attr::Attention(attrs)));
     let scores = graph.add(Term::new(Head::Notation(Notation::Scores), [q, k, none, none, none, attrs]));
     if by_group.len() == 4 {
@@ -135,7 +135,7 @@ fn meaning(a: &Affine) -> Option<(Meaning, Option<Id>)> {
 fn hidden(graph: &mut Graph, ids: &[Id], mask: &Mask) -> Option<Id> {
     let &[q, k, slots, mut starts, mut given, attrs, _] = ids else { return None };
     let Attr::Attention(mut a) = attr(graph, attrs)?.clone() else { return None };
-    let absent = |graph: &Graph, id| attr(graph, id) == Some(&Attr::Absent);
+    let absent = |graph: &Graph, id| mark(graph, id) == Some(ABSENT);
     for atom in &mask.0 {
         match atom {
             Atom::Given { class, axes: [0, 3] } => {
@@ -167,7 +167,7 @@ fn hidden(graph: &mut Graph, ids: &[Id], mask: &Mask) -> Option<Id> {
 pub(super) fn attend(graph: &mut Graph, ids: &[Id]) -> Option<Id> {
     let &[q, k, v, slots, mut starts, mask, attrs] = ids else { return None };
     let Attr::Attention(a) = attr(graph, attrs)?.clone() else { return None };
-    let present = |graph: &Graph, id| attr(graph, id) != Some(&Attr::Absent);
+    let present = |graph: &Graph, id| mark(graph, id) != Some(ABSENT);
     // Where nothing is counted from the starts, any do.
     if present(graph, slots) && !present(graph, starts) && !a.causal && a.window.is_none() {
         starts = slots;
@@ -202,7 +202,7 @@ pub(super) fn attend_seen(graph: &mut Graph, ids: &[Id]) -> Option<Id> {
     let Attr::Attention(a) = attr(graph, attrs)?.clone() else { return None };
     // [b, s, h, d, t] as [b, h, s, t]
     let seen = tensor(graph, any)?.seen.as_ref()?.moved(&vec![Some(0), Some(2), None, None, Some(3)], 4)?;
-    let none = graph.add(Term::attr(Attr::Absent));
+    let none = graph.add(Term::mark(ABSENT));
     let plain = AttentionAttrs { causal: false, window: None, ..a };
     let plain = graph.add(Term::attr(Attr::Attention(plain)));
     let by_any = hidden(graph, &[q, k, slots, none, none, plain, any], &seen)?;
@@ -217,10 +217,10 @@ pub(super) fn attention_of(graph: &mut Graph, ids: &[Id]) -> Option<Id> {
     let mut a = AttentionAttrs { scale, causal: false, window: None, cached: false, mask: false };
     let mut operands = vec![q, k, v];
     for id in words {
-        match attr(graph, *id) {
-            Some(Attr::Word("causal")) => a.causal = true,
-            Some(Attr::Word("cached")) => a.cached = true,
-            Some(Attr::Word("mask")) => a.mask = true,
+        match mark(graph, *id) {
+            Some("causal") => a.causal = true,
+            Some("cached") => a.cached = true,
+            Some("mask") => a.mask = true,
             Some(_) => return None,
             None => operands.push(*id),
         }
