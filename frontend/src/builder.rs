@@ -4,7 +4,7 @@
 //! how blocks capture.
 
 use crate::{Error, Mismatch, block::BlockKey};
-use kiln_ir::{Arg, ArgKind, FuncId, Function, IrError, NodeId, Op, SourceLine, Symbols, TensorType};
+use kiln_ir::{Arg, ArgKind, Class, FuncId, Function, IrError, NodeId, Op, SourceLine, Symbols, TensorType};
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
@@ -187,7 +187,8 @@ impl Builder {
         let (name, ty) = (frame.capture_name(outer, node), outer.function.tensor(node).clone());
         let arg = match outer.state_of.get(&node) {
             Some(state) => {
-                frame.add_state(state.clone(), Arg { name, ty, kind: ArgKind::State, default: None, range: None })
+                let kind = outer.states.get(state).map_or(ArgKind::State, |v| outer.function.args[v.arg as usize].kind);
+                frame.add_state(state.clone(), Arg { name, ty, kind, default: None, range: None })
             }
             None => frame.add_arg(Arg { name, ty, kind, default: None, range: None }),
         };
@@ -206,7 +207,7 @@ impl Builder {
         let Some(frame) = self.frames.last_mut() else {
             return Err(definition(format!("`{}` stands outside of every entry", op.name())));
         };
-        let updated = if matches!(op, Op::CacheUpdate) { frame.state_of.get(&nodes[0]).cloned() } else { None };
+        let updated = if op.class() == Class::Write { frame.state_of.get(&nodes[0]).cloned() } else { None };
         let node = frame.function.add_at(op, &nodes, Some(line))?;
         if let Some(name) = updated {
             frame.set_version(&name, node, Some(line));
@@ -216,6 +217,11 @@ impl Builder {
 
     /// The entry's argument for a parameter, made where it is used first.
     pub(crate) fn param(&mut self, arg: Arg) -> Result<Value, String> {
+        if arg.kind.is_written()
+            && let Some(latest) = self.latest(&arg.name)
+        {
+            return Ok(latest);
+        }
         let frame = self.frames.first_mut().ok_or("a parameter is used outside of every entry")?;
         if let Some(node) = frame.params.get(&arg.name) {
             return Ok(Value { frame: frame.id, node: *node });
@@ -224,7 +230,7 @@ impl Builder {
             return Err(format!("`{}` is the name of a parameter and of another argument", arg.name));
         }
         let name = arg.name.clone();
-        let node = frame.add_arg(arg);
+        let node = if arg.kind.is_written() { frame.add_state(name.clone(), arg) } else { frame.add_arg(arg) };
         frame.params.insert(name, node);
         Ok(Value { frame: frame.id, node })
     }

@@ -50,13 +50,20 @@ pub struct Node {
 pub enum ArgKind {
     /// Given at each call.
     Input,
-    /// A weight; `live` ones may change between calls (training), static ones may be folded and packed.
+    /// A weight; `live` ones may be written (training), static ones may be folded and packed.
     Param {
         /// Whether it may change.
         live: bool,
     },
     /// A buffer that lives from call to call: consumed and returned.
     State,
+}
+
+impl ArgKind {
+    /// Whether the program may write it: a state, or a parameter that may change. Its versions are linear.
+    pub fn is_written(self) -> bool {
+        matches!(self, ArgKind::State | ArgKind::Param { live: true })
+    }
 }
 
 /// An argument of a function.
@@ -81,7 +88,7 @@ pub struct Output {
     pub name: Arc<str>,
     /// Its value.
     pub value: NodeId,
-    /// The number of the state argument whose next version this is.
+    /// The number of the argument, a state or a parameter that may change, whose next version this is.
     pub updates: Option<u32>,
 }
 
@@ -195,6 +202,12 @@ impl Function {
     /// The nodes with their numbers, in order.
     pub fn nodes(&self) -> impl DoubleEndedIterator<Item = (NodeId, &Node)> + ExactSizeIterator {
         self.nodes.iter().enumerate().map(|(i, n)| (NodeId(i as u32), n))
+    }
+
+    /// Whether a call takes the version that it is given for that argument, and gives the next: of a state always, of a parameter
+    /// that may change if it is written.
+    pub fn consumes(&self, arg: usize) -> bool {
+        self.args[arg].kind == ArgKind::State || self.outputs.iter().any(|o| o.updates == Some(arg as u32))
     }
 
     /// Number of nodes.

@@ -1,6 +1,6 @@
 //! What the verifier learns of a module. Later stages read it here and do not decide it again.
 
-use crate::{FuncId, NodeId, Op, Type};
+use crate::{Class, FuncId, NodeId, Op, Type};
 
 /// When the value of a node is known. The earlier one is less.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -19,8 +19,9 @@ impl Op {
     pub fn binding(&self, ty: &Type, operands: impl IntoIterator<Item = Binding>) -> Binding {
         let Type::Tensor(tensor) = ty else { return Binding::Call };
         let sized = self.dims().into_iter().chain(tensor.shape.iter()).all(|d| d.as_const().is_some());
-        match self {
-            Op::Arg(_) | Op::Call(_) | Op::Get(_) | Op::CacheUpdate => Binding::Call,
+        match self.class() {
+            _ if matches!(self, Op::Arg(_)) => Binding::Call,
+            Class::Call | Class::Write => Binding::Call,
             _ if sized => operands.into_iter().max().unwrap_or(Binding::Load),
             _ => Binding::Call,
         }

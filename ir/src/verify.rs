@@ -9,9 +9,9 @@
 //! | block rows hold whole blocks | bytes are computable |
 //! | symbols are declared, with 0 <= min <= max | upper bounds exist |
 //! | a range stands at an integer input of an entry | it is checked where callers pass values |
-//! | a state version is consumed at most once and not read afterwards; results that update a state descend from it | buffers are updated in place |
+//! | a version of a state or a live parameter is consumed at most once and not read afterwards; the last one is returned, once, as the update | buffers are updated in place |
 
-use crate::{ArgKind, Binding, FuncId, Function, FunctionInfo, IrError, Module, ModuleInfo, Node, NodeId, Op, Type};
+use crate::{ArgKind, Binding, Class, FuncId, Function, FunctionInfo, IrError, Module, ModuleInfo, Node, NodeId, Op, Type};
 use kiln_core::{DType, Dim, Storage};
 use std::sync::Arc;
 
@@ -178,15 +178,15 @@ impl Check<'_> {
         self.symbols(id, d)
     }
 
-    /// Follows each state argument through its versions, and gives the one that each node is a version of.
+    /// Follows each argument that may be written through its versions, and gives the one that each node is a version of.
     fn states(&self) -> Result<Vec<Option<u32>>, IrError> {
         let f = self.f();
-        // The state argument whose version a node is.
+        // The argument whose version a node is.
         let mut version_of: Vec<Option<u32>> = vec![None; f.len()];
         let mut consumed_by: Vec<Option<NodeId>> = vec![None; f.len()];
         for (id, node) in f.nodes() {
             match &node.op {
-                Op::Arg(i) if f.args[*i as usize].kind == ArgKind::State => version_of[id.index()] = Some(*i),
+                Op::Arg(i) if f.args[*i as usize].kind.is_written() => version_of[id.index()] = Some(*i),
                 Op::Get(i) => {
                     let call = node.operands[0];
                     if let Op::Call(callee) = &f.node(call).op
@@ -197,7 +197,7 @@ impl Check<'_> {
                             f.node(call).operands.get(arg as usize).and_then(|o| version_of[o.index()]);
                     }
                 }
-                Op::CacheUpdate => version_of[id.index()] = version_of[node.operands[0].index()],
+                op if op.class() == Class::Write => version_of[id.index()] = version_of[node.operands[0].index()],
                 _ => {}
             }
             for (k, o) in node.operands.iter().enumerate() {
@@ -205,16 +205,29 @@ impl Check<'_> {
                     return Err(self.error(Some(id), format!("uses the state version {o}, which {c} has consumed")));
                 }
                 let consumes = match &node.op {
-                    Op::CacheUpdate => k == 0,
-                    Op::Call(c) => self.module.function(*c).args[k].kind == ArgKind::State,
-                    _ => false,
+                    Op::Call(c) => self.module.function(*c).consumes(k),
+                    op => op.class() == Class::Write && k == 0,
                 };
-                if consumes && version_of[o.index()].is_none() && !matches!(node.op, Op::CacheUpdate) {
+                if consumes && version_of[o.index()].is_none() && matches!(node.op, Op::Call(_)) {
                     return Err(self.error(Some(id), format!("operand {o} must be a version of a state")));
                 }
                 if consumes && version_of[o.index()].is_some() {
                     consumed_by[o.index()] = Some(id);
                 }
+            }
+        }
+        for (i, arg) in f.args.iter().enumerate() {
+            let updates = f.outputs.iter().filter(|o| o.updates == Some(i as u32)).count();
+            if updates > 1 {
+                return Err(self.error(None, format!("{updates} results update argument {i} (`{}`)", arg.name)));
+            }
+        }
+        for (id, node) in f.nodes() {
+            if let (Op::Arg(i), Some(by)) = (&node.op, consumed_by[id.index()])
+                && !f.outputs.iter().any(|o| o.updates == Some(*i))
+            {
+                let name = &f.args[*i as usize].name;
+                return Err(self.error(Some(by), format!("consumes `{name}`, whose last version no result returns")));
             }
         }
         for o in &f.outputs {

@@ -36,7 +36,7 @@ pub fn widen(f: &Function, info: &FunctionInfo) -> Result<Function, IrError> {
                     _ if keep => {}
                     // Rows are picked as they are stored.
                     Op::Take { .. } | Op::Gather { .. } => {}
-                    Op::CacheUpdate => operands[1] = out.as_stored(operands[1], operands[0])?,
+                    Op::CacheUpdate | Op::Write => operands[1] = out.as_stored(operands[1], operands[0])?,
                     // Keys and values lie in a cache.
                     Op::Attention(AttentionAttrs { cached: true, .. }) => {
                         operands[0] = out.as_stored(operands[0], operands[1])?;

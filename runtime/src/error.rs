@@ -161,6 +161,16 @@ pub enum Error {
         /// The value given.
         found: String,
     },
+    /// A state, or a parameter that may change, that there is not, or another tensor than it takes.
+    #[error("state `{name}`: expected {expected}, found {found}")]
+    State {
+        /// The state's name.
+        name: String,
+        /// What it takes.
+        expected: String,
+        /// What was given.
+        found: String,
+    },
     /// An input is wrong or missing.
     #[error("signature `{signature}`, input `{input}`: expected {expected}, found {found}")]
     Input {

@@ -16,6 +16,7 @@ mod random;
 mod rotary;
 mod sight;
 mod smollm;
+mod states;
 mod structure;
 
 use kiln::{CompileOptions, Model, Session, SessionOptions, codegen::EmitMode, verify};

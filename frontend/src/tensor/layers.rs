@@ -53,4 +53,11 @@ impl Tensor {
     pub fn cache_update(&self, new: &Tensor, slots: &Tensor, starts: &Tensor) -> Tensor {
         self.cx.apply(Op::CacheUpdate, &[self, new, slots, starts])
     }
+
+    /// The next version of a state, or of a parameter that was loaded to be written: the value, which has this one's type. This version
+    /// cannot be used any more.
+    #[track_caller]
+    pub fn write(&self, value: &Tensor) -> Tensor {
+        self.cx.apply(Op::Write, &[self, value])
+    }
 }

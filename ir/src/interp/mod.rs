@@ -223,6 +223,7 @@ fn evaluate(op: &Op, mut operands: Vec<Tensor>, ty: &TensorType, sizes: &Sizes) 
             attention::cache_update(operands.swap_remove(0), &new, &slots, &starts)
         }
         Op::Conv(a) => conv::conv(a, &operands[0], &operands[1], &shape),
+        Op::Write => Ok(operands.swap_remove(1)),
         Op::RmsNorm { eps } => composite::rms_norm(&operands[0], &operands[1], eps.get()),
         Op::LayerNorm { eps } => composite::layer_norm(&operands[0], &operands[1], &operands[2], eps.get()),
         Op::Softmax { axis } => composite::softmax(&operands[0], *axis),

@@ -135,6 +135,9 @@ ops! {
     /// `cache[slots[b], starts[b] + j]`; positions outside `0..t` are left out. Consumes the cache.
     CacheUpdate = "cache_update" ("cache", "new", "slots", "starts") Write: typing::cache_update;
 
+    /// `(state, value)`: the next version of the state, which has the value. Consumes the state.
+    Write = "write" ("state", "value") Write: typing::write;
+
     /// Composite. `(x [batch, channels, size..], weight [out, channels / groups, kernel..])`: products of the weight with
     /// windows of x, summed.
     Conv(attrs: ConvAttrs) = "conv" ("x", "weight") Product: |t| typing::conv(t, attrs), |b, x| b.conv(attrs, x);

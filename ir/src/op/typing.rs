@@ -188,6 +188,10 @@ pub(super) fn cache_update(t: &[&TensorType]) -> Result<TensorType> {
     Ok(cache.clone())
 }
 
+pub(super) fn write(t: &[&TensorType]) -> Result<TensorType> {
+    if t[0] == t[1] { Ok(t[0].clone()) } else { Err(format!("the state is {}, the value {}", t[0], t[1])) }
+}
+
 /// Of a norm over the last axis, with a weight and perhaps a bias.
 pub(super) fn norm(t: &[&TensorType]) -> Result<TensorType> {
     let last = t[0].shape.last().ok_or("takes a tensor with at least one axis")?;

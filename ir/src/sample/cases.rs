@@ -2,7 +2,7 @@
 
 use super::Random;
 use crate::{
-    Arg, ArgKind, AttentionAttrs, BlockFormat, ConvAttrs, DType, DotDims, FuncId, Function, Literal, Module, Op, Real,
+    Arg, ArgKind, AttentionAttrs, BlockFormat, Class, ConvAttrs, DType, DotDims, FuncId, Function, Literal, Module, Op, Real,
     Storage, TensorType, text,
 };
 use kiln_core::{BinaryOp, CompareOp, Dim, DimBounds, ReduceOp, UnaryOp};
@@ -49,7 +49,7 @@ struct Cases {
 impl Cases {
     fn add(&mut self, op: Op, args: &[TensorType]) {
         let mut f = Function::new("f", true);
-        let update = op == Op::CacheUpdate;
+        let update = op.class() == Class::Write;
         let ids: Vec<_> = args
             .iter()
             .enumerate()
@@ -274,6 +274,11 @@ impl Cases {
                 self.add(Op::Dequantize(d), &[rows("3", 2)]);
             }
             self.add(Op::Dequantize(DType::F32), &[rows("b, 2", 1)]);
+        }
+        for d in DType::ALL {
+            for shape in ["7", "2, 3, 17", ""] {
+                self.add(Op::Write, &[ty(d, shape), ty(d, shape)]);
+            }
         }
         for d in [DType::F32, DType::BF16] {
             for (cache, new) in [("3, 17, 7", "2, 3, 7"), ("8, 64, 3, 16", "b, s, 3, 16"), ("1, 7", "1, 1")] {

@@ -120,11 +120,11 @@ impl<'a> Writer<'a> {
     /// Which operands a term consumes.
     fn consumed(&self, term: &Term) -> Vec<Id> {
         match &term.head {
-            Head::Op(Op::CacheUpdate) => vec![term.children[0]],
+            Head::Op(op) if op.class() == Class::Write => vec![term.children[0]],
             Head::Op(Op::Call(callee)) => {
-                let args = &self.module.function(*callee).args;
-                let states = args.iter().zip(&term.children).filter(|(a, _)| a.kind == ArgKind::State);
-                states.map(|(_, c)| *c).collect()
+                let callee = self.module.function(*callee);
+                let consumed = term.children.iter().enumerate().filter(|(i, _)| callee.consumes(*i));
+                consumed.map(|(_, c)| *c).collect()
             }
             _ => vec![],
         }

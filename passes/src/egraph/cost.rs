@@ -158,6 +158,7 @@ impl Model<'_> {
                 launch + (2.0 * elements * weight / peak).max(moved)
             }
             Op::ScatterAdd { .. } => 2.0 * launch + moved + written,
+            Op::Write => launch + near,
             Op::CacheUpdate => launch + 2.0 * operands.get(1).map_or(0.0, |t| self.seconds(p, t)),
             // What is picked from, a table or a cache, lies in memory.
             Op::Take { .. } | Op::Gather { .. } => launch + written + self.bytes(p, out) / bandwidth,

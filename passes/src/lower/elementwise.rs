@@ -71,7 +71,8 @@ impl Lowering<'_, '_> {
         let values: Vec<ValueId> = operands.iter().map(|l| b.import(l)).collect();
         let result = apply(&node.op, &mut b, &values);
         let lazy = b.finish_with(self.ty(id).shape.to_vec(), result);
-        let reads_state = lazy.reads_state();
+        // What a matmul's epilogue reads of a state is read when the matmul is emitted, which may be after a write.
+        let reads_state = anchor.is_some() && lazy.reads_state();
         let shared = self.use_count(id) > 1 && !lazy.is_cheap();
         let large = lazy.insts.len() > 64 || lazy.leaves.len() > 8;
         // A matmul melts only into a value with one user of its own, or none that computes.
@@ -140,7 +141,7 @@ impl Lowering<'_, '_> {
                 if self.is_version(node.operands[0])
                     && let Source::Buffer(buffer) = leaf.source =>
             {
-                self.keep_views(id, buffer);
+                self.keep_views(id, buffer, None);
                 self.update_in_place(node, &Dest::from_leaf(&leaf, buffer), &cache.shape)?;
                 Ok(cache)
             }
@@ -152,15 +153,50 @@ impl Lowering<'_, '_> {
     fn is_version(&self, id: NodeId) -> bool {
         let node = self.f.node(id);
         match node.op {
-            Op::Arg(i) => self.f.args[i as usize].kind == ArgKind::State,
-            Op::CacheUpdate => self.is_version(node.operands[0]),
+            Op::Arg(i) => self.f.args[i as usize].kind.is_written(),
+            Op::CacheUpdate | Op::Write => self.is_version(node.operands[0]),
             _ => false,
         }
     }
 
-    /// Copies the views of a state that are used by the node or after it: the node overwrites what they look at.
-    fn keep_views(&mut self, id: NodeId, state: Buffer) {
-        for (view, _) in self.f.nodes().take(id.index()) {
+    /// Stores a value in a state, in place.
+    pub(super) fn write(&mut self, id: NodeId, node: &Node) -> Result<Lazy, PassError> {
+        let (state, new) = (self.lazy(node.operands[0])?, node.operands[1]);
+        let leaf = state.as_buffer().cloned().filter(|_| self.is_version(node.operands[0]));
+        let Some((leaf, Source::Buffer(buffer))) = leaf.map(|l| (l.clone(), l.source)) else {
+            // The next version of an ordinary value is the value that is written.
+            return self.lazy(new);
+        };
+        let value = self.value(new)?;
+        // Elements may be read where they are written, and nowhere else.
+        let elsewhere = match &value {
+            Value::Lazy(lazy) | Value::Anchored(_, lazy) => {
+                lazy.leaves.iter().any(|l| l.source == Source::Buffer(buffer) && *l != leaf)
+            }
+            Value::Norm(x, _) => x.leaves.iter().any(|l| l.source == Source::Buffer(buffer)),
+            Value::Rope(operands) => operands.iter().any(Lazy::reads_state),
+        };
+        let used_again = self.use_count(new) > 1;
+        let value = if elsewhere || used_again { Value::Lazy(self.buffer(new)?) } else { value };
+        let label = self.label(id);
+        // Without the value itself: what it reads of the state, it reads before the state is written there.
+        self.keep_views(id, buffer, Some(new));
+        let value = match value {
+            // A value that is the state itself, or a view of it.
+            Value::Lazy(lazy) if lazy == state => return Ok(state),
+            Value::Lazy(lazy) if lazy.as_buffer().is_some_and(|l| l.source == Source::Buffer(buffer)) => {
+                Value::Lazy(self.copy(&lazy, leaf.storage, label.clone()))
+            }
+            value => value,
+        };
+        self.store(&value, &Dest::from_leaf(&leaf, buffer), label);
+        Ok(state)
+    }
+
+    /// Copies the views of a state that are used by the node or after it: the node overwrites what they look at. `but` is a value that
+    /// only the node uses.
+    fn keep_views(&mut self, id: NodeId, state: Buffer, but: Option<NodeId>) {
+        for (view, _) in self.f.nodes().take(id.index()).filter(|(view, _)| Some(*view) != but) {
             let Some(Value::Lazy(lazy)) = &self.values[view.index()] else { continue };
             let looks = lazy.leaves.iter().any(|l| l.source == Source::Buffer(state)) && !self.is_version(view);
             let used = self.results[view.index()] > 0 || self.users[view.index()].iter().any(|u| *u >= id);

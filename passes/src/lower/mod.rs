@@ -363,6 +363,7 @@ impl<'s, 't> Lowering<'s, 't> {
                 self.buffer(id)?
             }
             Op::CacheUpdate => self.cache_update(id, node)?,
+            Op::Write => self.write(id, node)?,
             Op::Attention(a) => self.attention(id, node, a)?,
             op => return Err(self.unsupported(id, format!("`{}` has no lowering", op.name()))),
         }))
@@ -375,8 +376,8 @@ impl<'s, 't> Lowering<'s, 't> {
                 let before = self.f.args[..number as usize].iter().filter(|a| a.kind == ArgKind::Input);
                 Buffer::Input(before.count() as u32)
             }
-            ArgKind::Param { .. } => Buffer::Weight(self.shared.weight(self.f, arg)?),
-            ArgKind::State => Buffer::State(self.shared.state(arg)?),
+            ArgKind::Param { live: false } => Buffer::Weight(self.shared.weight(self.f, arg)?),
+            ArgKind::Param { live: true } | ArgKind::State => Buffer::State(self.shared.state(self.f, arg)?),
         };
         Ok(Lazy::leaf(&arg.ty.shape, Leaf::contiguous(buffer, arg.ty.storage, &arg.ty.shape)))
     }

@@ -6,7 +6,7 @@ use kiln_core::{
     Buffer, DType, Dim, KernelEntry, KernelSpec, Plan, PreparedSpec, Schedule, StateSpec, Step, Storage, Symbols,
     TargetSpec, WeightSpec,
 };
-use kiln_ir::{Arg, Function, FunctionInfo, Literal, Op, TensorType};
+use kiln_ir::{Arg, ArgKind, Function, FunctionInfo, Literal, Op, TensorType};
 use std::{collections::HashMap, sync::Arc};
 
 /// The bytes of a constant of the graph, stored among the weights.
@@ -125,21 +125,26 @@ impl<'a> Shared<'a> {
         weight
     }
 
-    /// The buffer of a state.
-    pub fn state(&mut self, arg: &Arg) -> Result<u32, PassError> {
+    /// The buffer of a state, or of a parameter that may change: each session has its own, which begins as the weight.
+    pub fn state(&mut self, f: &Function, arg: &Arg) -> Result<u32, PassError> {
+        let initial = if arg.kind == ArgKind::State { None } else { Some(self.weight(f, arg)?) };
         if let Some(i) = self.plan.states.iter().position(|s| s.name == *arg.name) {
             let known = &self.plan.states[i];
-            if known.storage != arg.ty.storage || known.shape != *arg.ty.shape {
+            if known.storage != arg.ty.storage || known.shape != *arg.ty.shape || known.initial != initial {
+                let text = |ty: &TensorType, initial: Option<u32>| match initial {
+                    Some(_) => format!("{ty} (a parameter)"),
+                    None => format!("{ty} (a state)"),
+                };
                 return Err(PassError::Conflict {
                     name: arg.name.to_string(),
-                    first: TensorType::new(known.storage, known.shape.clone()).to_string(),
-                    second: arg.ty.to_string(),
+                    first: text(&TensorType::new(known.storage, known.shape.clone()), known.initial),
+                    second: text(&arg.ty, initial),
                 });
             }
             return Ok(i as u32);
         }
         let shape = arg.ty.shape.to_vec();
-        self.plan.states.push(StateSpec { name: arg.name.to_string(), storage: arg.ty.storage, shape });
+        self.plan.states.push(StateSpec { name: arg.name.to_string(), storage: arg.ty.storage, shape, initial });
         Ok(self.plan.states.len() as u32 - 1)
     }
 

@@ -59,7 +59,7 @@ pub struct PreparedSpec {
     pub bytes: u64,
 }
 
-/// A state buffer, zero when made.
+/// A buffer that each session has for itself, and that the program writes: a state, or a parameter that may change.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StateSpec {
     /// Its name: `past_key_values.0.key`.
@@ -68,6 +68,9 @@ pub struct StateSpec {
     pub storage: Storage,
     /// Its shape; symbols that appear here are fixed when a session is made.
     pub shape: Vec<Dim>,
+    /// The weight that it begins as, of the same storage and shape; zero without one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub initial: Option<u32>,
 }
 
 /// One entry of the program.

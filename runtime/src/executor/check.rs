@@ -2,12 +2,25 @@
 //! are bound, by `spans`.
 
 use crate::{Error, Result};
-use kiln_core::{Buffer, Plan, Schedule, Signature, Storage};
+use kiln_core::{Buffer, Dim, Plan, Schedule, Signature, Storage};
 
 /// Checks every reference of a plan.
 pub(super) fn check(plan: &Plan) -> Result<()> {
     if let Some((s, b)) = plan.symbols.iter().find(|(_, b)| b.min < 0 || b.min > b.max) {
         return Err(inconsistent(format!("size `{s}`"), "0 <= min <= max", format!("{}..={}", b.min, b.max)));
+    }
+    for state in &plan.states {
+        let Some(number) = state.initial else { continue };
+        let constant = |d: &Dim| d.as_const().and_then(|n| usize::try_from(n).ok());
+        let shape: Option<Vec<usize>> = state.shape.iter().map(constant).collect();
+        let weight = plan.weights.get(number as usize);
+        if weight.is_none_or(|w| w.storage != state.storage || Some(&w.shape) != shape.as_ref()) {
+            let found = weight.map_or(format!("weight {number} of {}", plan.weights.len()), |w| {
+                format!("`{}`, {}{:?}", w.name, w.storage, w.shape)
+            });
+            let what = format!("state `{}`, the weight that it begins as", state.name);
+            return Err(inconsistent(what, "one of its storage and shape", found));
+        }
     }
     schedule(plan, &plan.prepare, None, "prepare")?;
     for (i, s) in plan.signatures.iter().enumerate() {

@@ -7,7 +7,7 @@ use super::spans::Span;
 use crate::memory::{Layout, Region, Touched, tensor_bytes, unsized_buffer};
 use crate::tensor::{Element, TensorView};
 use crate::{Error, Result};
-use kiln_core::{BoundRange, DType, DefaultFill, Dim, InputSpec};
+use kiln_core::{BoundRange, Buffer, DType, DefaultFill, Dim, InputSpec};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -51,6 +51,17 @@ struct StatePlace {
     entries: u64,
 }
 
+/// States as they begin.
+fn fresh(model: &Model, bytes: u64, places: &[StatePlace]) -> Result<Region> {
+    let states = Region::new(bytes, Touched::Lazily, STATE)?;
+    for (state, place) in model.plan().states.iter().zip(places) {
+        let Some(weight) = state.initial.and_then(|n| model.shared(Buffer::Weight(n))) else { continue };
+        // SAFETY: the plan was checked: the weight has as many bytes as the state, and nobody else knows the new memory.
+        unsafe { std::ptr::copy_nonoverlapping(weight.at, states.at(place.at), place.bytes as usize) };
+    }
+    Ok(states)
+}
+
 fn spans(states: &Region, places: &[StatePlace]) -> Vec<Span> {
     places.iter().map(|place| Span { at: states.at(place.at), bytes: place.bytes }).collect()
 }
@@ -77,7 +88,7 @@ impl CancelToken {
 }
 
 impl Session {
-    /// A session with zeroed states.
+    /// A session with states as they begin: zero, or a parameter's weight.
     ///
     /// # Errors
     /// When a size is unknown or out of bounds, or memory is short.
@@ -118,7 +129,7 @@ impl Session {
                 found: format!("{shape:?}"),
             })?);
         }
-        let states = Region::new(layout.len(), Touched::Lazily, STATE)?;
+        let states = fresh(model, layout.len(), &places)?;
         Ok(Session {
             model: model.clone(),
             sizes: fixed.clone(),
@@ -182,12 +193,38 @@ impl Session {
         Ok(())
     }
 
-    /// Zeroes every state, by taking new memory for them.
+    /// Overwrites a state, or a parameter that may change, by name.
+    ///
+    /// # Errors
+    /// When there is none of that name, or the tensor is not of its type and shape.
+    pub fn set_state(&mut self, name: &str, value: &TensorView<'_>) -> Result<()> {
+        let plan = self.model.plan();
+        let known = || plan.states.iter().map(|s| s.name.as_str()).collect::<Vec<_>>().join(", ");
+        let wrong = |expected: String, found: String| Error::State { name: name.into(), expected, found };
+        let Some(i) = plan.states.iter().position(|s| s.name == name) else {
+            return Err(wrong(format!("one of the states {}", known()), "none of that name".into()));
+        };
+        let (state, place) = (&plan.states[i], &self.state_places[i]);
+        value.check().map_err(|found| wrong("as many bytes as its shape has".into(), found))?;
+        let shape = state.shape.iter().map(|d| d.eval(&lookup(&self.model, &self.fixed)).ok());
+        let same = shape.eq(value.shape.iter().map(|n| i64::try_from(*n).ok()));
+        if state.storage.dense() != Some(value.dtype) || !same {
+            let dims = state.shape.iter().map(Dim::to_string).collect::<Vec<_>>().join(", ");
+            return Err(wrong(format!("{} [{dims}]", state.storage), value.describe()));
+        }
+        // SAFETY: the state lies within `states`, its bytes are as many as its shape has, and no call runs while the session is
+        // borrowed.
+        let target = unsafe { std::slice::from_raw_parts_mut(self.states.at(place.at), place.bytes as usize) };
+        target.copy_from_slice(value.bytes);
+        Ok(())
+    }
+
+    /// Makes every state as it began, by taking new memory for them.
     ///
     /// # Errors
     /// When memory is short; the states are as before then.
     pub fn reset(&mut self) -> Result<()> {
-        self.states = Region::new(self.states.len(), Touched::Lazily, STATE)?;
+        self.states = fresh(&self.model, self.states.len(), &self.state_places)?;
         self.state_at = spans(&self.states, &self.state_places);
         self.bound.clear();
         Ok(())

@@ -160,6 +160,7 @@ pub fn plan() -> Plan {
             name: "past_key_values.0.key".into(),
             storage: dense(DType::F32),
             shape: dims(["rows", "t"]),
+            initial: None,
         }],
         prepare: Schedule {
             steps: vec![step(0, "double w", "2", dims(["5"]), &[Weight(0), Prepared(0)])],
@@ -212,6 +213,7 @@ pub fn encoder_decoder() -> Plan {
         name: name.into(),
         storage: dense(DType::F32),
         shape: dims(["rows", "src"]),
+        initial: None,
     }));
     let store = |label, input, state| {
         step(1, label, "b", dims(["b", "source", "src", "rows"]), &[Input(input), Input(2), Input(3), State(state)])
