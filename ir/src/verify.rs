@@ -241,7 +241,7 @@ impl Check<'_> {
                         format!("the result `{}` does not descend from state argument {a}", o.name),
                     ));
                 }
-                (None, Some(_)) => {
+                (None, Some(a)) if f.args[a as usize].kind == ArgKind::State => {
                     return Err(self.error(
                         Some(o.value),
                         format!("the result `{}` is a state: say which one it updates", o.name),

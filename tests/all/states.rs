@@ -29,7 +29,7 @@ fn floats(bytes: &[u8]) -> Vec<f32> {
 
 /// Calls `f` on "x", and gives its first result if it has one.
 fn call(session: &mut Session, x: &[f32]) -> Vec<f32> {
-    let outputs = session.call("f", &[("x", TensorView::from_slice(&[x.len()], x))]).expect("runs");
+    let outputs = session.call("f", &[("x", TensorView::new(&[x.len()], x))]).expect("runs");
     outputs.iter().next().map(|(_, t)| floats(t.bytes)).unwrap_or_default()
 }
 
@@ -94,13 +94,13 @@ fn a_parameter_that_is_written_belongs_to_a_session() {
         assert_eq!(call(&mut a, &[0.0; 4]), [16.0, 4.0, 0.0, 16.0]);
         assert_eq!(floats(a.state("w").expect("a parameter")), [2.0, 1.0, 0.0, -2.0]);
         assert_eq!(call(&mut b, &[0.0; 4]), [64.0, 16.0, 0.0, 64.0]);
-        a.set_state("w", &TensorView::from_slice(&[4], &[1.0f32; 4])).expect("fits");
+        a.set_state("w", &TensorView::new(&[4], &[1.0f32; 4])).expect("fits");
         assert_eq!(call(&mut a, &[0.0; 4]), [1.0; 4]);
         a.reset().expect("resets");
         assert_eq!(call(&mut a, &[0.0; 4]), [64.0, 16.0, 0.0, 64.0]);
-        let wrong = a.set_state("w", &TensorView::from_slice(&[3], &[1.0f32; 3])).expect_err("three are not four");
+        let wrong = a.set_state("w", &TensorView::new(&[3], &[1.0f32; 3])).expect_err("three are not four");
         assert_eq!(wrong.to_string(), "state `w`: expected f32 [4], found f32 [3]");
-        let wrong = a.set_state("v", &TensorView::from_slice(&[4], &[1.0f32; 4])).expect_err("there is no v");
+        let wrong = a.set_state("v", &TensorView::new(&[4], &[1.0f32; 4])).expect_err("there is no v");
         assert_eq!(wrong.to_string(), "state `v`: expected one of the states w, found none of that name");
     }
 }

@@ -244,6 +244,9 @@ impl Op {
         let names = self.operands();
         let least = names.iter().filter(|name| !name.ends_with('?')).count();
         if found < least || (found > names.len() && !names.iter().any(|name| name.ends_with(".."))) {
+            if names.iter().any(|name| name.ends_with("..")) {
+                return Err("expected at least one operand".into());
+            }
             let more = if least == names.len() { "" } else { " at least" };
             return Err(format!("expected{more} {least} operands, found {found}"));
         }

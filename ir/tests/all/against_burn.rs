@@ -162,6 +162,10 @@ fn convolutions() {
         let options = ConvOptions { stride: [stride; 2], padding: [(low, high); 2], dilation: [dilation; 2], groups };
         let want = module::conv2d(burn(&x), burn(&w), None, options);
         agree("conv of two axes", apply(Op::Conv(attrs(2)), &[&x, &w]), want);
+        if low != high {
+            // burn pads three axes on both sides alike only.
+            continue;
+        }
         let (x, w) = (random(&[1, 4, 7, 6, 5], &mut r), random(&[4, 4 / groups, 2, 3, 1], &mut r));
         let options = ConvOptions { stride: [stride; 3], padding: [(low, high); 3], dilation: [dilation; 3], groups };
         let want = module::conv3d(burn(&x), burn(&w), None, options);

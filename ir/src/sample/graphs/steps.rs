@@ -1,7 +1,7 @@
 //! What one step of a random module does: each looks for operands, makes those that are missing, and adds a node or a few.
 
 use super::{Choice, Graph, symbol};
-use crate::{ArgKind, AttentionAttrs, DType, DotDims, NodeId, Op, Real, TensorType};
+use crate::{ArgKind, AttentionAttrs, ConvAttrs, DType, DotDims, NodeId, Op, Real, TensorType};
 use kiln_core::{BinaryOp, CompareOp, Dim, ReduceOp, UnaryOp};
 
 impl Graph<'_> {
@@ -84,6 +84,19 @@ impl Graph<'_> {
                     condition = self.add(Op::Unary(UnaryOp::Not), &[condition])?;
                 }
                 self.add(Op::Select, &[condition, y, x])
+            }
+            2 if c[4] % 3 == 2 => {
+                let number = self.f.args.len() as u32;
+                let kind = if ty.shape.iter().all(|d| d.as_const().is_some()) && c[2] % 2 == 1 {
+                    ArgKind::Param { live: true }
+                } else {
+                    ArgKind::State
+                };
+                let state = self.add_arg(&ty, kind);
+                let next = self.add(Op::Binary(BinaryOp::Add), &[state, x])?;
+                let version = self.add_unlisted(Op::Write, &[state, next])?;
+                self.states.push((number, version));
+                self.add(Op::Unary(UnaryOp::Neg), &[version])
             }
             2 => {
                 let axis = usize::from(c[2]).checked_rem(ty.rank())?;
@@ -174,7 +187,11 @@ impl Graph<'_> {
             Some(n) => {
                 let k = 1 + usize::from(c[3]) % n as usize;
                 let top = self.add(Op::TopK { axis, k }, &[x])?;
-                self.add(Op::Gather { axis }, &[x, top])
+                let picked = self.add(Op::Gather { axis }, &[x, top])?;
+                self.add(Op::ScatterAdd { axis }, &[x, top, picked])
+            }
+            None if c[4] % 5 == 3 && op != ReduceOp::ArgMax => {
+                self.add(Op::Cumulative { op, axis, reverse: c[3] % 2 == 1 }, &[x])
             }
             None => self.add(Op::Reduce { op, axis, keep: c[4].is_multiple_of(2) }, &[x]),
         }
@@ -185,6 +202,9 @@ impl Graph<'_> {
         let x = self.float(c[1]);
         let rank = self.ty(x).rank();
         let k = self.ty(x).shape.last()?.as_const()?;
+        if c[3] % 4 == 3 && rank > 2 && self.ty(x).shape[1].as_const().is_some() {
+            return self.conv(x, c);
+        }
         let mut last = None;
         for i in 0..1 + c[4] % 2 {
             let n = [4, 8, 6][usize::from(c[2] + i) % 3];
@@ -194,6 +214,17 @@ impl Graph<'_> {
             last = self.add(Op::DotGeneral(axes), &[x, w]);
         }
         last
+    }
+
+    /// Windows of two elements along the axes after the second, where these have a size that is known.
+    fn conv(&mut self, x: NodeId, c: Choice) -> Option<NodeId> {
+        let shape = self.ty(x).shape.to_vec();
+        let kernel: Vec<i64> = shape[2..].iter().map(|d| d.as_const().map_or(1, |n| n.min(2))).collect();
+        let mut attrs = ConvAttrs::plain(kernel.len());
+        attrs.strides[0] = 1 + usize::from(c[4]) % 2;
+        attrs.low[0] = usize::from(c[2]) % 2;
+        let weight = self.weight(&[&[4, shape[1].as_const()?][..], &kernel].concat());
+        self.add(Op::Conv(attrs), &[x, weight])
     }
 
     /// A product of two values over their last axes, batched over all but the last two.
