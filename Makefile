@@ -20,11 +20,15 @@ TEST_ENV := env $(addprefix -u ,$(filter-out XDG_DATA_HOME,$(ELSEWHERE))) \
 
 .PHONY: demo test check setup bench
 
+# One profile and one set of features for everything, so that dependencies are built once.
+BUILD := cargo build --release --workspace --features kiln-runtime/cli
+
 demo: setup
-	cargo build --release --quiet --package kiln
+	@echo "demo: building kiln, which takes about ten minutes on two cores the first time (LLVM's bindings and cubecl, mostly)"
+	$(BUILD) --bin kiln
+	@echo "demo: fetching SmolLM2-135M-Instruct (270 MB), compiling it (seconds), and letting it write"
 	./target/release/kiln demo
 
-# One profile for everything, so that dependencies are built once.
 test: setup check
 	$(TEST_ENV) cargo test --release --workspace --doc --quiet
 	$(TEST_ENV) cargo nextest run --release --workspace --features kiln-runtime/cli
@@ -38,5 +42,5 @@ setup:
 	@bash scripts/setup.sh $(if $(filter test,$(MAKECMDGOALS)),--tests)
 
 bench: setup
-	cargo build --release --package kiln
+	$(BUILD) --bin kiln
 	bash benches/peers/run.sh

@@ -11,7 +11,9 @@
 //! | a range stands at an integer input of an entry | it is checked where callers pass values |
 //! | a version of a state or a live parameter is consumed at most once and not read afterwards; the last one is returned, once, as the update | buffers are updated in place |
 
-use crate::{ArgKind, Binding, Class, FuncId, Function, FunctionInfo, IrError, Module, ModuleInfo, Node, NodeId, Op, Type};
+use crate::{
+    ArgKind, Binding, Class, FuncId, Function, FunctionInfo, IrError, Module, ModuleInfo, Node, NodeId, Op, Type,
+};
 use kiln_core::{DType, Dim, Storage};
 use std::sync::Arc;
 

@@ -2,8 +2,8 @@
 
 use super::Random;
 use crate::{
-    Arg, ArgKind, AttentionAttrs, BlockFormat, Class, ConvAttrs, DType, DotDims, FuncId, Function, Literal, Module, Op, Real,
-    Storage, TensorType, text,
+    Arg, ArgKind, AttentionAttrs, BlockFormat, Class, ConvAttrs, DType, DotDims, FuncId, Function, Literal, Module, Op,
+    Real, Storage, TensorType, text,
 };
 use kiln_core::{BinaryOp, CompareOp, Dim, DimBounds, ReduceOp, UnaryOp};
 

@@ -5,7 +5,7 @@ use super::extract::{Choice, Problem};
 use super::facts::{Facts, Graph, attr};
 use super::term::{Head, Term};
 use egg::{Id, Language};
-use kiln_ir::{ArgKind, Function, Module, NodeId, Op, SourceLine};
+use kiln_ir::{ArgKind, Class, Function, Module, NodeId, Op, SourceLine};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A function in an e-graph.
