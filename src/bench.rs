@@ -4,7 +4,7 @@
 //! (`decode`); any other has one. Rounds take turns between the cases, so that whatever else the machine does meets all of them.
 
 use crate::{Error, Result};
-use kiln_core::{DType, Dim, DimBounds, InputSpec, KernelSpec, Plan, Signature, Step, TargetSpec};
+use kiln_core::{DType, Dim, InputSpec, KernelSpec, Plan, Signature, Step, TargetSpec};
 use kiln_ir::interp::Tensor;
 use kiln_passes::CACHE_SHARE;
 use kiln_runtime::causal_lm::CACHE;
@@ -116,7 +116,7 @@ pub fn cases(model: &Model, options: &BenchOptions) -> Result<Vec<Case>> {
             let known = plan.symbols.keys().map(|s| s.to_string()).collect::<Vec<_>>().join(", ");
             return Err(Error::Option(format!("there is no size `{name}`: expected one of {known}")));
         };
-        if !(bounds.min..=bounds.max).contains(value) {
+        if !bounds.contains(*value) {
             let (min, max) = (bounds.min, bounds.max);
             return Err(Error::Option(format!("the size `{name}` is {value}: expected {min} to {max}")));
         }
@@ -234,9 +234,8 @@ impl Case {
             Some(name) if **name == *s => Some(CACHE_SHARE * self.start),
             _ => self.sizes.get(s).copied(),
         };
-        let holds = |(d, b): &(Dim, DimBounds)| d.eval(&lookup).is_ok_and(|n| (b.min..=b.max).contains(&n));
-        let variants = plan.signature(&self.signature).map_or(&[][..], |s| &s.variants);
-        let planned = variants.iter().find(|v| v.guards.iter().all(holds)).map_or(&[][..], |v| &v.schedule.steps);
+        let variant = plan.signature(&self.signature).and_then(|s| s.variant(&lookup).ok().flatten());
+        let planned = variant.map_or(&[][..], |(_, v)| &v.schedule.steps);
         let work = |(i, s): (usize, &StepTime)| {
             let cached =
                 |p: &&Step| matches!(&plan.kernels[p.kernel as usize].spec, KernelSpec::Attention(a) if a.starts);

@@ -142,11 +142,8 @@ pub fn run_plan(compiled: &Compiled, f: &Function, args: &[Tensor], sizes: &[(&s
         assert!(read, "prepared `{}` is read by `prepare` only", p.name);
     }
     memory.run(compiled, &plan.prepare);
-    let variant = signature
-        .variants
-        .iter()
-        .find(|v| v.guards.iter().all(|(d, b)| (b.min..=b.max).contains(&eval(d, sizes))))
-        .expect("a variant");
+    let size = |name: &str| sizes.iter().find(|(n, _)| *n == name).map(|(_, v)| *v);
+    let (_, variant) = signature.variant(&size).expect("sizes").expect("a variant");
     memory.run(compiled, &variant.schedule);
     let mut outputs = memory.outputs.into_iter();
     let results = f.outputs.iter().map(|o| {

@@ -30,7 +30,7 @@ pub use kernel::{
 pub use op::{BinaryOp, CompareOp, ReduceOp, UnaryOp};
 pub use plan::{
     Buffer, DefaultFill, InputSpec, KernelEntry, OutputSpec, Plan, PreparedSpec, Schedule, Signature, StateSpec, Step,
-    Temporary, Variant, WeightSpec,
+    Temporary, Variant, WeightSpec, hold,
 };
 pub use range::{BoundRange, Refused, ValueRange};
 pub use reach::{Reach, Reaches, reaches};
