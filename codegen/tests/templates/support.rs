@@ -32,11 +32,10 @@ impl Random {
         match storage {
             Storage::Dense(DType::F64) => (0..n).flat_map(|_| f64::from(self.unit() * 3.0).to_le_bytes()).collect(),
             Storage::Dense(DType::F32) => self.f32s(n, 3.0),
-            Storage::Dense(DType::F16) => {
-                (0..n).flat_map(|_| half::f16::from_f32(self.unit() * 3.0).to_le_bytes()).collect()
-            }
-            Storage::Dense(DType::BF16) => {
-                (0..n).flat_map(|_| half::bf16::from_f32(self.unit() * 3.0).to_le_bytes()).collect()
+            Storage::Dense(d @ (DType::F16 | DType::BF16)) => {
+                let mut out = vec![];
+                (0..n).for_each(|_| d.write((self.unit() * 3.0).into(), &mut out));
+                out
             }
             Storage::Dense(DType::I64) => (0..n).flat_map(|_| (self.below(41) as i64 - 20).to_le_bytes()).collect(),
             Storage::Dense(DType::I32) => (0..n).flat_map(|_| (self.below(41) as i32 - 20).to_le_bytes()).collect(),
@@ -48,7 +47,7 @@ impl Random {
                 for _ in 0..n / format.block_len() {
                     let mut block: Vec<u8> = (0..format.block_bytes()).map(|_| self.next() as u8).collect();
                     let mut put = |at: usize, value: f32| {
-                        block[at..at + 2].copy_from_slice(&half::f16::from_f32(value).to_le_bytes());
+                        block[at..at + 2].copy_from_slice(&DType::F16.bits(value.into()).to_le_bytes()[..2]);
                     };
                     put(format.scale_offset(), self.unit() * 0.1);
                     if let Some(at) = format.minimum_offset() {
@@ -120,13 +119,8 @@ pub struct Case {
 }
 
 fn floats(storage: Storage, bytes: &[u8]) -> Option<Vec<f64>> {
-    Some(match storage.dense()? {
-        DType::F64 => bytes.chunks(8).map(|c| f64::from_le_bytes(c.try_into().unwrap())).collect(),
-        DType::F32 => bytes.chunks(4).map(|c| f64::from(f32::from_le_bytes(c.try_into().unwrap()))).collect(),
-        DType::F16 => bytes.chunks(2).map(|c| half::f16::from_le_bytes(c.try_into().unwrap()).to_f64()).collect(),
-        DType::BF16 => bytes.chunks(2).map(|c| half::bf16::from_le_bytes(c.try_into().unwrap()).to_f64()).collect(),
-        _ => return None,
-    })
+    let dtype = storage.dense().filter(|d| d.is_float())?;
+    Some(bytes.chunks(dtype.size()).map(|element| dtype.read(element)).collect())
 }
 
 /// What the reference makes of a case, in buffers that end where the kernel's reach ends.

@@ -1,8 +1,7 @@
 //! Ops that compute each element from the elements at the same place.
 
 use super::{Result, Tensor};
-use crate::round::int_to_f64_odd;
-use kiln_core::{BinaryOp, CompareOp, DType, UnaryOp};
+use kiln_core::{BinaryOp, CompareOp, DType, UnaryOp, int_to_round_again};
 use std::cmp::Ordering;
 
 fn dense(t: &Tensor) -> Result<DType> {
@@ -127,7 +126,7 @@ pub(super) fn cast(to: DType, x: &Tensor) -> Result<Tensor> {
             Tensor::from_f64(to, x.shape(), &x.ints().iter().map(|v| *v as f64).collect::<Vec<_>>())?
         }
         (false, true) => {
-            Tensor::from_f64(to, x.shape(), &x.ints().iter().map(|v| int_to_f64_odd(*v)).collect::<Vec<_>>())?
+            Tensor::from_f64(to, x.shape(), &x.ints().iter().map(|v| int_to_round_again(*v)).collect::<Vec<_>>())?
         }
         (false, false) => Tensor::from_ints(to, x.shape(), &x.ints())?,
         (true, false) => {

@@ -28,8 +28,9 @@ pub fn random_args(f: &Function, sizes: &[(&str, i64)], seed: u64) -> Vec<Tensor
                     (0..n / b.block_len() * b.block_bytes()).map(|_| (next() * 256.0) as u8).collect();
                 // Scales and minima must be tame halves.
                 for block in bytes.chunks_mut(b.block_bytes()) {
-                    let mut put =
-                        |at: usize, value| block[at..at + 2].copy_from_slice(&half::f16::from_f64(value).to_le_bytes());
+                    let mut put = |at: usize, value| {
+                        block[at..at + 2].copy_from_slice(&DType::F16.bits(value).to_le_bytes()[..2])
+                    };
                     put(b.scale_offset(), next() * 0.1);
                     if let Some(at) = b.minimum_offset() {
                         put(at, next() - 0.5);

@@ -9,6 +9,7 @@ mod arguments;
 mod block;
 mod dim;
 mod dtype;
+mod element;
 mod kernel;
 mod op;
 pub mod output;
@@ -23,6 +24,7 @@ mod text;
 pub use block::BlockFormat;
 pub use dim::{Dim, DimBounds, DimError, Symbols};
 pub use dtype::{DType, Storage};
+pub use element::int_to_round_again;
 pub use kernel::{
     Access, AttentionSpec, Coord, DotSpec, ElementOp, Inst, KernelSpec, MapSpec, MatMulSpec, PackSpec, Phase, Program,
     RowSpec, Size, ValueId, Write,
