@@ -1,9 +1,9 @@
 //! Compiling specs, calling them, and comparing with the reference.
 
-use kiln_codegen::{CompileOptions, EmitMode, Image, abi::KernelFn, compile_kernels, link_image};
+use kiln_codegen::{CompileOptions, EmitMode, Image, compile_kernels, link_image};
 use kiln_core::reference::eval_spec;
 use kiln_core::{
-    Access, DType, ElementOp, Inst, KernelSpec, Program, Size, Storage, TargetSpec, ValueId, Write, reaches,
+    Access, DType, ElementOp, Inst, KernelSpec, Program, Size, Storage, TargetSpec, ValueId, Write, call, reaches,
 };
 use std::ffi::c_void;
 
@@ -77,20 +77,16 @@ impl Code {
     /// Calls kernel `n` for each chunk.
     pub fn call(&self, n: usize, buffers: &mut [Vec<u8>], args: &[i64], chunks: u32) {
         // SAFETY: the entry was linked by `link_image` and has the documented type.
-        let f: KernelFn = unsafe { std::mem::transmute(self.map.as_ptr().add(self.entries[n] as usize)) };
+        let f: call::KernelFn = unsafe { std::mem::transmute(self.map.as_ptr().add(self.entries[n] as usize)) };
         let mut table: Vec<*mut c_void> = buffers.iter_mut().map(|b| b.as_mut_ptr().cast()).collect();
-        let mut meta: Vec<u64> = std::iter::once(i64::from(chunks))
-            .chain(args.iter().copied())
-            .chain(buffers.iter().map(|_| 0))
-            .map(|w| w as u64)
-            .collect();
+        let (mut sync, mut meta) = ([0; 2], call::meta(chunks, args, buffers.len()).collect::<Vec<_>>());
         // In any order.
         for chunk in (0..chunks).rev() {
             // SAFETY: the buffers are as large as the spec's accesses reach.
-            unsafe {
-                f(table.as_mut_ptr(), 1, 1, 1, chunk, 0, 0, std::ptr::null_mut(), meta.as_mut_ptr());
-            }
+            unsafe { call::call(f, table.as_mut_ptr(), chunk, sync.as_mut_ptr(), meta.as_mut_ptr()) };
         }
+        assert_eq!(sync, [0; 2], "kernels leave the words of barriers alone");
+        assert!(call::meta(chunks, args, buffers.len()).eq(meta), "kernels do not write to their arguments");
     }
 }
 
@@ -136,7 +132,7 @@ fn expected(case: &Case) -> Vec<Vec<u8>> {
         }
         Err(e) => panic!("{}: {e}", case.name),
     };
-    let storages: Vec<Storage> = case.spec.reads().into_iter().chain(case.spec.writes()).collect();
+    let storages: Vec<Storage> = case.spec.operands();
     let mut cut = case.buffers.clone();
     for (n, (reach, storage)) in reaches.operands.iter().zip(storages).enumerate() {
         let end = reach.elements.map_or(Some(0), |(_, last)| storage.end_of(last)).expect(&case.name) as usize;

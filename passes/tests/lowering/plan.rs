@@ -84,7 +84,7 @@ impl Memory<'_> {
             let args: Vec<i64> = step.args.iter().map(|d| eval(d, self.sizes)).collect();
             let reads = spec.reads().len();
             assert_eq!(step.args.len(), spec.arguments(), "{}: arguments", step.label);
-            assert_eq!(step.operands.len(), reads + spec.writes().len(), "{}: operands", step.label);
+            assert_eq!(step.operands.len(), spec.operands().len(), "{}: operands", step.label);
             let mut operands: Vec<Vec<u8>> = step.operands.iter().map(|b| self.get(*b, schedule).clone()).collect();
             // Several writes to one buffer (concat, rope) must see each other.
             let mut unique: Vec<Buffer> = step.operands[reads..].to_vec();

@@ -4,7 +4,7 @@ use super::spans::{Span, Spans};
 use crate::device::{KernelFn, Usual, Workers};
 use crate::memory::unsized_buffer;
 use crate::{Error, Result};
-use kiln_core::{Buffer, Dim, Plan, Schedule};
+use kiln_core::{Buffer, Dim, Plan, Schedule, call};
 use std::ffi::c_void;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Instant;
@@ -15,7 +15,7 @@ pub(super) struct Launches {
     steps: Vec<Launch>,
     operands: Vec<*mut c_void>,
     meta: Vec<u64>,
-    /// Two zero words that the calling convention asks for; kernels without barriers leave them alone.
+    /// The two zero words that the calling convention asks for.
     sync: [AtomicU32; 2],
 }
 
@@ -48,9 +48,9 @@ impl Call<'_> {
         // Whatever thread this is, and whatever its program did to it.
         let _usual = Usual::set();
         // SAFETY: the kernel's code is that of this plan, made for this machine (`cpu::check`); `bind` gave as many operands,
-        // arguments and trailing words as the calling convention says, and the buffers are as large as `Spans`
-        // found the kernel to need.
-        unsafe { (self.launch.kernel)(self.operands, 1, 1, 1, chunk, 0, 0, self.sync, self.meta) }
+        // arguments and words as the calling convention says, and the buffers are as large as `Spans` found the kernel
+        // to need.
+        unsafe { call::call(self.launch.kernel, self.operands, chunk, self.sync, self.meta) }
     }
 }
 
@@ -87,9 +87,7 @@ impl Launches {
                 meta: launches.meta.len(),
             };
             launches.operands.extend(spans.iter().map(|s| s.at.cast::<c_void>()));
-            launches.meta.push(u64::from(launch.chunks));
-            launches.meta.extend(args.iter().map(|arg| *arg as u64));
-            launches.meta.extend(step.operands.iter().map(|_| 0));
+            launches.meta.extend(call::meta(launch.chunks, &args, step.operands.len()));
             launches.steps.push(launch);
         }
         checked.finish(results.map(|buffer| (buffer, span(buffer).bytes)))?;
