@@ -15,6 +15,7 @@
 //! | `attention q k v` | `softmax(select(seen, q k^T * scale, lowest)) v` over `take`n rows and grouped heads |
 
 use crate::{AttentionAttrs, DotDims, Function, IrError, Literal, Module, Node, NodeId, Op, SourceLine, TensorType};
+use kiln_core::formula::{Algebra, gelu};
 use kiln_core::{BinaryOp, CompareOp, DType, Dim, ReduceOp, UnaryOp};
 
 type Result<T> = std::result::Result<T, IrError>;
@@ -106,6 +107,24 @@ struct Builder<'a> {
     source: Option<SourceLine>,
 }
 
+/// Formulas as nodes.
+impl Algebra for Builder<'_> {
+    type Value = NodeId;
+    type Error = IrError;
+
+    fn number(&mut self, value: f64, like: NodeId) -> Result<NodeId> {
+        Builder::number(self, value, like)
+    }
+
+    fn unary(&mut self, op: UnaryOp, x: NodeId) -> Result<NodeId> {
+        Builder::unary(self, op, x)
+    }
+
+    fn binary(&mut self, op: BinaryOp, a: NodeId, b: NodeId) -> Result<NodeId> {
+        Builder::binary(self, op, a, b)
+    }
+}
+
 impl Builder<'_> {
     fn op(&mut self, op: Op, operands: &[NodeId]) -> Result<NodeId> {
         self.f.add_at(op, operands, self.source)
@@ -193,7 +212,7 @@ impl Builder<'_> {
                 let s = self.sigmoid(x[0])?;
                 self.binary(BinaryOp::Mul, x[0], s)
             }
-            Op::Gelu { tanh } => self.gelu(x[0], *tanh),
+            Op::Gelu { tanh } => gelu(self, x[0], *tanh),
             Op::Rope => self.rope(x[0], x[1], x[2]),
             Op::Attention(a) => self.attention(a, x),
             other => self.op(other.clone(), x),
@@ -238,23 +257,6 @@ impl Builder<'_> {
         let sum = self.with_number(BinaryOp::Add, e, 1.0)?;
         let one = self.number(1.0, x)?;
         self.binary(BinaryOp::Div, one, sum)
-    }
-
-    fn gelu(&mut self, x: NodeId, tanh: bool) -> Result<NodeId> {
-        let inner = if tanh {
-            let square = self.binary(BinaryOp::Mul, x, x)?;
-            let cube = self.binary(BinaryOp::Mul, square, x)?;
-            let small = self.with_number(BinaryOp::Mul, cube, 0.044715)?;
-            let sum = self.binary(BinaryOp::Add, x, small)?;
-            let scaled = self.with_number(BinaryOp::Mul, sum, f64::sqrt(2.0 / std::f64::consts::PI))?;
-            self.unary(UnaryOp::Tanh, scaled)?
-        } else {
-            let scaled = self.with_number(BinaryOp::Mul, x, std::f64::consts::FRAC_1_SQRT_2)?;
-            self.unary(UnaryOp::Erf, scaled)?
-        };
-        let half = self.with_number(BinaryOp::Mul, x, 0.5)?;
-        let sum = self.with_number(BinaryOp::Add, inner, 1.0)?;
-        self.binary(BinaryOp::Mul, half, sum)
     }
 
     fn rope(&mut self, x: NodeId, cos: NodeId, sin: NodeId) -> Result<NodeId> {

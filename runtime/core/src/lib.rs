@@ -11,6 +11,7 @@ pub mod call;
 mod dim;
 mod dtype;
 mod element;
+pub mod formula;
 mod kernel;
 mod op;
 pub mod output;
