@@ -58,6 +58,12 @@ pub enum CodegenError {
     /// A worker process failed.
     #[error("a compile worker failed: {0}")]
     Worker(String),
+    /// A worker that was about to start workers of its own.
+    #[error(
+        "this process was started to compile kernels ({WORKER_ENV} is set), and came to compile a model: `main` must begin \
+         with `maybe_run_worker()`, and return where that gives true; where nobody started it so, unset {WORKER_ENV}"
+    )]
+    WorkerCompiles,
     /// An error with the kernel that it happened in.
     #[error("kernel {symbol} ({template}): {error}")]
     Kernel {
@@ -117,11 +123,15 @@ fn symbol(index: usize, spec: &KernelSpec) -> String {
 ///
 /// # Errors
 /// The first kernel that fails, by name; a worker that dies counts as the failure of the kernel it was on.
+/// [`CodegenError::WorkerCompiles`] in a process that is a worker itself, which else would start itself without end.
 pub fn compile_kernels(
     specs: &[KernelSpec],
     target: &TargetSpec,
     options: &CompileOptions,
 ) -> Result<Vec<CompiledKernel>, CodegenError> {
+    if worker::is_worker() {
+        return Err(CodegenError::WorkerCompiles);
+    }
     let cpu = CpuTarget::new(target)?;
     match &options.mode {
         EmitMode::InProcess => {
