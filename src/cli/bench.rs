@@ -3,7 +3,7 @@
 use super::{CompileArgs, blocks, load, module, outln};
 use crate::bench::{self, BenchOptions, Profile, StepProfile, Timing};
 use crate::costs::{BlockCosts, Pairs, costs};
-use crate::{Error, LoadOptions, ModelFiles, Result, ablation::ablation};
+use crate::{Error, LoadOptions, Result, ablation::ablation};
 use clap::Args;
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -142,8 +142,8 @@ fn run_costs(args: &BenchArgs) -> Result<()> {
 }
 
 fn run_rules(args: &BenchArgs) -> Result<()> {
-    let module = module(&args.model, &args.options)?;
-    let files = ModelFiles::resolve(&args.model)?;
+    let files = args.options.files_for("bench --rules", &args.model)?;
+    let module = crate::compile::trace(&files, &args.options.options())?.module;
     let (options, load) = (args.options.options(), LoadOptions { threads: args.threads, ..LoadOptions::default() });
     let rows = ablation(&files, &module, &options, &load, args.rounds as usize)?;
     if args.json {

@@ -231,6 +231,16 @@ impl CompileArgs {
         inputs(model).into_iter().chain(self.target.file.clone()).collect()
     }
 
+    /// The files of MODEL for what needs the model itself and not an artifact: `verify`.
+    fn files_for(&self, what: &str, model: &str) -> Result<ModelFiles> {
+        if is_artifact(model) {
+            return Err(Error::Option(format!(
+                "{what} needs the model itself (a hub id, a folder or a .gguf file), not an artifact"
+            )));
+        }
+        self.files(model)
+    }
+
     /// The files of MODEL.
     fn files(&self, model: &str) -> Result<ModelFiles> {
         let options = HubOptions { gguf_file: self.gguf_file.clone(), ..HubOptions::from_env() };
@@ -278,7 +288,7 @@ fn module(model: &str, options: &CompileArgs) -> Result<Module> {
         crate::ir::verify(&module)?;
         return Ok(module);
     }
-    Ok(crate::compile::trace(&ModelFiles::resolve(model)?, &options.options())?.module)
+    Ok(crate::compile::trace(&options.files(model)?, &options.options())?.module)
 }
 
 /// The function of that name, or all of them.

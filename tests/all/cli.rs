@@ -288,6 +288,37 @@ fn bad_checkpoints_are_named() {
     bench.refuses(&bench.path("nothing"), &["no model", "nothing"]);
 }
 
+/// Every verb that opens a model takes the file that `--gguf-file` names.
+#[test]
+fn the_gguf_file_that_is_named_is_taken() {
+    let bench = Bench::new();
+    std::fs::create_dir(bench.path("m")).expect("a folder");
+    for name in ["a.gguf", "b.gguf"] {
+        std::fs::write(bench.path("m").join(name), "no GGUF").expect("writes");
+    }
+    let (model, kiln, svg) = (bench.arg("m"), bench.arg("out/m.kiln"), bench.arg("out/m.svg"));
+    let (inputs, tensors) = (golden("llama").join("golden.safetensors"), bench.arg("out/o.safetensors"));
+    let inputs = inputs.to_str().expect("UTF-8");
+    let verbs: [&[&str]; 12] = [
+        &["compile", &model, "-o", &kiln],
+        &["generate", &model, "--input-ids", "1"],
+        &["pipeline", "fill-mask", "--model", &model, "--input", "a"],
+        &["run", &model, "--inputs", inputs, "-o", &tensors],
+        &["verify", &model],
+        &["bench", &model],
+        &["bench", &model, "--profile"],
+        &["bench", &model, "--costs"],
+        &["bench", &model, "--rules"],
+        &["explain", &model],
+        &["graph", &model, "-o", &svg],
+        &["bisect", &model],
+    ];
+    for verb in verbs {
+        bench.fails(verb, &["--gguf-file", "a.gguf, b.gguf", "found nothing"]);
+        bench.fails(&[verb, &["--gguf-file", "b.gguf"]].concat(), &["b.gguf is not a sound GGUF file"]);
+    }
+}
+
 #[test]
 fn bad_configs_are_named() {
     let bench = Bench::new();
