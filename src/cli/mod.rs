@@ -55,9 +55,23 @@ pub fn main() -> ExitCode {
     match run(Cli::parse()).and_then(flush) {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
-            note!("error: {e}");
+            note!("error: {}", message(&e));
             ExitCode::FAILURE
         }
+    }
+}
+
+/// What the library says of an error, with the command's options in place of the library's.
+fn message(error: &Error) -> String {
+    match error {
+        Error::Model(kiln_models::Error::InvalidOption { option, expected, found }) => {
+            format!("--{}: expected {expected}, found {found}", option.replace('_', "-"))
+        }
+        Error::Gpu { target } => format!(
+            "nothing is compiled for the GPU `{target}` yet: its rates serve `kiln explain` and `kiln graph`; compile for a \
+             CPU, such as --target cpu"
+        ),
+        other => other.to_string(),
     }
 }
 

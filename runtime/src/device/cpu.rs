@@ -95,7 +95,7 @@ mod tests {
         };
         assert_eq!(
             message("x86_64", &|f| Some(f != "avx2")),
-            "built for x86-64-v3 (needs avx2, fma), this machine lacks avx2: recompile with `kiln compile --target …`"
+            "built for x86-64-v3 (needs avx2, fma), this machine lacks avx2: recompile it for this machine"
         );
         assert!(message("aarch64", &|_| Some(true)).contains("this machine is aarch64"));
         assert!(message("x86_64", &|_| None).contains("cannot be asked for avx2, fma"));
