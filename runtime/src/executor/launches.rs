@@ -45,8 +45,6 @@ unsafe impl Sync for Call<'_> {}
 impl Call<'_> {
     fn run(&self, chunk: u32) {
         assert!(chunk < self.launch.chunks, "`Workers::run` was asked for chunks below {}", self.launch.chunks);
-        // Whatever thread this is, and whatever its program did to it.
-        let _usual = Usual::set();
         // SAFETY: the kernel's code is that of this plan, made for this machine (`cpu::check`); `bind` gave as many operands,
         // arguments and words as the calling convention says, and the buffers are as large as `Spans` found the kernel
         // to need.
@@ -94,7 +92,7 @@ impl Launches {
         Ok(launches)
     }
 
-    /// Runs the steps in order. `cancel` is looked at before each; `after` is told the number of each that ran, and the
+    /// Runs the steps in order, in the usual floating-point environment whatever this thread's program made of its own. `cancel` is looked at before each; `after` is told the number of each that ran, and the
     /// nanoseconds it took.
     pub(super) fn run(
         &self,
@@ -102,6 +100,7 @@ impl Launches {
         cancel: Option<&AtomicBool>,
         mut after: Option<&mut dyn FnMut(usize, u64)>,
     ) -> Result<()> {
+        let _usual = Usual::set();
         for (number, launch) in self.steps.iter().enumerate() {
             if cancel.is_some_and(|c| c.load(Ordering::Relaxed)) {
                 return Err(Error::Cancelled);
@@ -115,8 +114,13 @@ impl Launches {
             };
             if launch.chunks == 1 {
                 call.run(0);
-            } else {
+            } else if workers.in_usual_environment() {
                 workers.run(launch.chunks, &|chunk| call.run(chunk));
+            } else {
+                workers.run(launch.chunks, &|chunk| {
+                    let _usual = Usual::set();
+                    call.run(chunk);
+                });
             }
             if let (Some(after), Some(start)) = (&mut after, start) {
                 after(number, start.elapsed().as_nanos() as u64);
