@@ -1,9 +1,10 @@
 //! What the compiler and the runtime both speak of, and nothing else.
 //!
-//! The compiler side (`kiln-ir`, `kiln-passes`, `kiln-codegen`) and the runtime meet only here: element types
-//! ([`DType`], [`Storage`]), symbolic sizes ([`Dim`]), what a fused kernel computes ([`KernelSpec`]), what an artifact runs
-//! ([`Plan`]), how its code is called ([`call`]), and what machine it was made for ([`TargetSpec`]). Everything is plain data that serialises; nothing here
-//! computes on tensors, and this crate depends on no other crate of the workspace. Both also write files, in one way: [`output`].
+//! The compiler side (`kiln-ir`, `kiln-passes`, `kiln-codegen`) and the runtime meet only here: element types ([`DType`],
+//! [`Storage`]), symbolic sizes ([`Dim`]), what a fused kernel computes ([`KernelSpec`]), what an artifact runs ([`Plan`]),
+//! how its code is called ([`call`]), and what machine it was made for ([`TargetSpec`]). Everything is plain data that
+//! serialises; nothing here computes on tensors, and this crate depends on no other crate of the workspace. Both also write
+//! files, in one way: [`output`].
 
 mod arguments;
 mod block;

@@ -92,8 +92,8 @@ impl Launches {
         Ok(launches)
     }
 
-    /// Runs the steps in order, in the usual floating-point environment whatever this thread's program made of its own. `cancel` is looked at before each; `after` is told the number of each that ran, and the
-    /// nanoseconds it took.
+    /// Runs the steps in order, in the usual floating-point environment whatever this thread's program made of its own.
+    /// `cancel` is looked at before each; `after` is told the number of each that ran, and the nanoseconds it took.
     pub(super) fn run(
         &self,
         workers: &dyn Workers,
