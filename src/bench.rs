@@ -4,11 +4,11 @@
 //! (`decode`); any other has one. Rounds take turns between the cases, so that whatever else the machine does meets all of them.
 
 use crate::{Error, Result};
-use kiln_core::{DType, Dim, DimBounds, InputSpec, KernelSpec, Plan, Signature, Step, TargetSpec};
+use kiln_core::{DType, Dim, InputSpec, KernelSpec, Plan, Signature, Step, TargetSpec};
 use kiln_ir::interp::Tensor;
 use kiln_passes::CACHE_SHARE;
 use kiln_runtime::causal_lm::CACHE;
-use kiln_runtime::{Model, Section, Session, SessionOptions, StepTime, TensorView};
+use kiln_runtime::{Model, Session, SessionOptions, StepTime, TensorView};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -48,6 +48,8 @@ pub struct Case {
     start: i64,
     session: SessionOptions,
     inputs: Vec<(String, Tensor)>,
+    /// The token ids among its inputs: of several such inputs, the first.
+    tokens: Option<usize>,
 }
 
 /// What the rounds of a case took.
@@ -116,7 +118,7 @@ pub fn cases(model: &Model, options: &BenchOptions) -> Result<Vec<Case>> {
             let known = plan.symbols.keys().map(|s| s.to_string()).collect::<Vec<_>>().join(", ");
             return Err(Error::Option(format!("there is no size `{name}`: expected one of {known}")));
         };
-        if !(bounds.min..=bounds.max).contains(value) {
+        if !bounds.contains(*value) {
             let (min, max) = (bounds.min, bounds.max);
             return Err(Error::Option(format!("the size `{name}` is {value}: expected {min} to {max}")));
         }
@@ -124,7 +126,7 @@ pub fn cases(model: &Model, options: &BenchOptions) -> Result<Vec<Case>> {
     let chosen = plan.signatures.iter().filter(|s| options.signature.as_ref().is_none_or(|name| *name == s.name));
     let mut out = vec![];
     for signature in chosen {
-        let cached = signature.inputs.iter().any(|i| i.name == "starts");
+        let cached = signature.inputs.iter().any(|i| meaning(plan, i) == Meaning::Position);
         match (options.sizes.is_empty(), cached) {
             (true, true) => {
                 let context = context(plan).unwrap_or(PROMPT);
@@ -179,11 +181,14 @@ impl Case {
             Some(context) => (context - tokens.unwrap_or(1)).max(0),
             None => start,
         };
-        let vocab = vocab_size(model);
+        let positions = start..start + tokens.unwrap_or(1);
         let mut inputs = vec![];
-        for spec in signature.inputs.iter().filter(|i| i.default.is_none()) {
-            inputs.push((spec.name.clone(), input(spec, &values, vocab, start..start + tokens.unwrap_or(1))?));
+        for spec in signature.inputs.iter().filter(|i| i.default.is_none() || meaning(plan, i) == Meaning::Position) {
+            inputs.push((spec.name.clone(), input(plan, signature, spec, &values, &positions)?));
         }
+        let ids = signature.inputs.iter().find(|i| i.shape.len() == 2 && meaning(plan, i) == Meaning::Address);
+        let ids = ids.and_then(|ids| inputs.iter().find(|(name, _)| *name == ids.name));
+        let ids = ids.map(|(_, ids)| ids.shape().iter().product());
         let sizes = values.iter().map(|(n, v)| format!("{n} = {v}")).collect::<Vec<_>>().join(", ");
         let name = match phase {
             "prefill" => format!("{}, prefill of {}", signature.name, tokens.unwrap_or(1)),
@@ -191,7 +196,7 @@ impl Case {
             _ => format!("{}, {sizes}", signature.name),
         };
         let session = SessionOptions { sizes: fixed };
-        Ok(Case { name, signature: signature.name.clone(), sizes: values, start, session, inputs })
+        Ok(Case { name, signature: signature.name.clone(), sizes: values, start, session, inputs, tokens: ids })
     }
 
     /// A session for calls of this case.
@@ -234,9 +239,8 @@ impl Case {
             Some(name) if **name == *s => Some(CACHE_SHARE * self.start),
             _ => self.sizes.get(s).copied(),
         };
-        let holds = |(d, b): &(Dim, DimBounds)| d.eval(&lookup).is_ok_and(|n| (b.min..=b.max).contains(&n));
-        let variants = plan.signature(&self.signature).map_or(&[][..], |s| &s.variants);
-        let planned = variants.iter().find(|v| v.guards.iter().all(holds)).map_or(&[][..], |v| &v.schedule.steps);
+        let variant = plan.signature(&self.signature).and_then(|s| s.variant(&lookup).ok().flatten());
+        let planned = variant.map_or(&[][..], |(_, v)| &v.schedule.steps);
         let work = |(i, s): (usize, &StepTime)| {
             let cached =
                 |p: &&Step| matches!(&plan.kernels[p.kernel as usize].spec, KernelSpec::Attention(a) if a.starts);
@@ -245,34 +249,61 @@ impl Case {
         };
         steps.iter().enumerate().map(work).collect()
     }
+}
 
-    fn tokens(&self) -> Option<usize> {
-        let ids = self.inputs.iter().find(|(n, _)| n == "input_ids")?;
-        Some(ids.1.shape().iter().product())
+/// What the values of an input are, as its range tells.
+#[derive(Clone, Copy, PartialEq)]
+enum Meaning {
+    /// Rows of the cache, no two the same.
+    Row,
+    /// Where in the cache the first token stands.
+    Position,
+    /// Rows of some table: token ids.
+    Address,
+    /// They address nothing.
+    Other,
+}
+
+fn meaning(plan: &Plan, input: &InputSpec) -> Meaning {
+    let Some(range) = &input.range else { return Meaning::Other };
+    let mut in_cache = false;
+    if let Some(context) = cache(plan).and_then(Dim::as_symbol) {
+        range.max.for_each_symbol(&mut |s| in_cache |= s == context);
+    }
+    match (range.distinct, in_cache) {
+        (true, _) => Meaning::Row,
+        (false, true) => Meaning::Position,
+        (false, false) => Meaning::Address,
     }
 }
 
-/// Token ids are below this.
-fn vocab_size(model: &Model) -> i64 {
-    let config = model.artifact().section(Section::Config);
-    let config: Option<serde_json::Value> = config.and_then(|c| serde_json::from_slice(c).ok());
-    config.and_then(|c| c["vocab_size"].as_i64()).filter(|n| *n > 0).unwrap_or(1)
-}
-
-/// Values without a pattern, the same each time: token ids, `positions` in the cache, floats between -1 and 1.
-fn input(spec: &InputSpec, sizes: &BTreeMap<String, i64>, vocab: i64, positions: Range<i64>) -> Result<Tensor> {
-    let size = |d: &Dim| d.eval(&|s| sizes.get(s).copied()).map(|n| n.max(0) as usize);
-    let shape: std::result::Result<Vec<usize>, _> = spec.shape.iter().map(size).collect();
+/// Values without a pattern, the same each time: addresses within the input's range, floats between -1 and 1. Where a signature keeps
+/// a cache, its call is that of `positions`: the first is where the rows start, and the end what whole numbers without a range say,
+/// which are the rows' lengths.
+fn input(
+    plan: &Plan,
+    signature: &Signature,
+    spec: &InputSpec,
+    sizes: &BTreeMap<String, i64>,
+    positions: &Range<i64>,
+) -> Result<Tensor> {
+    // What a call leaves open has its largest value.
+    let size = |s: &str| sizes.get(s).copied().or_else(|| Some(plan.symbols.get(s)?.max));
+    let shape: std::result::Result<Vec<usize>, _> =
+        spec.shape.iter().map(|d| d.eval(&size).map(|n| n.max(0) as usize)).collect();
     let shape = shape.map_err(kiln_passes::PassError::from)?;
+    let range = spec.range.as_ref().map(|range| range.bind(&size)).transpose().map_err(kiln_passes::PassError::from)?;
+    let (first, count) = range.map_or((0, 1), |r| (r.min, r.max.saturating_sub(r.min).saturating_add(1).max(1)));
+    let of_rows = signature.inputs.iter().any(|i| meaning(plan, i) == Meaning::Position && i.shape == spec.shape);
     let dtype = spec.storage.dense().unwrap_or(DType::U8);
     let scattered = |i: usize| (i as u32).wrapping_mul(1_664_525).wrapping_add(1_013_904_223) >> 8;
-    let value = |i: usize| match spec.name.as_str() {
-        "input_ids" => (i64::from(scattered(i)) % vocab) as f64,
-        "slots" => i as f64,
-        "starts" => positions.start as f64,
-        "lengths" => positions.end as f64,
-        _ if dtype.is_float() => f64::from(scattered(i)) / f64::from(1 << 23) - 1.0,
-        _ => 0.0,
+    let value = |i: usize| match meaning(plan, spec) {
+        Meaning::Row => (first + i as i64) as f64,
+        Meaning::Position => positions.start as f64,
+        Meaning::Address => (first + i64::from(scattered(i)) % count) as f64,
+        Meaning::Other if dtype.is_float() => f64::from(scattered(i)) / f64::from(1 << 23) - 1.0,
+        Meaning::Other if dtype.is_int() && of_rows => positions.end as f64,
+        Meaning::Other => 0.0,
     };
     let values: Vec<f64> = (0..shape.iter().product()).map(value).collect();
     Ok(Tensor::from_f64(dtype, shape, &values)?)
@@ -304,7 +335,7 @@ pub fn time(model: &Arc<Model>, cases: &[Case], rounds: usize) -> Result<Vec<Tim
             median_seconds: median,
             min_seconds: seconds[0],
             max_seconds: seconds[seconds.len() - 1],
-            tokens_per_second: case.tokens().map(|n| n as f64 / median),
+            tokens_per_second: case.tokens.map(|n| n as f64 / median),
         }
     };
     Ok(cases.iter().zip(seconds).map(timing).collect())

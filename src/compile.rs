@@ -112,10 +112,7 @@ pub fn trace(files: &ModelFiles, options: &CompileOptions) -> Result<Traced> {
 /// Whatever the passes or the code generator cannot do; a target that is a GPU.
 pub fn build(module: &kiln_ir::Module, options: &CompileOptions) -> Result<Program> {
     if options.target.is_gpu() {
-        return Err(Error::Option(format!(
-            "nothing is compiled for the GPU `{}` yet: its rates serve `kiln explain` and `kiln graph`; compile for a CPU, such as --target cpu",
-            options.target.name
-        )));
+        return Err(Error::Gpu { target: options.target.name.clone() });
     }
     let mut report = CompileReport::default();
     let start = Instant::now();
@@ -177,10 +174,8 @@ pub(crate) fn build_traced(traced: &Traced, trace_seconds: f64, options: &Compil
 /// What goes into the artifact unread is read here, so that damage shows now and not on the machine that runs it.
 pub(crate) fn check_texts(files: &ModelFiles) -> Result<()> {
     if let Some(json) = &files.tokenizer_json {
-        let tokenizer = Tokenizer::from_bytes(json)?;
-        if let Some(config) = &files.tokenizer_config {
-            tokenizer.with_config(config.to_string().as_bytes())?;
-        }
+        let config = files.tokenizer_config.as_ref().map(|config| config.to_string());
+        Tokenizer::of_model(json, config.as_deref().map(str::as_bytes))?;
     }
     if let Some(json) = &files.generation_config {
         GenerationConfig::from_json(json.to_string().as_bytes())?;

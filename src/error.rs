@@ -54,10 +54,28 @@ pub enum Error {
         reason: String,
     },
     /// A model without a tokenizer, where texts go in or out.
-    #[error("`{model}` has no tokenizer.json: give a model with one, or token ids to its Auto class")]
+    #[error(
+        "`{model}` has no tokenizer: expected tokenizer.json, vocab.txt, vocab.json with merges.txt, or a SentencePiece model \
+         among its files; give a model with one, or token ids to its Auto class (`generate_ids`, `forward`)"
+    )]
     NoTokenizer {
         /// The model.
         model: String,
+    },
+    /// A chat with a model that has no template for one.
+    #[error("`{model}` has no chat template: write the prompt as the model expects it, and give that to `generate`")]
+    NoChatTemplate {
+        /// The model.
+        model: String,
+    },
+    /// A GPU as the machine to compile for.
+    #[error(
+        "nothing is compiled for the GPU `{target}` yet: its rates serve the cost model alone; compile for a CPU, such as \
+         `TargetSpec::x86_64_v3()`"
+    )]
+    Gpu {
+        /// The target's name.
+        target: String,
     },
     /// A pipeline's input that does not fit.
     #[error("{pipeline}: {reason}")]

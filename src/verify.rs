@@ -3,7 +3,7 @@
 use crate::{Error, Result};
 use kiln_core::{DType, Storage};
 use kiln_ir::{Arg, ArgKind, Module, interp};
-use kiln_models::weights::Checkpoint;
+use kiln_models::weights::{Checkpoint, from_safetensors};
 use kiln_runtime::{Session, TensorView};
 use std::path::Path;
 
@@ -46,23 +46,10 @@ pub fn read_tensors(path: &Path, prefix: &str) -> Result<Vec<(String, interp::Te
     let mut out = vec![];
     for (name, view) in file.iter() {
         let Some(short) = name.strip_prefix(prefix) else { continue };
-        use safetensors::Dtype;
-        let dtype = match view.dtype() {
-            Dtype::F64 => DType::F64,
-            Dtype::F32 => DType::F32,
-            Dtype::F16 => DType::F16,
-            Dtype::BF16 => DType::BF16,
-            Dtype::I64 => DType::I64,
-            Dtype::I32 => DType::I32,
-            Dtype::I8 => DType::I8,
-            Dtype::U8 => DType::U8,
-            Dtype::BOOL => DType::Bool,
-            other => {
-                return Err(error(format!(
-                    "tensor `{name}` is {other:?}: expected one of f64 f32 f16 bf16 i64 i32 i8 u8 bool"
-                )));
-            }
-        };
+        let dtype = from_safetensors(view.dtype()).ok_or_else(|| {
+            let known = DType::ALL.map(DType::name).join(" ");
+            error(format!("tensor `{name}` is {:?}: expected one of {known}", view.dtype()))
+        })?;
         let tensor = interp::Tensor::from_bytes(Storage::Dense(dtype), view.shape().to_vec(), view.data().to_vec())?;
         out.push((short.to_string(), tensor));
     }

@@ -1,6 +1,6 @@
 //! Times the templates at SmolLM2's sizes: `cargo run --release -p kiln-codegen --example measure [filter]`.
 
-use kiln_codegen::{CompileOptions, abi::KernelFn, compile_kernels, link_image, maybe_run_worker};
+use kiln_codegen::{CompileOptions, compile_kernels, link_image, maybe_run_worker};
 use kiln_core::*;
 use std::{ffi::c_void, time::Instant};
 
@@ -270,17 +270,16 @@ fn main() {
     let map = map.make_exec().expect("executable memory");
     for (m, entry) in all.iter_mut().zip(&image.entries) {
         // SAFETY: linked just now, of the documented type.
-        let f: KernelFn = unsafe { std::mem::transmute(map.as_ptr().add(*entry as usize)) };
+        let f: call::KernelFn = unsafe { std::mem::transmute(map.as_ptr().add(*entry as usize)) };
         let mut table: Vec<*mut c_void> = m.buffers.iter_mut().map(|b| b.as_mut_ptr().cast()).collect();
-        let mut meta: Vec<u64> =
-            [1].into_iter().chain(m.args.iter().map(|a| *a as u64)).chain(table.iter().map(|_| 0)).collect();
+        let (mut sync, mut meta) = ([0; 2], call::meta(1, &m.args, table.len()).collect::<Vec<_>>());
         let mut best = f64::MAX;
         let began = Instant::now();
         let mut runs = 0;
         while runs < 5 || (began.elapsed().as_secs_f64() < 0.25 && runs < 1000) {
             let t = thread_seconds();
             // SAFETY: the buffers are as large as the spec's accesses reach.
-            unsafe { f(table.as_mut_ptr(), 1, 1, 1, 0, 0, 0, std::ptr::null_mut(), meta.as_mut_ptr()) };
+            unsafe { call::call(f, table.as_mut_ptr(), 0, sync.as_mut_ptr(), meta.as_mut_ptr()) };
             best = best.min(thread_seconds() - t);
             runs += 1;
         }

@@ -1,14 +1,14 @@
-//! Kernel specs to machine code: what the passes fused becomes a CubeCL kernel, then LLVM IR, then an object for any triple
-//! that LLVM knows, and the objects become one position-independent image that the runtime maps and calls.
+//! Kernel specs to machine code: what the passes fused becomes a CubeCL kernel, then LLVM IR, then an object for the
+//! target's triple and CPU, and the objects become one position-independent image that the runtime maps and calls
+//! ([`kiln_core::call`] says how).
 //!
 //! - [`compile_kernels`] lowers and emits, in child processes ([`maybe_run_worker`]), since LLVM may abort on what it cannot do.
 //! - [`link_image`] places the objects and relocates them.
-//! - [`abi`] says how a kernel is called.
 //! - [`ptx`] compiles the same specs for CUDA.
 //!
 //! This crate takes [`KernelSpec`]s and a [`TargetSpec`] from `kiln-core`, and calls no other crate of the workspace.
 
-pub mod abi;
+mod abi;
 mod emit;
 mod image;
 mod lower;
@@ -42,7 +42,7 @@ pub enum CodegenError {
     /// An object cannot become part of an image.
     #[error("linking: {0}")]
     Link(String),
-    /// cubecl lays out launch arguments otherwise than [`abi`] says.
+    /// cubecl lays out launch arguments otherwise than [`kiln_core::call`] says.
     #[error("the kernel's argument layout is not the one that the runtime writes: {0}")]
     Abi(String),
     /// Nothing can be written where it must be.
@@ -58,6 +58,12 @@ pub enum CodegenError {
     /// A worker process failed.
     #[error("a compile worker failed: {0}")]
     Worker(String),
+    /// A worker that was about to start workers of its own.
+    #[error(
+        "this process was started to compile kernels ({WORKER_ENV} is set), and came to compile a model: `main` must begin \
+         with `maybe_run_worker()`, and return where that gives true; where nobody started it so, unset {WORKER_ENV}"
+    )]
+    WorkerCompiles,
     /// An error with the kernel that it happened in.
     #[error("kernel {symbol} ({template}): {error}")]
     Kernel {
@@ -117,11 +123,15 @@ fn symbol(index: usize, spec: &KernelSpec) -> String {
 ///
 /// # Errors
 /// The first kernel that fails, by name; a worker that dies counts as the failure of the kernel it was on.
+/// [`CodegenError::WorkerCompiles`] in a process that is a worker itself, which else would start itself without end.
 pub fn compile_kernels(
     specs: &[KernelSpec],
     target: &TargetSpec,
     options: &CompileOptions,
 ) -> Result<Vec<CompiledKernel>, CodegenError> {
+    if worker::is_worker() {
+        return Err(CodegenError::WorkerCompiles);
+    }
     let cpu = CpuTarget::new(target)?;
     match &options.mode {
         EmitMode::InProcess => {

@@ -1,8 +1,7 @@
 //! The same specs for CUDA: PTX, made without a device.
 //!
-//! Every thread of the launch is a chunk: `meta[0]` is the number of threads, and a thread whose share is empty does nothing. An entry takes
-//! the operands' pointers in order, then one pointer to the metadata block of [`abi`](crate::abi). Our elementary functions are
-//! polynomials on every target, so that no device library is linked.
+//! Every thread of the launch is a chunk, and a thread whose share is empty does nothing; [`kiln_core::call`] says what an entry takes.
+//! Our elementary functions are polynomials on every target, so that no device library is linked.
 
 use crate::{CodegenError, CudaTarget, lower::define};
 use cubecl_core::{Compiler, ir::nvidia::SmArch};

@@ -28,7 +28,7 @@ struct Batch {
 /// Runs as a compile worker if this process was started as one, and says whether it was. Call it first in `main`, before any
 /// thread is started, and return when it gives `true`.
 pub fn maybe_run_worker() -> bool {
-    if std::env::var_os(WORKER_ENV).is_none() {
+    if !is_worker() {
         return false;
     }
     if let Err(e) = serve() {
@@ -36,6 +36,11 @@ pub fn maybe_run_worker() -> bool {
         std::process::exit(1);
     }
     true
+}
+
+/// Whether this process was started to be a worker.
+pub(crate) fn is_worker() -> bool {
+    std::env::var_os(WORKER_ENV).is_some()
 }
 
 fn serve() -> io::Result<()> {

@@ -155,7 +155,7 @@ pub(crate) fn load(
                 storage
             }
         };
-        let narrow = matches!(options.dtype, DType::F16 | DType::BF16);
+        let narrow = options.dtype.is_half();
         let dtype = if param.in_f32 && narrow { DType::F32 } else { options.dtype };
         let options = LoadOptions { dtype, ..options };
         param.bound = Some(Bound { name: found_as.as_str().into(), storage, options });

@@ -65,14 +65,16 @@ fn shape(dims: &[Dim], size: &dyn Fn(&str) -> Option<i64>) -> Option<Vec<usize>>
 /// The ranges that a caches' slots and starts have in a compiled program, for a plan that was written by hand.
 pub fn with_ranges(mut plan: Plan) -> Plan {
     let dim = |text: &str| text.parse::<Dim>().expect("a size");
-    for input in plan.signatures.iter_mut().flat_map(|s| &mut s.inputs) {
-        let range = match input.name.as_str() {
-            "slots" => (dim("0"), dim("rows - 1"), true),
-            "starts" => (dim("-1"), dim("t - s"), false),
-            "input_ids" => (dim("0"), dim("4"), false),
-            _ => continue,
-        };
-        input.range = Some(kiln_core::ValueRange { min: range.0, max: range.1, distinct: range.2 });
+    for signature in &mut plan.signatures {
+        for input in &mut signature.inputs {
+            let range = match (input.name.as_str(), signature.name.as_str()) {
+                ("slots", _) => (dim("0"), dim("rows - 1"), true),
+                ("starts", "step") => (dim("-1"), dim("t - s"), false),
+                ("input_ids", _) => (dim("0"), dim("4"), false),
+                _ => continue,
+            };
+            input.range = Some(kiln_core::ValueRange { min: range.0, max: range.1, distinct: range.2 });
+        }
     }
     plan
 }

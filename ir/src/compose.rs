@@ -19,6 +19,7 @@ use crate::{
     AttentionAttrs, ConvAttrs, DotDims, Function, IrError, Literal, Module, Node, NodeId, Op, Real, SourceLine,
     TensorType,
 };
+use kiln_core::formula::Algebra;
 use kiln_core::{BinaryOp, CompareOp, DType, Dim, ReduceOp, UnaryOp};
 
 type Result<T> = std::result::Result<T, IrError>;
@@ -110,6 +111,24 @@ pub fn expand_at(f: &mut Function, op: &Op, operands: &[NodeId], source: Option<
 pub(crate) struct Builder<'a> {
     f: &'a mut Function,
     source: Option<SourceLine>,
+}
+
+/// Formulas as nodes.
+impl Algebra for Builder<'_> {
+    type Value = NodeId;
+    type Error = IrError;
+
+    fn number(&mut self, value: f64, like: NodeId) -> Result<NodeId> {
+        Builder::number(self, value, like)
+    }
+
+    fn unary(&mut self, op: UnaryOp, x: NodeId) -> Result<NodeId> {
+        Builder::unary(self, op, x)
+    }
+
+    fn binary(&mut self, op: BinaryOp, a: NodeId, b: NodeId) -> Result<NodeId> {
+        Builder::binary(self, op, a, b)
+    }
 }
 
 impl Builder<'_> {
@@ -235,23 +254,6 @@ impl Builder<'_> {
     pub(crate) fn silu(&mut self, x: NodeId) -> Result<NodeId> {
         let s = self.sigmoid(x)?;
         self.binary(BinaryOp::Mul, x, s)
-    }
-
-    pub(crate) fn gelu(&mut self, x: NodeId, tanh: bool) -> Result<NodeId> {
-        let inner = if tanh {
-            let square = self.binary(BinaryOp::Mul, x, x)?;
-            let cube = self.binary(BinaryOp::Mul, square, x)?;
-            let small = self.with_number(BinaryOp::Mul, cube, 0.044715)?;
-            let sum = self.binary(BinaryOp::Add, x, small)?;
-            let scaled = self.with_number(BinaryOp::Mul, sum, f64::sqrt(2.0 / std::f64::consts::PI))?;
-            self.unary(UnaryOp::Tanh, scaled)?
-        } else {
-            let scaled = self.with_number(BinaryOp::Mul, x, std::f64::consts::FRAC_1_SQRT_2)?;
-            self.unary(UnaryOp::Erf, scaled)?
-        };
-        let half = self.with_number(BinaryOp::Mul, x, 0.5)?;
-        let sum = self.with_number(BinaryOp::Add, inner, 1.0)?;
-        self.binary(BinaryOp::Mul, half, sum)
     }
 
     pub(crate) fn rope(&mut self, operands: &[NodeId]) -> Result<NodeId> {

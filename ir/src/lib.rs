@@ -29,7 +29,6 @@ pub mod interp;
 mod literal;
 mod op;
 pub mod ranges;
-mod round;
 #[doc(hidden)]
 pub mod sample;
 pub mod text;

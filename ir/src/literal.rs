@@ -1,6 +1,5 @@
 //! Constant tensors.
 
-use crate::round;
 use kiln_core::{DType, Dim};
 use std::{fmt, sync::Arc};
 
@@ -23,14 +22,14 @@ impl Literal {
     /// A constant from numbers, rounded to the element type; `None` if their count is not that of the shape.
     pub fn from_f64(dtype: DType, shape: Vec<usize>, values: &[f64]) -> Option<Self> {
         let mut bytes = Vec::with_capacity(values.len() * dtype.size());
-        values.iter().for_each(|v| write_element(dtype, *v, &mut bytes));
+        values.iter().for_each(|v| dtype.write(*v, &mut bytes));
         Self::new(dtype, shape, bytes)
     }
 
     /// A scalar.
     pub fn scalar(dtype: DType, value: f64) -> Self {
         let mut bytes = Vec::with_capacity(8);
-        write_element(dtype, value, &mut bytes);
+        dtype.write(value, &mut bytes);
         Literal { dtype, shape: vec![], bytes: bytes.into() }
     }
 
@@ -61,48 +60,14 @@ impl Literal {
 
     /// The elements as f64 (i64 beyond 2^53 loses its last bits).
     pub fn to_f64(&self) -> Vec<f64> {
-        self.bytes.chunks_exact(self.dtype.size()).map(|b| read_element(self.dtype, b)).collect()
+        self.bytes.chunks_exact(self.dtype.size()).map(|b| self.dtype.read(b)).collect()
     }
 
     /// The value of a scalar, or of a tensor whose elements are all equal.
     pub fn splat(&self) -> Option<f64> {
         let mut chunks = self.bytes.chunks_exact(self.dtype.size());
         let first = chunks.next()?;
-        chunks.all(|c| c == first).then(|| read_element(self.dtype, first))
-    }
-}
-
-/// The element in `bytes`, which has exactly the element's size.
-pub(crate) fn read_element(dtype: DType, bytes: &[u8]) -> f64 {
-    macro_rules! read {
-        ($t:ty) => {
-            <$t>::from_le_bytes(bytes.try_into().unwrap_or_default())
-        };
-    }
-    match dtype {
-        DType::F64 => read!(f64),
-        DType::F32 => read!(f32).into(),
-        DType::F16 => half::f16::from_le_bytes(bytes.try_into().unwrap_or_default()).to_f64(),
-        DType::BF16 => half::bf16::from_le_bytes(bytes.try_into().unwrap_or_default()).to_f64(),
-        DType::I64 => read!(i64) as f64,
-        DType::I32 => read!(i32).into(),
-        DType::I8 => read!(i8).into(),
-        DType::U8 => read!(u8).into(),
-        DType::Bool => f64::from(u8::from(bytes != [0])),
-    }
-}
-
-pub(crate) fn write_element(dtype: DType, v: f64, out: &mut Vec<u8>) {
-    match dtype {
-        DType::F64 => out.extend(v.to_le_bytes()),
-        DType::F32 => out.extend((v as f32).to_le_bytes()),
-        DType::F16 => out.extend(round::to_f16(v).to_le_bytes()),
-        DType::BF16 => out.extend(round::to_bf16(v).to_le_bytes()),
-        DType::I64 => out.extend((v as i64).to_le_bytes()),
-        DType::I32 => out.extend((v as i32).to_le_bytes()),
-        DType::I8 => out.extend((v as i8).to_le_bytes()),
-        DType::U8 => out.push(v as u8),
-        DType::Bool => out.push(u8::from(v != 0.0)),
+        chunks.all(|c| c == first).then(|| self.dtype.read(first))
     }
 }
 
@@ -115,9 +80,9 @@ impl fmt::Display for Literal {
             match self.dtype {
                 DType::I64 => write!(f, "{}", i64::from_le_bytes(b.try_into().unwrap_or_default()))?,
                 DType::F32 => write!(f, "{:?}", f32::from_le_bytes(b.try_into().unwrap_or_default()))?,
-                d if d.is_float() => write!(f, "{:?}", read_element(d, b))?,
+                d if d.is_float() => write!(f, "{:?}", d.read(b))?,
                 DType::Bool => write!(f, "{}", b != [0])?,
-                d => write!(f, "{}", read_element(d, b))?,
+                d => write!(f, "{}", d.read(b))?,
             }
         }
         f.write_str("]")
@@ -144,7 +109,7 @@ impl Literal {
                 DType::Bool => bytes.push(u8::from(item.parse::<bool>().map_err(|e| bad(&e))?)),
                 _ => {
                     let v: f64 = item.parse().map_err(|e| bad(&e))?;
-                    write_element(dtype, if v.is_nan() { f64::NAN } else { v }, &mut bytes);
+                    dtype.write(if v.is_nan() { f64::NAN } else { v }, &mut bytes);
                 }
             }
         }

@@ -57,7 +57,7 @@ impl TraceOptions {
     fn checked(max_seq: usize, largest: usize, why: &str) -> Result<i64> {
         let fits = (1..=largest).contains(&max_seq);
         i64::try_from(max_seq).ok().filter(|_| fits).ok_or_else(|| Error::InvalidOption {
-            option: "max-seq",
+            option: "max_seq",
             expected: format!("a length from 1 to {largest}{why}"),
             found: max_seq.to_string(),
         })

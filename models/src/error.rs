@@ -305,9 +305,9 @@ pub enum Error {
     },
 
     /// An option outside what makes sense.
-    #[error("--{option}: expected {expected}, found {found}")]
+    #[error("option `{option}`: expected {expected}, found {found}")]
     InvalidOption {
-        /// The option's name.
+        /// The option's name: the field of the options.
         option: &'static str,
         /// The allowed range.
         expected: String,

@@ -35,7 +35,7 @@ pub fn of_entry(
     target: &TargetSpec,
 ) -> Result<Metrics, PassError> {
     let plan = &compiled.plan;
-    let signature = plan.signatures.iter().find(|s| s.name == entry);
+    let signature = plan.signature(entry);
     let (Some(signature), Some((id, _))) = (signature, compiled.module.find(entry)) else {
         let known = plan.signatures.iter().map(|s| s.name.clone()).collect();
         return Err(PassError::NoEntry { name: entry.into(), known });
@@ -44,14 +44,7 @@ pub fn of_entry(
     let mut metrics = Metrics { prepare_launches: plan.prepare.steps.len(), ..Metrics::default() };
     let inlined = crate::simplify::simplify(&compiled.module.inline(id));
     metrics.nodes = inlined.nodes().filter(|(_, n)| !matches!(n.op, Op::Arg(_) | Op::Constant(_))).count();
-    for variant in &signature.variants {
-        let mut holds = true;
-        for (size, bounds) in &variant.guards {
-            holds &= (bounds.min..=bounds.max).contains(&size.eval(&lookup)?);
-        }
-        if !holds {
-            continue;
-        }
+    if let Some((_, variant)) = signature.variant(&lookup)? {
         let steps = &variant.schedule.steps;
         metrics.launches = steps.len();
         metrics.kernels = steps.iter().map(|s| s.kernel).collect::<BTreeSet<_>>().len();
@@ -60,7 +53,6 @@ pub fn of_entry(
             metrics.bytes += step.bytes.eval(&lookup)?;
             metrics.seconds += step_seconds(step, &lookup, target)?;
         }
-        break;
     }
     Ok(metrics)
 }

@@ -23,7 +23,7 @@ pub fn widen(f: &Function, info: &FunctionInfo) -> Result<Function, IrError> {
         kept.push(keep);
         let id = match &node.op {
             Op::Arg(i) => out.f.add_arg(f.args[*i as usize].clone()),
-            Op::Constant(l) => match l.splat().filter(|_| is_narrow(l.dtype())) {
+            Op::Constant(l) => match l.splat().filter(|_| l.dtype().is_half()) {
                 Some(value) => {
                     let scalar = out.add(Op::Constant(Literal::scalar(DType::F32, value)), &[])?;
                     let shape = l.dims();
@@ -60,11 +60,6 @@ pub fn widen(f: &Function, info: &FunctionInfo) -> Result<Function, IrError> {
     Ok(out.f)
 }
 
-/// Whether it is a type that f32 is computed in place of.
-pub(crate) fn is_narrow(d: DType) -> bool {
-    matches!(d, DType::F16 | DType::BF16)
-}
-
 struct Widened {
     f: Function,
     /// The f32 form of a narrow value.
@@ -82,7 +77,7 @@ impl Widened {
 
     /// Replaces a narrow value by its f32 form.
     fn widen(&mut self, id: &mut NodeId) -> Result<(), IrError> {
-        if self.dtype(*id).is_some_and(is_narrow) {
+        if self.dtype(*id).is_some_and(DType::is_half) {
             *id = match self.wide.get(id) {
                 Some(wide) => *wide,
                 None => {

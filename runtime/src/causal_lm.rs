@@ -135,17 +135,13 @@ impl CausalSession {
     /// As [`new`](Self::new).
     pub fn for_prompts(model: &Arc<Model>, prompts: &[Prompt], config: &GenerationConfig) -> Result<Self> {
         let plan = model.plan();
-        let most = |states: &str, axis: usize| {
-            let dim = plan.states.iter().find(|s| s.name.starts_with(states)).and_then(|s| s.shape.get(axis));
-            dim.map_or(1, |dim| largest(plan, dim))
-        };
         let rows = prompts.len().saturating_mul(config.rows_per_prompt());
         // The decoder looks at all of it, so no more than is needed.
         let source = prompts.iter().map(|prompt| prompt.tokens().len()).max().unwrap_or(0);
         let options = CacheOptions {
-            rows: rows.min(most(CACHE, 0)).max(1),
+            rows: rows.min(largest_of(plan, CACHE, 0)).max(1),
             context: None,
-            source: Some(source.min(most(SOURCE, 1)).max(1)),
+            source: Some(source.min(largest_of(plan, SOURCE, 1)).max(1)),
         };
         Self::new(model, &options)
     }
@@ -154,44 +150,14 @@ impl CausalSession {
     pub fn session(&mut self) -> &mut Session {
         &mut self.session
     }
-
-    fn check(&self, signature: &str, tokens: &[i64], slots: &[i64]) -> Result<()> {
-        let wrong = |input: &str, expected: String, found: String| {
-            Err(Error::Input { signature: signature.into(), input: input.into(), expected, found })
-        };
-        if let Some(id) = tokens.iter().find(|id| !(0..self.vocab_size as i64).contains(*id)) {
-            return wrong("input_ids", format!("token ids below {}", self.vocab_size), id.to_string());
-        }
-        if let Some(slot) = slots.iter().find(|s| !(0..self.max_rows as i64).contains(*s)) {
-            return wrong("slots", format!("slots below {}", self.max_rows), slot.to_string());
-        }
-        Ok(())
-    }
-
-    fn check_starts(&self, seq: usize, starts: &[i64]) -> Result<()> {
-        let room = self.max_context as i64 - seq as i64;
-        if let Some(start) = starts.iter().find(|s| **s > room) {
-            return Err(Error::Input {
-                signature: STEP.into(),
-                input: "starts".into(),
-                expected: format!("positions below the context of {}", self.max_context),
-                found: format!("{seq} tokens from {start}"),
-            });
-        }
-        Ok(())
-    }
 }
 
 /// The most tokens of a prompt that a model takes: of a source, where it has an encoder, else of the cache.
 pub fn longest_prompt(model: &Model) -> usize {
     let plan = model.plan();
-    let kept = |states: &str, axis: usize| {
-        let state = plan.states.iter().find(|s| s.name.starts_with(states));
-        state.and_then(|s| s.shape.get(axis)).map_or(1, |dim| largest(plan, dim))
-    };
     match plan.signature(ENCODE).map(|encode| source_dims(plan, encode)) {
-        Some(Ok((taken, _))) => largest(plan, taken).min(kept(SOURCE, 1)),
-        _ => kept(CACHE, 1),
+        Some(Ok((taken, _))) => largest(plan, taken).min(largest_of(plan, SOURCE, 1)),
+        _ => largest_of(plan, CACHE, 1),
     }
 }
 
@@ -234,6 +200,12 @@ fn largest(plan: &Plan, dim: &Dim) -> usize {
     dim.upper_bound(&plan.symbols).ok().and_then(|n| usize::try_from(n).ok()).unwrap_or(1)
 }
 
+/// The largest size of an axis of the states whose names begin so, 1 without any.
+fn largest_of(plan: &Plan, states: &str, axis: usize) -> usize {
+    let state = plan.states.iter().find(|s| s.name.starts_with(states));
+    state.and_then(|s| s.shape.get(axis)).map_or(1, |dim| largest(plan, dim))
+}
+
 impl CausalLm for CausalSession {
     fn vocab_size(&self) -> usize {
         self.vocab_size
@@ -257,8 +229,6 @@ impl CausalLm for CausalSession {
 
     fn step(&mut self, step: Step<'_>) -> Result<&mut [f32], StepError> {
         let Step { tokens, seq, slots, starts, lengths } = step;
-        self.check(STEP, tokens, slots)?;
-        self.check_starts(seq, starts)?;
         let shape = [slots.len(), seq];
         let rows = &shape[..1];
         let inputs = [
@@ -282,7 +252,6 @@ impl CausalLm for CausalSession {
     }
 
     fn encode(&mut self, tokens: &[i64], mask: &[i64], seq: usize, slots: &[i64]) -> Result<(), StepError> {
-        self.check(ENCODE, tokens, slots)?;
         let max_source = self.encoder.map_or(0, |encoder| encoder.max_source);
         if seq > max_source {
             return Err(Box::new(Error::Input {

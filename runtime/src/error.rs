@@ -100,7 +100,7 @@ pub enum Error {
         found: String,
     },
     /// The code was made for another machine.
-    #[error("built for {built_for} (needs {needs}), this machine {lacks}: recompile with `kiln compile --target …`")]
+    #[error("built for {built_for} (needs {needs}), this machine {lacks}: recompile it for this machine")]
     WrongMachine {
         /// The target's name.
         built_for: String,

@@ -15,7 +15,7 @@ impl AutoTokenizer {
     /// The tokenizer of MODEL (a hub id, a folder, a `.gguf` file or a `.kiln` artifact).
     ///
     /// # Errors
-    /// A model without a `tokenizer.json`, or whatever is wrong with its files.
+    /// A model without a tokenizer, or whatever is wrong with its files.
     pub fn from_pretrained(model: &str) -> Result<Tokenizer> {
         Self::from_pretrained_with(model, &PretrainedOptions::default())
     }
@@ -25,23 +25,16 @@ impl AutoTokenizer {
     /// # Errors
     /// The same.
     pub fn from_pretrained_with(model: &str, options: &PretrainedOptions) -> Result<Tokenizer> {
-        let (json, config) = match is_artifact(model) {
-            true => {
-                let artifact = open(model)?;
-                let section = |section| artifact.section(section).map(<[u8]>::to_vec);
-                (section(Section::Tokenizer), section(Section::TokenizerConfig))
-            }
+        let tokenizer = match is_artifact(model) {
+            true => open(model)?.tokenizer()?,
             false => {
                 let files = options.files(model)?;
-                (files.tokenizer_json, files.tokenizer_config.map(|config| config.to_string().into_bytes()))
+                let config = files.tokenizer_config.map(|config| config.to_string());
+                let of_model = |json| Tokenizer::of_model(json, config.as_deref().map(str::as_bytes));
+                files.tokenizer_json.as_deref().map(of_model).transpose()?
             }
         };
-        let json = json.ok_or_else(|| Error::NoTokenizer { model: model.into() })?;
-        let tokenizer = Tokenizer::from_bytes(&json)?;
-        Ok(match config {
-            Some(config) => tokenizer.with_config(&config)?,
-            None => tokenizer,
-        })
+        tokenizer.ok_or_else(|| Error::NoTokenizer { model: model.into() })
     }
 }
 

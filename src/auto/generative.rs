@@ -1,11 +1,11 @@
 //! Models that generate.
 
 use super::{LoadedModel, PretrainedOptions};
-use crate::Result;
+use crate::{Error, Result};
 use kiln_models::Task;
 use kiln_runtime::generate::{GenerationConfig, Output, Prompt, Request, generate};
-use kiln_runtime::text::Chat;
-use kiln_runtime::{CausalSession, LoadOptions, Model, cli};
+use kiln_runtime::text::{Chat, ChatTemplates};
+use kiln_runtime::{CausalSession, LoadOptions, Model};
 use std::{ops::ControlFlow, ops::Deref, path::Path};
 
 /// A language model that generates, compiled and loaded, with its tokenizer.
@@ -37,7 +37,7 @@ impl Generative {
     }
 
     fn new(loaded: LoadedModel) -> Result<Self> {
-        Ok(Generative { generation_config: cli::generation_config(loaded.model())?, loaded })
+        Ok(Generative { generation_config: loaded.model().artifact().generation_config()?, loaded })
     }
 
     /// The model's own generation config: its `generation_config.json`, else what its `config.json` says of generating.
@@ -50,8 +50,7 @@ impl Generative {
     /// # Errors
     /// A model without a chat template, or a chat that its template refuses.
     pub fn apply_chat_template(&self, chat: &Chat, add_generation_prompt: bool) -> Result<String> {
-        let templates = cli::chat_templates(self.model())?.ok_or(cli::CliError::NoChatTemplate)?;
-        Ok(templates.apply(chat, add_generation_prompt)?)
+        Ok(self.chat_templates()?.apply(chat, add_generation_prompt)?)
     }
 
     /// The prompt that a chat is as far as to the end of its last message, for the model to go on with that message.
@@ -59,8 +58,12 @@ impl Generative {
     /// # Errors
     /// As [`apply_chat_template`](Self::apply_chat_template), or a last message that is no text.
     pub fn apply_chat_template_unfinished(&self, chat: &Chat) -> Result<String> {
-        let templates = cli::chat_templates(self.model())?.ok_or(cli::CliError::NoChatTemplate)?;
-        Ok(templates.apply_unfinished(chat)?)
+        Ok(self.chat_templates()?.apply_unfinished(chat)?)
+    }
+
+    fn chat_templates(&self) -> Result<ChatTemplates> {
+        let templates = self.model().artifact().chat_templates()?;
+        templates.ok_or_else(|| Error::NoChatTemplate { model: self.name().into() })
     }
 
     /// Continues a text, or with an encoder-decoder makes one of it, giving each piece of the new text to `on_text` as it comes; with beams, when all of it is there.
@@ -87,7 +90,7 @@ impl Generative {
         config: &GenerationConfig,
         on_text: impl FnMut(&str),
     ) -> Result<Output> {
-        let tokenizer = self.tokenizer().ok_or(cli::CliError::NoTokenizer)?;
+        let tokenizer = self.tokenizer().ok_or_else(|| Error::NoTokenizer { model: self.name().into() })?;
         self.generate_ids(&[tokenizer.encode(prompt, add_special_tokens)?], config, on_text)
     }
 

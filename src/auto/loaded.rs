@@ -4,8 +4,8 @@ use super::PretrainedOptions;
 use super::config::section_json;
 use crate::{Error, Model, ModelFiles, Result};
 use kiln_models::Task;
+use kiln_runtime::Section;
 use kiln_runtime::text::Tokenizer;
-use kiln_runtime::{Section, cli};
 use serde_json::Value;
 use std::path::Path;
 use std::sync::Arc;
@@ -38,7 +38,7 @@ impl LoadedModel {
             name: name.to_string(),
             task,
             config: section_json(model.artifact(), Section::Config, "config.json")?,
-            tokenizer: cli::tokenizer(&model)?,
+            tokenizer: model.artifact().tokenizer()?,
             model,
             files,
         })

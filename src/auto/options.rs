@@ -33,6 +33,8 @@ pub struct PretrainedOptions {
     pub numerics: Numerics,
     /// Threads that compute; by default, and for 0, as many as the machine has.
     pub threads: Option<usize>,
+    /// Read the artifact into memory instead of mapping it: for a file that may be changed, truncated or unmounted meanwhile.
+    pub copy: bool,
     /// Where kernels are compiled: child processes by default.
     pub emit: EmitMode,
 }
@@ -51,6 +53,7 @@ impl Default for PretrainedOptions {
             max_seq: None,
             numerics: Numerics::default(),
             threads: None,
+            copy: false,
             emit: EmitMode::default(),
         }
     }
@@ -76,7 +79,7 @@ impl PretrainedOptions {
 
     /// MODEL, loaded for a task, and its files unless it is an artifact.
     pub(super) fn open(&self, model: &str, task: Task) -> Result<(Arc<Model>, Option<ModelFiles>)> {
-        let load = LoadOptions { threads: self.threads, ..LoadOptions::default() };
+        let load = LoadOptions { threads: self.threads, copy: self.copy, ..LoadOptions::default() };
         if is_artifact(model) {
             let opened = Model::open(model, &load)?;
             let (found, expected) = (&opened.artifact().manifest().model.auto_class, task.auto_class());

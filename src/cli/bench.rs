@@ -3,7 +3,7 @@
 use super::{CompileArgs, blocks, load, module, outln};
 use crate::bench::{self, BenchOptions, Profile, StepProfile, Timing};
 use crate::costs::{BlockCosts, Pairs, costs};
-use crate::{Error, LoadOptions, ModelFiles, Result, ablation::ablation};
+use crate::{Error, LoadOptions, Result, ablation::ablation};
 use clap::Args;
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -26,6 +26,9 @@ pub struct BenchArgs {
     /// Threads that compute; by default, and for 0, as many as the machine has.
     #[arg(long)]
     threads: Option<usize>,
+    /// Read the artifact into memory instead of mapping it: for a file that may be changed, truncated or unmounted meanwhile.
+    #[arg(long)]
+    no_mmap: bool,
     /// Where the time goes, beside the roofline of the target: what its rates allow at best.
     #[arg(long)]
     profile: bool,
@@ -50,6 +53,12 @@ fn size(text: &str) -> std::result::Result<(String, i64), String> {
     Ok((name.trim().to_string(), value.trim().parse().map_err(|_| wrong())?))
 }
 
+impl BenchArgs {
+    fn load_options(&self) -> LoadOptions {
+        LoadOptions { threads: self.threads, copy: self.no_mmap, ..LoadOptions::default() }
+    }
+}
+
 pub fn run(args: &BenchArgs) -> Result<()> {
     if args.costs {
         return run_costs(args);
@@ -57,8 +66,7 @@ pub fn run(args: &BenchArgs) -> Result<()> {
     if args.rules {
         return run_rules(args);
     }
-    let options = LoadOptions { threads: args.threads, ..LoadOptions::default() };
-    let (model, _) = load(&args.model, &args.options, &options)?;
+    let (model, _) = load(&args.model, &args.options, &args.load_options())?;
     let options =
         BenchOptions { signature: args.signature.clone(), sizes: args.sizes.clone(), rounds: args.rounds as usize };
     let cases = bench::cases(&model, &options)?;
@@ -102,7 +110,7 @@ fn run_costs(args: &BenchArgs) -> Result<()> {
     if let Some(name) = &args.block {
         blocks(&module, Some(name))?;
     }
-    let (options, load) = (args.options.options(), LoadOptions { threads: args.threads, ..LoadOptions::default() });
+    let (options, load) = (args.options.options(), args.load_options());
     let all = costs(&module, args.block.as_deref(), &options, &load, args.rounds as usize)?;
     let mut sum = Pairs::default();
     for pairs in all.iter().map(BlockCosts::pairs) {
@@ -142,9 +150,9 @@ fn run_costs(args: &BenchArgs) -> Result<()> {
 }
 
 fn run_rules(args: &BenchArgs) -> Result<()> {
-    let module = module(&args.model, &args.options)?;
-    let files = ModelFiles::resolve(&args.model)?;
-    let (options, load) = (args.options.options(), LoadOptions { threads: args.threads, ..LoadOptions::default() });
+    let files = args.options.files_for("bench --rules", &args.model)?;
+    let module = crate::compile::trace(&files, &args.options.options())?.module;
+    let (options, load) = (args.options.options(), args.load_options());
     let rows = ablation(&files, &module, &options, &load, args.rounds as usize)?;
     if args.json {
         outln!("{}", json!({ "target": options.target.name, "rows": rows }))?;

@@ -1,9 +1,9 @@
 //! `kiln bisect`: names the rewrite rule that makes a model's output wrong.
 
-use super::{CompileArgs, is_artifact, note, outln};
+use super::{CompileArgs, note, outln};
 use crate::bisect::{BisectOptions, bisect};
 use crate::passes::rules;
-use crate::{Error, ModelFiles, Result};
+use crate::{Error, Result};
 use clap::Args;
 use std::path::PathBuf;
 
@@ -28,12 +28,7 @@ pub struct BisectArgs {
 }
 
 pub fn run(args: &BisectArgs) -> Result<()> {
-    if is_artifact(&args.model) {
-        return Err(Error::Option(
-            "bisect needs the model itself (a hub id, a folder or a .gguf file), not an artifact".into(),
-        ));
-    }
-    let files = ModelFiles::resolve(&args.model)?;
+    let files = args.options.files_for("bisect", &args.model)?;
     let options = BisectOptions {
         compile: args.options.options(),
         golden: args.golden.clone(),

@@ -75,8 +75,7 @@ pub fn run(args: &InspectArgs) -> Result<()> {
             outln!("  out {}: {}[{}]", o.name, o.storage, dims(&o.shape))?;
         }
         for v in &s.variants {
-            let guards: Vec<String> = v.guards.iter().map(|(d, b)| format!("{d} in {}..={}", b.min, b.max)).collect();
-            outln!("  variant [{}]: {} steps", guards.join(", "), v.schedule.steps.len())?;
+            outln!("  variant [{}]: {} steps", v.range(), v.schedule.steps.len())?;
             if args.schedule {
                 for (step, live) in v.schedule.steps.iter().zip(v.schedule.live_bytes()) {
                     let kernel = &plan.kernels[step.kernel as usize];

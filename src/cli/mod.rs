@@ -55,9 +55,23 @@ pub fn main() -> ExitCode {
     match run(Cli::parse()).and_then(flush) {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
-            note!("error: {e}");
+            note!("error: {}", message(&e));
             ExitCode::FAILURE
         }
+    }
+}
+
+/// What the library says of an error, with the command's options in place of the library's.
+fn message(error: &Error) -> String {
+    match error {
+        Error::Model(kiln_models::Error::InvalidOption { option, expected, found }) => {
+            format!("--{}: expected {expected}, found {found}", option.replace('_', "-"))
+        }
+        Error::Gpu { target } => format!(
+            "nothing is compiled for the GPU `{target}` yet: its rates serve `kiln explain` and `kiln graph`; compile for a \
+             CPU, such as --target cpu"
+        ),
+        other => other.to_string(),
     }
 }
 
@@ -231,6 +245,16 @@ impl CompileArgs {
         inputs(model).into_iter().chain(self.target.file.clone()).collect()
     }
 
+    /// The files of MODEL for what needs the model itself and not an artifact: `verify`.
+    fn files_for(&self, what: &str, model: &str) -> Result<ModelFiles> {
+        if is_artifact(model) {
+            return Err(Error::Option(format!(
+                "{what} needs the model itself (a hub id, a folder or a .gguf file), not an artifact"
+            )));
+        }
+        self.files(model)
+    }
+
     /// The files of MODEL.
     fn files(&self, model: &str) -> Result<ModelFiles> {
         let options = HubOptions { gguf_file: self.gguf_file.clone(), ..HubOptions::from_env() };
@@ -278,7 +302,7 @@ fn module(model: &str, options: &CompileArgs) -> Result<Module> {
         crate::ir::verify(&module)?;
         return Ok(module);
     }
-    Ok(crate::compile::trace(&ModelFiles::resolve(model)?, &options.options())?.module)
+    Ok(crate::compile::trace(&options.files(model)?, &options.options())?.module)
 }
 
 /// The function of that name, or all of them.

@@ -25,6 +25,9 @@ pub struct PipelineArgs {
     /// Threads that compute; by default, and for 0, as many as the machine has.
     #[arg(long)]
     threads: Option<usize>,
+    /// Read the artifact into memory instead of mapping it: for a file that may be changed, truncated or unmounted meanwhile.
+    #[arg(long)]
+    no_mmap: bool,
     /// Print one JSON value: the result of one input, or a list with one for each. Otherwise each result has a line of its own.
     #[arg(long)]
     json: bool,
@@ -165,7 +168,8 @@ impl InputArgs {
 pub fn run(args: &PipelineArgs) -> Result<()> {
     let inputs = args.input.read()?;
     let options = args.options.options()?;
-    let pipeline = Pipeline::from_pretrained(&args.task, &args.model, &args.compile.pretrained(args.threads))?;
+    let pretrained = PretrainedOptions { threads: args.threads, copy: args.no_mmap, ..args.compile.pretrained() };
+    let pipeline = Pipeline::from_pretrained(&args.task, &args.model, &pretrained)?;
     let write = |result: &Value| writeln!(std::io::stdout(), "{result}");
     if let ([one], true) = (inputs.as_slice(), args.json && args.input.file.is_none()) {
         return Ok(write(&pipeline.run(one, &options)?).map_err(CliError::from)?);
@@ -208,14 +212,13 @@ fn progress_bar(inputs: usize) -> ProgressBar {
 
 impl CompileArgs {
     /// The same for a model by name.
-    fn pretrained(&self, threads: Option<usize>) -> PretrainedOptions {
+    fn pretrained(&self) -> PretrainedOptions {
         PretrainedOptions {
             target: self.target.spec.clone(),
             dtype: self.dtype,
             max_seq: self.max_seq,
             numerics: self.numerics,
             gguf_file: self.gguf_file.clone(),
-            threads,
             ..PretrainedOptions::default()
         }
     }

@@ -3,7 +3,8 @@
 use super::{CompileArgs, is_artifact, load_files};
 use crate::{Error, LoadOptions, Model, ModelFiles, Result, Session, SessionOptions, verify};
 use clap::Args;
-use safetensors::{Dtype, tensor::TensorView};
+use kiln_models::weights::to_safetensors;
+use safetensors::tensor::TensorView;
 use std::path::PathBuf;
 
 #[derive(Args)]
@@ -56,20 +57,9 @@ pub fn run(args: &RunArgs) -> Result<()> {
     let error = |reason: String| Error::Tensors { path: args.output.clone(), reason };
     let mut views = vec![];
     for (name, t) in &outputs {
-        use kiln_core::DType;
-        let dtype = match t.dtype() {
-            Some(DType::F64) => Dtype::F64,
-            Some(DType::F32) => Dtype::F32,
-            Some(DType::F16) => Dtype::F16,
-            Some(DType::BF16) => Dtype::BF16,
-            Some(DType::I64) => Dtype::I64,
-            Some(DType::I32) => Dtype::I32,
-            Some(DType::I8) => Dtype::I8,
-            Some(DType::U8) => Dtype::U8,
-            Some(DType::Bool) => Dtype::BOOL,
-            None => return Err(error(format!("output `{name}` is block-quantised"))),
-        };
-        let view = TensorView::new(dtype, t.shape().to_vec(), t.bytes()).map_err(|e| error(e.to_string()))?;
+        let dtype = t.dtype().ok_or_else(|| error(format!("output `{name}` is block-quantised")))?;
+        let view =
+            TensorView::new(to_safetensors(dtype), t.shape().to_vec(), t.bytes()).map_err(|e| error(e.to_string()))?;
         views.push((name.as_str(), view));
     }
     let bytes = safetensors::serialize(views, None).map_err(|e| error(e.to_string()))?;

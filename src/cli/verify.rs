@@ -23,12 +23,7 @@ pub struct VerifyArgs {
 }
 
 pub fn run(args: &VerifyArgs) -> Result<()> {
-    if super::is_artifact(&args.model) {
-        return Err(Error::Option(
-            "verify needs the model itself (a hub id, a folder or a .gguf file), not an artifact".into(),
-        ));
-    }
-    let files = args.options.files(&args.model)?;
+    let files = args.options.files_for("verify", &args.model)?;
     let traced = compile::trace(&files, &args.options.options())?;
     let (model, _) = load_files(&files, &args.options, &LoadOptions::default())?;
     let mut session = Session::new(&model, &SessionOptions::default())?;

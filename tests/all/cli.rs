@@ -2,7 +2,7 @@
 
 use crate::{golden, options};
 use kiln::runtime::{Artifact, ArtifactWriter, Manifest, OpenOptions, Section};
-use kiln::{ModelFiles, verify};
+use kiln::{AutoModelForCausalLM, Chat, CompileOptions, LoadOptions, ModelFiles, PretrainedOptions, verify};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -288,6 +288,37 @@ fn bad_checkpoints_are_named() {
     bench.refuses(&bench.path("nothing"), &["no model", "nothing"]);
 }
 
+/// Every verb that opens a model takes the file that `--gguf-file` names.
+#[test]
+fn the_gguf_file_that_is_named_is_taken() {
+    let bench = Bench::new();
+    std::fs::create_dir(bench.path("m")).expect("a folder");
+    for name in ["a.gguf", "b.gguf"] {
+        std::fs::write(bench.path("m").join(name), "no GGUF").expect("writes");
+    }
+    let (model, kiln, svg) = (bench.arg("m"), bench.arg("out/m.kiln"), bench.arg("out/m.svg"));
+    let (inputs, tensors) = (golden("llama").join("golden.safetensors"), bench.arg("out/o.safetensors"));
+    let inputs = inputs.to_str().expect("UTF-8");
+    let verbs: [&[&str]; 12] = [
+        &["compile", &model, "-o", &kiln],
+        &["generate", &model, "--input-ids", "1"],
+        &["pipeline", "fill-mask", "--model", &model, "--input", "a"],
+        &["run", &model, "--inputs", inputs, "-o", &tensors],
+        &["verify", &model],
+        &["bench", &model],
+        &["bench", &model, "--profile"],
+        &["bench", &model, "--costs"],
+        &["bench", &model, "--rules"],
+        &["explain", &model],
+        &["graph", &model, "-o", &svg],
+        &["bisect", &model],
+    ];
+    for verb in verbs {
+        bench.fails(verb, &["--gguf-file", "a.gguf, b.gguf", "found nothing"]);
+        bench.fails(&[verb, &["--gguf-file", "b.gguf"]].concat(), &["b.gguf is not a sound GGUF file"]);
+    }
+}
+
 #[test]
 fn bad_configs_are_named() {
     let bench = Bench::new();
@@ -441,8 +472,25 @@ fn bad_requests_are_refused() {
     std::fs::write(bench.path("g.json"), r#"{"guidance_scale": 2.0}"#).expect("writes");
     generate("1", &["--generation-config", &bench.arg("g.json")], &["guidance_scale", "not supported"]);
     bench.fails(&["generate", &artifact, "--prompt", "text"], &["no", "--input-ids"]);
+    bench.fails(&["generate", &artifact, "--chat", "--prompt", "text"], &["tokenizer", "--input-ids"]);
     bench.fails(&["compile", &artifact, "-o", &bench.arg("out/m.kiln")], &["compiled already"]);
     bench.fails(&["verify", &artifact], &["not an artifact"]);
+
+    // Who calls the library has functions and fields instead.
+    let model = AutoModelForCausalLM::from_artifact(Path::new(&artifact), &LoadOptions::default()).expect("loads");
+    let chat = Chat::new().with_message("user", "text");
+    let too_long = PretrainedOptions { max_seq: Some(0), ..PretrainedOptions::default() };
+    let from_pretrained = AutoModelForCausalLM::from_pretrained_with(&llama(), &too_long);
+    let gpu = CompileOptions { target: kiln::TargetSpec::cuda("sm_80"), ..CompileOptions::default() };
+    for (error, word) in [
+        (model.generate("text", model.generation_config(), |_| ()).err(), "`generate_ids`"),
+        (model.chat(&chat, model.generation_config(), |_| ()).err(), "no chat template"),
+        (from_pretrained.err(), "option `max_seq`: expected a length from 1"),
+        (kiln::compile::build(&kiln::ir::Module::default(), &gpu).err(), "GPU `sm_80`"),
+    ] {
+        let error = error.expect("refused").to_string();
+        assert!(error.contains(word) && !error.contains("--"), "`{word}`: {error}");
+    }
 
     let (inputs, out) = (bench.path("in.safetensors"), bench.arg("out/o.safetensors"));
     let run = |more: &[&str], words: &[&str]| {

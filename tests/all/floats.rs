@@ -1,6 +1,7 @@
 //! What a caller does to the floating-point environment of its thread.
 
 use crate::{golden, options};
+use kiln::runtime::Workers;
 use kiln::{LoadOptions, Model, ModelFiles, Session, SessionOptions, verify};
 use std::arch::asm;
 use std::sync::Arc;
@@ -32,6 +33,29 @@ fn outputs(model: &Arc<Model>, word: u32) -> Vec<Vec<u8>> {
     outputs.expect("runs").into_iter().map(|(_, tensor)| tensor.bytes().to_vec()).collect()
 }
 
+/// A program's own threads, each with these modes.
+struct Own(u32);
+
+impl Workers for Own {
+    fn run(&self, chunks: u32, work: &(dyn Fn(u32) + Sync)) {
+        std::thread::scope(|scope| {
+            for half in [0..chunks / 2, chunks / 2..chunks] {
+                scope.spawn(move || {
+                    set_modes(self.0);
+                    half.for_each(work);
+                    let after = modes();
+                    set_modes(USUAL);
+                    assert_eq!(after, self.0, "the thread's modes come back");
+                });
+            }
+        });
+    }
+
+    fn threads(&self) -> usize {
+        2
+    }
+}
+
 #[test]
 fn results_do_not_depend_on_the_callers_modes() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -52,5 +76,8 @@ fn results_do_not_depend_on_the_callers_modes() {
                 assert_eq!(outputs(&model, word), want, "{threads} threads, MXCSR {word:x}");
             }
         }
+        let own = LoadOptions { workers: Some(Arc::new(Own(word))), ..LoadOptions::default() };
+        let model = Model::open(&path, &own).expect("loads");
+        assert_eq!(outputs(&model, USUAL), want, "threads of the program's, MXCSR {word:x}");
     }
 }

@@ -25,7 +25,7 @@ fn calls_and_their_steps_are_timed() {
         assert!(t["tokens_per_second"].as_f64().expect("a rate") > 0.0);
     }
     // One case of the sizes asked for.
-    let one = ["bench", &artifact, "--signature", "step", "--sizes", "b=2,s=3", "--rounds", "1"];
+    let one = ["bench", &artifact, "--signature", "step", "--sizes", "b=2,s=3", "--rounds", "1", "--no-mmap"];
     assert!(bench.works(&one).contains("step, b = 2, s = 3"));
 
     let profiled = bench.json(&["bench", &artifact, "--profile", "--rounds", "3", "--json"]);

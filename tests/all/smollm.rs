@@ -4,7 +4,7 @@ use crate::{golden, options};
 use kiln::ir::interp::{Tensor, relative_error};
 use kiln::runtime::generate::{GenerationConfig, Prompt, Request, generate};
 use kiln::runtime::text::Chat;
-use kiln::runtime::{CacheOptions, CausalSession, cli};
+use kiln::runtime::{CacheOptions, CausalSession};
 use kiln::{LoadOptions, Model, ModelFiles, Session, SessionOptions, compile, fetch_default_model, verify};
 use serde_json::Value;
 use std::{ops::ControlFlow, sync::Arc};
@@ -20,7 +20,7 @@ fn continue_greedily(model: &Arc<Model>, prompts: &[Prompt], new: usize) -> Vec<
 
 /// New ids of a batch of prompts, by so many beams.
 fn search(model: &Arc<Model>, prompts: &[Prompt], new: usize, num_beams: usize) -> Vec<Vec<u32>> {
-    let own = cli::generation_config(model).expect("a generation config");
+    let own = model.artifact().generation_config().expect("a generation config");
     let config =
         GenerationConfig { max_new_tokens: Some(new), do_sample: Some(false), num_beams: Some(num_beams), ..own };
     let cache = CacheOptions { rows: prompts.len() * num_beams, context: Some(256), ..CacheOptions::default() };
@@ -75,7 +75,7 @@ fn smollm2_writes_what_transformers_writes() {
     assert!(error < 1e-4, "the interpreter: logits are off by {error:.2e}");
 
     // Text.
-    let tokenizer = cli::tokenizer(&model).expect("parses").expect("there");
+    let tokenizer = model.artifact().tokenizer().expect("parses").expect("there");
     for case in expected["cases"].as_array().expect("cases") {
         let name = case["name"].as_str().expect("a name");
         let prompt = tokenizer.encode(case["prompt"].as_str().expect("a prompt"), true).expect("encodes");
@@ -89,7 +89,7 @@ fn smollm2_writes_what_transformers_writes() {
     // A chat, through the library and by the command.
     let chat = &expected["chat"];
     let question = chat["messages"][0]["content"].as_str().expect("a message");
-    let templates = cli::chat_templates(&model).expect("parses").expect("there");
+    let templates = model.artifact().chat_templates().expect("parses").expect("there");
     let prompt = templates.apply(&Chat::from_json(chat["messages"].to_string().as_bytes()).expect("messages"), true);
     assert_eq!(prompt.as_deref().ok(), chat["rendered"].as_str());
     let prompt = tokenizer.encode(&prompt.expect("renders"), false).expect("encodes");

@@ -21,7 +21,7 @@ use cubecl_core::{
     prelude::{CubeDim, KernelBuilder},
 };
 use cubecl_runtime::kernel::KernelDefinition;
-use kiln_core::KernelSpec;
+use kiln_core::{KernelSpec, call};
 use program::{Args, buffer_elem};
 
 /// What a template is given.
@@ -100,11 +100,11 @@ pub fn define(spec: &KernelSpec, name: &str, target: &dyn Target) -> Result<Kern
     kernel.device_properties(&device_properties());
 
     let arguments = spec.arguments();
-    for _ in 0..=arguments {
+    for _ in 0..call::scalars(arguments) {
         kernel.scalar(ElemType::Int(IntKind::I64));
     }
     let mut buffers = vec![];
-    for (number, storage) in spec.reads().into_iter().chain(spec.writes()).enumerate() {
+    for (number, storage) in spec.operands().into_iter().enumerate() {
         let elem = buffer_elem(storage);
         let base = kernel.buffer(Builder::buffer_type(&kernel.scope, elem));
         buffers.push(Builder::buffer(base, number, elem));
@@ -113,8 +113,8 @@ pub fn define(spec: &KernelSpec, name: &str, target: &dyn Target) -> Result<Kern
         let b = Builder::new(&kernel.scope);
         let (builtin, ty) = target.chunk_builtin();
         let chunk = b.ix(b.builtin(builtin, ty));
-        let chunks = b.ix(b.scalar_argument(0));
-        let values = (1..=arguments).map(|n| b.ix(b.scalar_argument(n))).collect();
+        let chunks = b.ix(b.scalar_argument(call::CHUNKS));
+        let values = (0..arguments).map(|n| b.ix(b.scalar_argument(call::ARGUMENTS + n))).collect();
         let env =
             Env { args: Args { values }, chunk, chunks, buffers, lanes: target.lanes(), registers: target.registers() };
         match spec {

@@ -353,8 +353,7 @@ fn constant(b: &Builder<'_>, dtype: DType, bits: u64) -> Val {
     match dtype {
         DType::F64 => b.float(Ty::F64, f64::from_bits(bits)),
         DType::F32 => b.f32(f32::from_bits(bits as u32)),
-        DType::F16 => b.f32(half::f16::from_bits(bits as u16).to_f32()),
-        DType::BF16 => b.f32(half::bf16::from_bits(bits as u16).to_f32()),
+        DType::F16 | DType::BF16 => b.f32(dtype.value(bits) as f32),
         DType::I64 => b.int(Ty::I64, bits as i64),
         DType::I32 => b.int(Ty::I32, i64::from(bits as i32)),
         DType::I8 => b.int(Ty::I8, i64::from(bits as i8)),

@@ -1,7 +1,7 @@
 //! The way through cubecl's dump works with exactly this version, and its objects stand alone.
 
 use crate::support::*;
-use kiln_codegen::{CompileOptions, EmitMode, compile_kernels, link_image};
+use kiln_codegen::{CodegenError, CompileOptions, EmitMode, WORKER_ENV, compile_kernels, link_image};
 use kiln_core::*;
 use object::{Object, ObjectSymbol};
 
@@ -47,6 +47,25 @@ fn a_worker_that_dies_gives_an_error_that_names_the_kernel() {
     let dying = CompileOptions { mode: EmitMode::Worker("/bin/false".into()), jobs: 1 };
     let error = compile_kernels(&[simple()], &target(), &dying).unwrap_err().to_string();
     assert!(error.contains("kiln_map_0") && error.contains("worker died"), "{error}");
+}
+
+/// What a program does whose `main` does not begin with `maybe_run_worker`: started as a worker, it comes to compile.
+#[test]
+fn a_process_that_was_started_as_a_worker_starts_none() {
+    if std::env::var_os(WORKER_ENV).is_some() {
+        for mode in [EmitMode::Worker("/bin/false".into()), EmitMode::InProcess] {
+            let refused = compile_kernels(&[simple()], &target(), &CompileOptions { mode, jobs: 1 });
+            assert!(matches!(refused, Err(CodegenError::WorkerCompiles)), "{refused:?}");
+            eprintln!("{}", refused.unwrap_err());
+        }
+        return;
+    }
+    let mut child = std::process::Command::new(std::env::current_exe().unwrap());
+    child.args(["--exact", "--nocapture", "canary::a_process_that_was_started_as_a_worker_starts_none"]);
+    let output = child.env(WORKER_ENV, "1").output().unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{errors}");
+    assert!(errors.contains("`main` must begin with `maybe_run_worker()`") && errors.contains(WORKER_ENV), "{errors}");
 }
 
 #[test]

@@ -191,20 +191,8 @@ fn casts_saturate() {
                 [0.0, 0.4, -0.6, 1.0, -1.0, 127.5, 128.0, -129.0, 255.0, 256.0, 3e9, -3e9, 1e19, -1e19, 70000.0];
             let special = [f64::NAN, f64::INFINITY, f64::NEG_INFINITY];
             let all: Vec<f64> = values.into_iter().chain(special.into_iter().filter(|_| from.is_float())).collect();
-            let bytes: Vec<u8> = all
-                .iter()
-                .flat_map(|v| match from {
-                    DType::F64 => v.to_le_bytes().to_vec(),
-                    DType::F32 => (*v as f32).to_le_bytes().to_vec(),
-                    DType::F16 => half::f16::from_f64(*v).to_le_bytes().to_vec(),
-                    DType::BF16 => half::bf16::from_f64(*v).to_le_bytes().to_vec(),
-                    DType::I64 => (*v as i64).to_le_bytes().to_vec(),
-                    DType::I32 => (*v as i32).to_le_bytes().to_vec(),
-                    DType::I8 => (*v as i8).to_le_bytes().to_vec(),
-                    DType::U8 => vec![*v as u8],
-                    DType::Bool => vec![u8::from(*v != 0.0)],
-                })
-                .collect();
+            let mut bytes = vec![];
+            all.iter().for_each(|v| from.write(*v, &mut bytes));
             cases.push(Case {
                 name: format!("{from} to {to}"),
                 spec: one_axis(from, 1, p, y, to),

@@ -1,9 +1,9 @@
 //! Compiling specs, calling them, and comparing with the reference.
 
-use kiln_codegen::{CompileOptions, EmitMode, Image, abi::KernelFn, compile_kernels, link_image};
+use kiln_codegen::{CompileOptions, EmitMode, Image, compile_kernels, link_image};
 use kiln_core::reference::eval_spec;
 use kiln_core::{
-    Access, DType, ElementOp, Inst, KernelSpec, Program, Size, Storage, TargetSpec, ValueId, Write, reaches,
+    Access, DType, ElementOp, Inst, KernelSpec, Program, Size, Storage, TargetSpec, ValueId, Write, call, reaches,
 };
 use std::ffi::c_void;
 
@@ -32,11 +32,10 @@ impl Random {
         match storage {
             Storage::Dense(DType::F64) => (0..n).flat_map(|_| f64::from(self.unit() * 3.0).to_le_bytes()).collect(),
             Storage::Dense(DType::F32) => self.f32s(n, 3.0),
-            Storage::Dense(DType::F16) => {
-                (0..n).flat_map(|_| half::f16::from_f32(self.unit() * 3.0).to_le_bytes()).collect()
-            }
-            Storage::Dense(DType::BF16) => {
-                (0..n).flat_map(|_| half::bf16::from_f32(self.unit() * 3.0).to_le_bytes()).collect()
+            Storage::Dense(d @ (DType::F16 | DType::BF16)) => {
+                let mut out = vec![];
+                (0..n).for_each(|_| d.write((self.unit() * 3.0).into(), &mut out));
+                out
             }
             Storage::Dense(DType::I64) => (0..n).flat_map(|_| (self.below(41) as i64 - 20).to_le_bytes()).collect(),
             Storage::Dense(DType::I32) => (0..n).flat_map(|_| (self.below(41) as i32 - 20).to_le_bytes()).collect(),
@@ -48,7 +47,7 @@ impl Random {
                 for _ in 0..n / format.block_len() {
                     let mut block: Vec<u8> = (0..format.block_bytes()).map(|_| self.next() as u8).collect();
                     let mut put = |at: usize, value: f32| {
-                        block[at..at + 2].copy_from_slice(&half::f16::from_f32(value).to_le_bytes());
+                        block[at..at + 2].copy_from_slice(&DType::F16.bits(value.into()).to_le_bytes()[..2]);
                     };
                     put(format.scale_offset(), self.unit() * 0.1);
                     if let Some(at) = format.minimum_offset() {
@@ -78,20 +77,16 @@ impl Code {
     /// Calls kernel `n` for each chunk.
     pub fn call(&self, n: usize, buffers: &mut [Vec<u8>], args: &[i64], chunks: u32) {
         // SAFETY: the entry was linked by `link_image` and has the documented type.
-        let f: KernelFn = unsafe { std::mem::transmute(self.map.as_ptr().add(self.entries[n] as usize)) };
+        let f: call::KernelFn = unsafe { std::mem::transmute(self.map.as_ptr().add(self.entries[n] as usize)) };
         let mut table: Vec<*mut c_void> = buffers.iter_mut().map(|b| b.as_mut_ptr().cast()).collect();
-        let mut meta: Vec<u64> = std::iter::once(i64::from(chunks))
-            .chain(args.iter().copied())
-            .chain(buffers.iter().map(|_| 0))
-            .map(|w| w as u64)
-            .collect();
+        let (mut sync, mut meta) = ([0; 2], call::meta(chunks, args, buffers.len()).collect::<Vec<_>>());
         // In any order.
         for chunk in (0..chunks).rev() {
             // SAFETY: the buffers are as large as the spec's accesses reach.
-            unsafe {
-                f(table.as_mut_ptr(), 1, 1, 1, chunk, 0, 0, std::ptr::null_mut(), meta.as_mut_ptr());
-            }
+            unsafe { call::call(f, table.as_mut_ptr(), chunk, sync.as_mut_ptr(), meta.as_mut_ptr()) };
         }
+        assert_eq!(sync, [0; 2], "kernels leave the words of barriers alone");
+        assert!(call::meta(chunks, args, buffers.len()).eq(meta), "kernels do not write to their arguments");
     }
 }
 
@@ -120,13 +115,8 @@ pub struct Case {
 }
 
 fn floats(storage: Storage, bytes: &[u8]) -> Option<Vec<f64>> {
-    Some(match storage.dense()? {
-        DType::F64 => bytes.chunks(8).map(|c| f64::from_le_bytes(c.try_into().unwrap())).collect(),
-        DType::F32 => bytes.chunks(4).map(|c| f64::from(f32::from_le_bytes(c.try_into().unwrap()))).collect(),
-        DType::F16 => bytes.chunks(2).map(|c| half::f16::from_le_bytes(c.try_into().unwrap()).to_f64()).collect(),
-        DType::BF16 => bytes.chunks(2).map(|c| half::bf16::from_le_bytes(c.try_into().unwrap()).to_f64()).collect(),
-        _ => return None,
-    })
+    let dtype = storage.dense().filter(|d| d.is_float())?;
+    Some(bytes.chunks(dtype.size()).map(|element| dtype.read(element)).collect())
 }
 
 /// What the reference makes of a case, in buffers that end where the kernel's reach ends.
@@ -142,7 +132,7 @@ fn expected(case: &Case) -> Vec<Vec<u8>> {
         }
         Err(e) => panic!("{}: {e}", case.name),
     };
-    let storages: Vec<Storage> = case.spec.reads().into_iter().chain(case.spec.writes()).collect();
+    let storages: Vec<Storage> = case.spec.operands();
     let mut cut = case.buffers.clone();
     for (n, (reach, storage)) in reaches.operands.iter().zip(storages).enumerate() {
         let end = reach.elements.map_or(Some(0), |(_, last)| storage.end_of(last)).expect(&case.name) as usize;

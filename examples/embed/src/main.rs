@@ -4,12 +4,12 @@
 //! `Model::from_bytes(kiln_runtime::include_artifact!("model.kiln"), &LoadOptions::default())`.
 
 use kiln_runtime::generate::{GenerationConfig, Prompt, Request, generate};
-use kiln_runtime::{CacheOptions, CausalSession, LoadOptions, Model, Section, text::Tokenizer};
+use kiln_runtime::{CacheOptions, CausalSession, LoadOptions, Model};
 use std::{error::Error, io::Write, ops::ControlFlow, sync::Arc};
 
 /// Continues `prompt` by at most 16 tokens, and writes text as it comes, or token ids where the prompt is ids.
 pub fn continue_prompt(model: &Arc<Model>, prompt: &str, out: &mut dyn Write) -> Result<(), Box<dyn Error>> {
-    let tokenizer = model.artifact().section(Section::Tokenizer).map(Tokenizer::from_bytes).transpose()?;
+    let tokenizer = model.artifact().tokenizer()?;
     let ids: Option<Vec<u32>> = prompt.split(',').map(|id| id.parse().ok()).collect();
     let prompts = [Prompt::new(match (&ids, &tokenizer) {
         (Some(ids), _) => ids.clone(),

@@ -1,8 +1,9 @@
 //! Norms, softmax, activations and rope, by their meaning.
 
+use super::elementwise::{float_binary, float_unary};
 use super::{Result, Tensor};
-use kiln_core::DType;
-use std::f64::consts::{FRAC_1_SQRT_2, PI};
+use kiln_core::{BinaryOp, DType, UnaryOp, formula};
+use std::f64::consts::FRAC_1_SQRT_2;
 
 fn dense(t: &Tensor) -> Result<DType> {
     t.dtype().ok_or_else(|| "block storage".into())
@@ -19,13 +20,34 @@ pub(super) fn sigmoid(x: f64) -> f64 {
     1.0 / (1.0 + libm::exp(-x))
 }
 
-/// `x Φ(x)`; through erfc, which keeps its digits where Φ is small.
-pub(super) fn gelu(x: f64) -> f64 {
-    x * 0.5 * libm::erfc(-x * FRAC_1_SQRT_2)
+/// `x Φ(x)`, exactly or in its tanh form.
+pub(super) fn gelu(t: &Tensor, tanh: bool) -> Result<Tensor> {
+    if tanh {
+        let values: Result<Vec<f64>> = t.floats().into_iter().map(|x| formula::gelu(&mut Numbers, x, true)).collect();
+        return Ok(Tensor::from_f64(dense(t)?, t.shape(), &values?)?);
+    }
+    // Through erfc, which keeps its digits where Φ is small; the formula's 1 + erf does not.
+    map(t, |x| x * 0.5 * libm::erfc(-x * FRAC_1_SQRT_2))
 }
 
-pub(super) fn gelu_tanh(x: f64) -> f64 {
-    0.5 * x * (1.0 + libm::tanh(f64::sqrt(2.0 / PI) * (x + 0.044715 * x * x * x)))
+/// Formulas with numbers.
+struct Numbers;
+
+impl formula::Algebra for Numbers {
+    type Value = f64;
+    type Error = String;
+
+    fn number(&mut self, value: f64, _: f64) -> Result<f64> {
+        Ok(value)
+    }
+
+    fn unary(&mut self, op: UnaryOp, x: f64) -> Result<f64> {
+        Ok(float_unary(op)?(x))
+    }
+
+    fn binary(&mut self, op: BinaryOp, a: f64, b: f64) -> Result<f64> {
+        Ok(float_binary(op)?(a, b))
+    }
 }
 
 fn mean(row: &[f64], f: impl Fn(f64) -> f64) -> f64 {

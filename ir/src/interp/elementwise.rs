@@ -1,31 +1,35 @@
 //! Ops that compute each element from the elements at the same place.
 
 use super::{Result, Tensor};
-use crate::round::int_to_f64_odd;
-use kiln_core::{BinaryOp, CompareOp, DType, UnaryOp};
+use kiln_core::{BinaryOp, CompareOp, DType, UnaryOp, int_to_round_again};
 use std::cmp::Ordering;
 
 fn dense(t: &Tensor) -> Result<DType> {
     t.dtype().ok_or_else(|| format!("{} is block storage", t.ty()))
 }
 
+/// An op of one float.
+pub(super) fn float_unary(op: UnaryOp) -> Result<fn(f64) -> f64> {
+    Ok(match op {
+        UnaryOp::Neg => |v| -v,
+        UnaryOp::Abs => f64::abs,
+        UnaryOp::Exp => libm::exp,
+        UnaryOp::Log => libm::log,
+        UnaryOp::Sqrt => f64::sqrt,
+        UnaryOp::Rsqrt => |v| 1.0 / v.sqrt(),
+        UnaryOp::Sin => libm::sin,
+        UnaryOp::Cos => libm::cos,
+        UnaryOp::Tanh => libm::tanh,
+        UnaryOp::Erf => libm::erf,
+        UnaryOp::Floor => f64::floor,
+        UnaryOp::Not => return Err("`not` takes bool".into()),
+    })
+}
+
 pub(super) fn unary(op: UnaryOp, x: &Tensor) -> Result<Tensor> {
     let d = dense(x)?;
     if d.is_float() {
-        let f: fn(f64) -> f64 = match op {
-            UnaryOp::Neg => |v| -v,
-            UnaryOp::Abs => f64::abs,
-            UnaryOp::Exp => libm::exp,
-            UnaryOp::Log => libm::log,
-            UnaryOp::Sqrt => f64::sqrt,
-            UnaryOp::Rsqrt => |v| 1.0 / v.sqrt(),
-            UnaryOp::Sin => libm::sin,
-            UnaryOp::Cos => libm::cos,
-            UnaryOp::Tanh => libm::tanh,
-            UnaryOp::Erf => libm::erf,
-            UnaryOp::Floor => f64::floor,
-            UnaryOp::Not => return Err("`not` takes bool".into()),
-        };
+        let f = float_unary(op)?;
         let mut values = x.floats();
         values.iter_mut().for_each(|v| *v = f(*v));
         return Ok(Tensor::from_f64(d, x.shape(), &values)?);
@@ -51,20 +55,25 @@ pub(super) fn min(a: f64, b: f64) -> f64 {
     if a < b || b.is_nan() { a } else { b }
 }
 
+/// An op of two floats.
+pub(super) fn float_binary(op: BinaryOp) -> Result<fn(f64, f64) -> f64> {
+    Ok(match op {
+        BinaryOp::Add => |a, b| a + b,
+        BinaryOp::Sub => |a, b| a - b,
+        BinaryOp::Mul => |a, b| a * b,
+        BinaryOp::Div => |a, b| a / b,
+        BinaryOp::Max => max,
+        BinaryOp::Min => min,
+        BinaryOp::Pow => libm::pow,
+        BinaryOp::Rem => |a, b| a % b,
+        BinaryOp::And | BinaryOp::Or => return Err(format!("`{op}` takes bool")),
+    })
+}
+
 pub(super) fn binary(op: BinaryOp, a: &Tensor, b: &Tensor) -> Result<Tensor> {
     let d = dense(a)?;
     if d.is_float() {
-        let f: fn(f64, f64) -> f64 = match op {
-            BinaryOp::Add => |a, b| a + b,
-            BinaryOp::Sub => |a, b| a - b,
-            BinaryOp::Mul => |a, b| a * b,
-            BinaryOp::Div => |a, b| a / b,
-            BinaryOp::Max => max,
-            BinaryOp::Min => min,
-            BinaryOp::Pow => libm::pow,
-            BinaryOp::Rem => |a, b| a % b,
-            BinaryOp::And | BinaryOp::Or => return Err(format!("`{op}` takes bool")),
-        };
+        let f = float_binary(op)?;
         let mut values = a.floats();
         values.iter_mut().zip(b.floats()).for_each(|(a, b)| *a = f(*a, b));
         return Ok(Tensor::from_f64(d, a.shape(), &values)?);
@@ -127,7 +136,7 @@ pub(super) fn cast(to: DType, x: &Tensor) -> Result<Tensor> {
             Tensor::from_f64(to, x.shape(), &x.ints().iter().map(|v| *v as f64).collect::<Vec<_>>())?
         }
         (false, true) => {
-            Tensor::from_f64(to, x.shape(), &x.ints().iter().map(|v| int_to_f64_odd(*v)).collect::<Vec<_>>())?
+            Tensor::from_f64(to, x.shape(), &x.ints().iter().map(|v| int_to_round_again(*v)).collect::<Vec<_>>())?
         }
         (false, false) => Tensor::from_ints(to, x.shape(), &x.ints())?,
         (true, false) => {

@@ -230,8 +230,7 @@ fn evaluate(op: &Op, mut operands: Vec<Tensor>, ty: &TensorType, sizes: &Sizes) 
         Op::LogSumExp { axis } => composite::log_sum_exp(&operands[0], *axis, &shape),
         Op::Sigmoid => composite::map(&operands[0], composite::sigmoid),
         Op::Silu => composite::map(&operands[0], |x| x * composite::sigmoid(x)),
-        Op::Gelu { tanh: false } => composite::map(&operands[0], composite::gelu),
-        Op::Gelu { tanh: true } => composite::map(&operands[0], composite::gelu_tanh),
+        Op::Gelu { tanh } => composite::gelu(&operands[0], *tanh),
         Op::Rope => composite::rope(&operands[0], &operands[1], &operands[2]),
         Op::Attention(a) => attention::attention(a, &operands, &shape),
     }

@@ -1,7 +1,6 @@
 //! Ops that move elements without computing on them, and iota.
 
 use super::{Result, Tensor, tensor::byte_len};
-use crate::literal::write_element;
 use kiln_core::Storage;
 
 /// Sizes before, at and after an axis, multiplied; the last in bytes.
@@ -147,7 +146,7 @@ pub(super) fn pad(t: &Tensor, axis: usize, low: usize, high: usize, value: f64) 
     let shape = with_axis(t, axis, size);
     let mut out = buffer(t.storage(), &shape)?;
     let mut element = vec![];
-    write_element(t.dtype().ok_or("block storage")?, value, &mut element);
+    t.dtype().ok_or("block storage")?.write(value, &mut element);
     let inner: usize = shape[axis + 1..].iter().product();
     for row in 0..s.outer {
         out.extend(element.iter().cycle().take(low * inner * element.len()));

@@ -1,6 +1,6 @@
 //! Tensors: what the interpreter takes and gives.
 
-use crate::{IrError, Literal, TensorType, literal::read_element, literal::write_element};
+use crate::{IrError, Literal, TensorType};
 use kiln_core::{DType, Storage};
 use std::{fmt, sync::Arc};
 
@@ -77,7 +77,7 @@ impl Tensor {
     /// [`IrError::Tensor`] if their count is not that of the shape.
     pub fn from_f64(dtype: DType, shape: impl Into<Vec<usize>>, values: &[f64]) -> Result<Self, IrError> {
         let mut bytes = Vec::with_capacity(values.len() * dtype.size());
-        values.iter().for_each(|v| write_element(dtype, *v, &mut bytes));
+        values.iter().for_each(|v| dtype.write(*v, &mut bytes));
         Self::from_bytes(dtype, shape, bytes)
     }
 
@@ -256,7 +256,7 @@ pub(super) fn read_floats(dtype: DType, bytes: &[u8], out: &mut [f64]) {
         }
         _ => {
             for (o, b) in out.iter_mut().zip(bytes.chunks_exact(dtype.size())) {
-                *o = read_element(dtype, b);
+                *o = dtype.read(b);
             }
         }
     }

@@ -5,6 +5,7 @@ use super::{
     scan_name, typing,
 };
 use crate::{IrError, NodeId, TensorType, compose::Builder, graph::FuncId, literal::Literal};
+use kiln_core::formula::gelu;
 use kiln_core::{BinaryOp, CompareOp, DType, Dim, ReduceOp, UnaryOp};
 
 ops! {
@@ -176,7 +177,7 @@ ops! {
     Gelu {
         /// The tanh form.
         tanh: bool,
-    } = "gelu" ("x") Elementwise: typing::float, |b, x| b.gelu(x[0], *tanh);
+    } = "gelu" ("x") Elementwise: typing::float, |b, x| gelu(b, x[0], *tanh);
 
     /// Composite. `(x [b, s, heads, d], cos [b, s, d/2], sin [b, s, d/2])`: rotates the pairs `(x_i, x_{i + d/2})`.
     Rope = "rope" ("x", "cos", "sin") Axis: typing::rope, |b, x| b.rope(x);

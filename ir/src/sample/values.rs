@@ -173,7 +173,7 @@ fn blocks(b: BlockFormat, shape: Vec<usize>, count: usize, size: f64, random: &m
         let first = bytes.len();
         bytes.extend((0..b.block_bytes()).map(|_| random.bits() as u8));
         let put = |bytes: &mut Vec<u8>, at: usize, value: f64| {
-            bytes[first + at..first + at + 2].copy_from_slice(&half::f16::from_f64(value).to_le_bytes());
+            bytes[first + at..first + at + 2].copy_from_slice(&DType::F16.bits(value).to_le_bytes()[..2]);
         };
         // The codes reach 127, or lie about zero up to 8 or so; those of parts are scaled once more. Minima bring them there.
         let (reach, minimum) = match b {

@@ -210,7 +210,7 @@ pub fn trace(task: Task, config: &Value, source: &dyn ParamSource, options: &Tra
     let c = Gpt2Config::from_json(config)?;
     if let Some(max_seq) = options.max_seq.filter(|max_seq| *max_seq > c.n_positions) {
         return Err(Error::InvalidOption {
-            option: "max-seq",
+            option: "max_seq",
             expected: format!("a length from 1 to {}, the positions that the model has learned", c.n_positions),
             found: max_seq.to_string(),
         });

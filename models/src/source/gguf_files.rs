@@ -18,7 +18,7 @@ pub(super) fn choose<'a>(
             [] => format!("none, since `{model}` holds no {END} file"),
             _ => format!("one of the {END} files that `{model}` holds: {}", files.join(", ")),
         };
-        Error::InvalidOption { option: "gguf-file", expected, found: found.to_string() }
+        Error::InvalidOption { option: "gguf_file", expected, found: found.to_string() }
     };
     match (wanted, files) {
         (Some(wanted), _) => match files.iter().find(|file| *file == wanted) {

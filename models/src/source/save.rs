@@ -1,10 +1,10 @@
 //! A model's files as a folder, which this crate and transformers read.
 
 use super::{MORE_TEMPLATES, ModelFiles};
-use crate::weights::TensorEntry;
+use crate::weights::{TensorEntry, to_safetensors};
 use crate::{Error, Result};
+use kiln_core::Storage;
 use kiln_core::output::{Output, OutputFile};
-use kiln_core::{DType, Storage};
 use safetensors::Dtype;
 use safetensors::tensor::{Metadata, TensorInfo};
 use serde_json::Value;
@@ -125,16 +125,5 @@ impl ModelFiles {
 
 /// The type in the file; `None` for blocks, which become f32.
 fn dtype(storage: Storage) -> Option<Dtype> {
-    let Storage::Dense(dtype) = storage else { return None };
-    Some(match dtype {
-        DType::F64 => Dtype::F64,
-        DType::F32 => Dtype::F32,
-        DType::F16 => Dtype::F16,
-        DType::BF16 => Dtype::BF16,
-        DType::I64 => Dtype::I64,
-        DType::I32 => Dtype::I32,
-        DType::I8 => Dtype::I8,
-        DType::U8 => Dtype::U8,
-        DType::Bool => Dtype::BOOL,
-    })
+    storage.dense().map(to_safetensors)
 }

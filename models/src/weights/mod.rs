@@ -14,3 +14,4 @@ mod safetensors;
 pub use checkpoint::{Checkpoint, Conversion, TensorEntry};
 pub(crate) use checkpoint::{Mapped, WEIGHTS, map_file};
 pub(crate) use pretrained::Pretrained;
+pub use safetensors::{from_safetensors, to_safetensors};

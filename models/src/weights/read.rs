@@ -2,7 +2,6 @@
 
 use super::{Checkpoint, Conversion, TensorEntry};
 use crate::{Error, Result};
-use kiln_core::{DType, Storage};
 use std::borrow::Cow;
 use std::io::Write;
 
@@ -50,7 +49,7 @@ impl Checkpoint {
     /// [`Error::MissingTensor`].
     pub fn to_f32(&self, name: &str) -> Result<Vec<f32>> {
         let storage = self.entry(name)?.storage;
-        Ok(decode(storage, &self.bytes(name)?))
+        Ok(storage.to_f32(&self.bytes(name)?))
     }
 
     /// Whether two tensors have the same shape, type and values. Values are read only where all else is equal.
@@ -113,29 +112,4 @@ fn rows<'a>(entry: &'a TensorEntry, stored: &'a [u8]) -> impl Iterator<Item = &'
         let at = entry.conversion.stored_row(row) * length;
         &stored[at..at + length]
     })
-}
-
-fn decode(storage: Storage, bytes: &[u8]) -> Vec<f32> {
-    fn each<const N: usize>(bytes: &[u8], value: impl Fn([u8; N]) -> f32) -> Vec<f32> {
-        bytes.as_chunks::<N>().0.iter().map(|chunk| value(*chunk)).collect()
-    }
-    match storage {
-        Storage::Dense(DType::F64) => each(bytes, |b| f64::from_le_bytes(b) as f32),
-        Storage::Dense(DType::F32) => each(bytes, f32::from_le_bytes),
-        Storage::Dense(DType::F16) => each(bytes, |b| half::f16::from_le_bytes(b).to_f32()),
-        Storage::Dense(DType::BF16) => each(bytes, |b| half::bf16::from_le_bytes(b).to_f32()),
-        Storage::Dense(DType::I64) => each(bytes, |b| i64::from_le_bytes(b) as f32),
-        Storage::Dense(DType::I32) => each(bytes, |b| i32::from_le_bytes(b) as f32),
-        Storage::Dense(DType::I8) => each(bytes, |b: [u8; 1]| f32::from(i8::from_le_bytes(b))),
-        Storage::Dense(DType::U8) => each(bytes, |[b]| f32::from(b)),
-        Storage::Dense(DType::Bool) => each(bytes, |[b]| f32::from(u8::from(b != 0))),
-        Storage::Block(format) => {
-            let (length, size) = (format.block_len(), format.block_bytes());
-            let mut out = vec![0.0; bytes.len() / size * length];
-            for (block, values) in bytes.chunks_exact(size).zip(out.chunks_exact_mut(length)) {
-                format.dequantize_block(block, values);
-            }
-            out
-        }
-    }
 }

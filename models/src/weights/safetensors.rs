@@ -98,7 +98,7 @@ fn add_file(checkpoint: &mut Checkpoint, index: usize, file: &Mapped) -> Result<
             corrupt(format!("tensor `{name}`: expected dtype, shape and data_offsets in its header entry ({e})"))
         })?;
         let (shape, from, length) = place(&d, data.len()).map_err(|p| corrupt(format!("tensor `{name}`: {p}")))?;
-        match dtype_of(d.dtype) {
+        match from_safetensors(d.dtype) {
             Some(dtype) => {
                 let place = (index, start + from, length);
                 checkpoint.insert(name, (Storage::Dense(dtype), shape), Conversion::None, place)?;
@@ -154,20 +154,24 @@ fn place(d: &Described, buffer: usize) -> std::result::Result<(Vec<usize>, usize
     Ok((shape, from as usize, size))
 }
 
-/// `None` for a type that nothing is computed in.
-fn dtype_of(dtype: Dtype) -> Option<DType> {
-    Some(match dtype {
-        Dtype::F64 => DType::F64,
-        Dtype::F32 => DType::F32,
-        Dtype::F16 => DType::F16,
-        Dtype::BF16 => DType::BF16,
-        Dtype::I64 => DType::I64,
-        Dtype::I32 => DType::I32,
-        Dtype::I8 => DType::I8,
-        Dtype::U8 => DType::U8,
-        Dtype::BOOL => DType::Bool,
-        _ => return None,
-    })
+/// safetensors' name of an element type.
+pub fn to_safetensors(dtype: DType) -> Dtype {
+    match dtype {
+        DType::F64 => Dtype::F64,
+        DType::F32 => Dtype::F32,
+        DType::F16 => Dtype::F16,
+        DType::BF16 => Dtype::BF16,
+        DType::I64 => Dtype::I64,
+        DType::I32 => Dtype::I32,
+        DType::I8 => Dtype::I8,
+        DType::U8 => Dtype::U8,
+        DType::Bool => Dtype::BOOL,
+    }
+}
+
+/// The element type of that name; `None` for a type that nothing is computed in.
+pub fn from_safetensors(dtype: Dtype) -> Option<DType> {
+    DType::ALL.into_iter().find(|known| to_safetensors(*known) == dtype)
 }
 
 /// A JSON object in its order, with the first key that comes twice.

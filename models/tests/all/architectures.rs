@@ -155,7 +155,7 @@ fn what_does_not_fit_is_named() {
     assert!(nothing.contains("model_type"), "{nothing}");
     for max_seq in [0, 1 << 40] {
         let message = error_of(&config, &source, &TraceOptions { max_seq: Some(max_seq), ..options.clone() });
-        assert!(message.contains("--max-seq: expected a length from 1"), "{message}");
+        assert!(message.contains("option `max_seq`: expected a length from 1"), "{message}");
     }
 }
 

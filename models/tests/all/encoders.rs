@@ -268,7 +268,7 @@ fn sequences_are_no_longer_than_there_are_positions() {
         assert_eq!(traced(None).unwrap().max_seq, longest);
         assert_eq!(traced(Some(10)).unwrap().max_seq, 10);
         let message = format!("from 1 to {longest}, as many as the model has positions for, found {}", longest + 1);
-        assert_says(traced(Some(longest as usize + 1)), &["--max-seq", &message]);
+        assert_says(traced(Some(longest as usize + 1)), &["`max_seq`", &message]);
     }
 }
 

@@ -127,7 +127,7 @@ fn no_sequence_is_longer_than_the_positions_that_gpt2_learned() {
         trace(None, &files.config, &files.checkpoint, &options)
     };
     assert_eq!([None, Some(40)].map(|max_seq| traced(max_seq).expect("fits").max_seq), [256, 40]);
-    assert_says(traced(Some(257)), &["--max-seq", "1 to 256", "learned", "found 257"]);
+    assert_says(traced(Some(257)), &["`max_seq`", "1 to 256", "learned", "found 257"]);
 }
 
 /// A checkpoint whose names lack a prefix, and which holds more than the model's parameters.

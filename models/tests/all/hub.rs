@@ -147,7 +147,7 @@ fn gguf_files_come_from_the_hub_too() {
     files.insert("Q4/tiny.gguf", gguf(2));
     let server = serve("kiln/tiny", files.clone());
     let mut of = options(&server.endpoint, cache.path());
-    assert_says(resolve(&of), &["--gguf-file", "Q4/tiny.gguf, tiny.Q8_0.gguf", "found nothing"]);
+    assert_says(resolve(&of), &["`gguf_file`", "Q4/tiny.gguf, tiny.Q8_0.gguf", "found nothing"]);
     of.gguf_file = Some("tiny.gguf".into());
     assert_says(resolve(&of), &["Q4/tiny.gguf, tiny.Q8_0.gguf", "found tiny.gguf"]);
     of.gguf_file = Some("Q4/tiny.gguf".into());
@@ -166,7 +166,7 @@ fn gguf_files_come_from_the_hub_too() {
     of.gguf_file = Some("Q4/tiny.gguf".into());
     assert_eq!(layers(&of), 2);
     of.gguf_file = Some("../tiny.gguf".into());
-    assert_says(resolve(&of), &["--gguf-file", "found ../tiny.gguf"]);
+    assert_says(resolve(&of), &["`gguf_file`", "found ../tiny.gguf"]);
 }
 
 #[test]

@@ -236,7 +236,7 @@ fn bad_configs_are_refused() {
     }
     let ModelFiles { config, checkpoint, .. } = ModelFiles::open_folder(&golden("bart")).unwrap();
     let options = TraceOptions { max_seq: Some(257), ..TraceOptions::default() };
-    assert_says(trace(None, &config, &checkpoint, &options), &["--max-seq", "from 1 to 256"]);
+    assert_says(trace(None, &config, &checkpoint, &options), &["`max_seq`", "from 1 to 256"]);
 }
 
 #[test]

@@ -107,7 +107,7 @@ fn a_folder_of_gguf_files_is_opened() {
     tiny_model("llama").write(&folder.path().join("a.gguf"));
     assert_eq!(ModelFiles::resolve(model).unwrap().id, "a");
     tiny_model("qwen2").write(&folder.path().join("b.gguf"));
-    assert_says(ModelFiles::resolve(model), &["--gguf-file", model, "a.gguf, b.gguf", "found nothing"]);
+    assert_says(ModelFiles::resolve(model), &["`gguf_file`", model, "a.gguf, b.gguf", "found nothing"]);
     let options = HubOptions { gguf_file: Some("b.gguf".into()), ..HubOptions::from_env() };
     assert_eq!(ModelFiles::resolve_with(model, &options).unwrap().config["model_type"], "qwen2");
     let options = HubOptions { gguf_file: Some("c.gguf".into()), ..HubOptions::from_env() };

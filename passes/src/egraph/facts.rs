@@ -256,7 +256,7 @@ fn derive(graph: &Graph, term: &Term, ty: TensorType) -> TensorFact {
     fact.fixed = binding == Binding::Load;
     if fact.fixed {
         fact.narrow = match op {
-            Op::Cast(DType::F32) => operands[0].1.ty.dtype().filter(|d| crate::widen::is_narrow(*d)),
+            Op::Cast(DType::F32) => operands[0].1.ty.dtype().filter(|d| d.is_half()),
             Op::Concat { .. } | Op::Reshape(_) | Op::Transpose(_) | Op::Slice { .. } => {
                 operands[0].1.narrow.filter(|d| operands.iter().all(|(_, t)| t.narrow == Some(*d)))
             }

@@ -32,7 +32,7 @@ impl Lowering<'_, '_> {
             let vector = a.cached && (i == 3 || i == 4);
             let mut operand = *o;
             // A cache of a narrow type needs no narrow queries.
-            if i == 0 && matches!(self.f.node(*o).op, Op::Cast(DType::F16 | DType::BF16)) {
+            if i == 0 && matches!(self.f.node(*o).op, Op::Cast(d) if d.is_half()) {
                 operand = self.f.node(*o).operands[0];
             }
             let lazy = if vector { self.contiguous(operand)? } else { self.buffer(operand)? };

@@ -6,7 +6,7 @@ use super::{
     lazy::{Builder, Lazy, Leaf, Source},
     rows::Rows,
 };
-use crate::{PassError, widen::is_narrow};
+use crate::PassError;
 use kiln_core::{
     BinaryOp, Buffer, DType, Dim, DotSpec, ElementOp, Inst, KernelSpec, MatMulSpec, PackSpec, ReduceOp, Size, Storage,
 };
@@ -261,10 +261,10 @@ impl Lowering<'_, '_> {
     /// The matrices that lie side by side in a static matrix; `narrow` is the type that its values were rounded to.
     fn pieces(&self, node: NodeId, transposed: bool, columns: i64, narrow: Option<DType>) -> Vec<Piece> {
         let column_axis = usize::from(transposed);
-        let narrow = self.ty(node).dtype().filter(|d| is_narrow(*d)).or(narrow);
+        let narrow = self.ty(node).dtype().filter(|d| d.is_half()).or(narrow);
         match &self.f.node(node).op {
             // Widening leaves the values what they are.
-            Op::Cast(DType::F32) if self.ty(self.f.node(node).operands[0]).dtype().is_some_and(is_narrow) => {
+            Op::Cast(DType::F32) if self.ty(self.f.node(node).operands[0]).dtype().is_some_and(DType::is_half) => {
                 self.pieces(self.f.node(node).operands[0], transposed, columns, narrow)
             }
             Op::Concat { axis } if *axis == column_axis => {
@@ -481,10 +481,7 @@ impl Lowering<'_, '_> {
             s.extend(l.strides[batch..].iter().cloned());
             s
         });
-        let wide = match self.ty(id).dtype() {
-            Some(DType::F16 | DType::BF16) | None => DType::F32,
-            Some(d) => d,
-        };
+        let wide = self.ty(id).dtype().map_or(DType::F32, DType::computed_in);
         let dest = self.destination(id);
         let mut rows = Rows::new(&space);
         let sum = rows.reduce(ReduceOp::Sum, |p: &mut Builder| {

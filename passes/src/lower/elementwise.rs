@@ -7,9 +7,10 @@ use super::{
     lazy::{Builder, Lazy, Source},
 };
 use crate::PassError;
+use kiln_core::formula::{Algebra, gelu};
 use kiln_core::{BinaryOp, Buffer, DType, Dim, ElementOp, UnaryOp, ValueId};
 use kiln_ir::{ArgKind, Node, NodeId, Op};
-use std::sync::Arc;
+use std::{convert::Infallible, sync::Arc};
 
 /// A lazy converted to another element type.
 pub(super) fn cast(x: &Lazy, to: DType) -> Lazy {
@@ -291,7 +292,10 @@ fn apply(op: &Op, b: &mut Builder, x: &[ValueId]) -> ValueId {
             let d = sigmoid_denominator(b, x[0]);
             b.binary(BinaryOp::Div, x[0], d)
         }
-        Op::Gelu { tanh } => gelu(b, x[0], *tanh),
+        Op::Gelu { tanh } => {
+            let Ok(y) = gelu(b, x[0], *tanh);
+            y
+        }
         other => unreachable!("`{other}` is not elementwise"),
     }
 }
@@ -304,25 +308,20 @@ fn sigmoid_denominator(b: &mut Builder, x: ValueId) -> ValueId {
     b.binary(BinaryOp::Add, one, e)
 }
 
-/// `x/2 * (1 + erf(x / sqrt 2))`, or `x/2 * (1 + tanh(sqrt(2/π) * (x + 0.044715 x^3)))`
-fn gelu(b: &mut Builder, x: ValueId, tanh: bool) -> ValueId {
-    let d = b.dtype(x);
-    let inner = if tanh {
-        let square = b.binary(BinaryOp::Mul, x, x);
-        let cube = b.binary(BinaryOp::Mul, square, x);
-        let c = b.constant(d, 0.044715);
-        let term = b.binary(BinaryOp::Mul, c, cube);
-        let sum = b.binary(BinaryOp::Add, x, term);
-        let c = b.constant(d, (2.0 / std::f64::consts::PI).sqrt());
-        let scaled = b.binary(BinaryOp::Mul, c, sum);
-        b.unary(UnaryOp::Tanh, scaled)
-    } else {
-        let c = b.constant(d, std::f64::consts::FRAC_1_SQRT_2);
-        let scaled = b.binary(BinaryOp::Mul, x, c);
-        b.unary(UnaryOp::Erf, scaled)
-    };
-    let (one, half) = (b.constant(d, 1.0), b.constant(d, 0.5));
-    let sum = b.binary(BinaryOp::Add, one, inner);
-    let scaled = b.binary(BinaryOp::Mul, half, x);
-    b.binary(BinaryOp::Mul, scaled, sum)
+/// Formulas as instructions.
+impl Algebra for Builder {
+    type Value = ValueId;
+    type Error = Infallible;
+
+    fn number(&mut self, value: f64, like: ValueId) -> Result<ValueId, Infallible> {
+        Ok(self.constant(self.dtype(like), value))
+    }
+
+    fn unary(&mut self, op: UnaryOp, x: ValueId) -> Result<ValueId, Infallible> {
+        Ok(Builder::unary(self, op, x))
+    }
+
+    fn binary(&mut self, op: BinaryOp, a: ValueId, b: ValueId) -> Result<ValueId, Infallible> {
+        Ok(Builder::binary(self, op, a, b))
+    }
 }

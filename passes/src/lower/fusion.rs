@@ -57,9 +57,7 @@ pub fn fusion(module: &Module, target: &TargetSpec, entry: &str, sizes: &[(Strin
         return Err(PassError::NoEntry { name: entry.into(), known });
     };
     let size = |s: &str| sizes.iter().find(|(n, _)| n == s).map(|(_, v)| *v);
-    let holds = |r: &variants::VariantRange| {
-        r.guards.iter().all(|(d, b)| d.eval(&size).is_ok_and(|v| (b.min..=b.max).contains(&v)))
-    };
+    let holds = |r: &variants::VariantRange| kiln_core::hold(&r.guards, &size).unwrap_or(false);
     let mut ranges = variants::ranges(module, flat);
     let at = ranges.iter().position(holds).unwrap_or(ranges.len() - 1);
     let range = ranges.swap_remove(at);

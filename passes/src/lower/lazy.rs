@@ -80,7 +80,7 @@ impl Lazy {
 
     /// The same constant everywhere.
     pub fn splat(shape: &[Dim], dtype: DType, value: f64) -> Lazy {
-        let insts = vec![Inst { op: ElementOp::Const(const_bits(dtype, value)), dtype }];
+        let insts = vec![Inst { op: ElementOp::Const(dtype.bits(value)), dtype }];
         Lazy { shape: shape.to_vec(), insts, leaves: vec![] }
     }
 
@@ -282,21 +282,6 @@ pub(crate) fn load_dtype(leaf: &Leaf) -> DType {
     leaf.storage.dense().unwrap_or(DType::F32)
 }
 
-/// The bits of a constant, as [`ElementOp::Const`] wants them.
-pub(crate) fn const_bits(dtype: DType, v: f64) -> u64 {
-    match dtype {
-        DType::F64 => v.to_bits(),
-        DType::F32 => (v as f32).to_bits().into(),
-        DType::F16 => half::f16::from_f64(v).to_bits().into(),
-        DType::BF16 => half::bf16::from_f64(v).to_bits().into(),
-        DType::I64 => v as i64 as u64,
-        DType::I32 => (v as i32 as u32).into(),
-        DType::I8 => (v as i8 as u8).into(),
-        DType::U8 => (v as u8).into(),
-        DType::Bool => u64::from(v != 0.0),
-    }
-}
-
 /// Pairs runs of axes of two shapes of equal products, as short as possible.
 fn match_axes(from: &[Dim], to: &[Dim]) -> Option<Vec<(std::ops::Range<usize>, std::ops::Range<usize>)>> {
     let mut groups = vec![];
@@ -353,7 +338,7 @@ impl Builder {
     }
 
     pub fn constant(&mut self, dtype: DType, v: f64) -> ValueId {
-        self.push(ElementOp::Const(const_bits(dtype, v)), dtype)
+        self.push(ElementOp::Const(dtype.bits(v)), dtype)
     }
 
     pub fn given(&mut self, n: u32, dtype: DType) -> ValueId {

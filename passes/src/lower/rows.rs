@@ -111,14 +111,6 @@ impl Rows {
     }
 }
 
-/// Floats narrower than f32 are summed in f32, as the op's meaning (rounded once) asks.
-fn accumulator(d: DType) -> DType {
-    match d {
-        DType::F16 | DType::BF16 => DType::F32,
-        d => d,
-    }
-}
-
 impl Lowering<'_, '_> {
     pub(super) fn reduce(
         &mut self,
@@ -138,7 +130,7 @@ impl Lowering<'_, '_> {
         }
         strides.push(0.into());
         let row_dest = Dest { strides, ..dest.clone() };
-        let wide = accumulator(x.dtype());
+        let wide = x.dtype().computed_in();
         let mut rows = Rows::new(&x.shape);
         let r = rows.reduce(op, |b| {
             let v = b.import(&x);
@@ -205,7 +197,7 @@ impl Lowering<'_, '_> {
         let (x, perm) = self.row_last(x, axis)?;
         let dest = self.destination(id);
         let mut row_dest = Dest { strides: perm.iter().map(|p| dest.strides[*p].clone()).collect(), ..dest.clone() };
-        let wide = accumulator(x.dtype());
+        let wide = x.dtype().computed_in();
         let exponential = |b: &mut Builder, max: u32| {
             let v = b.import(&x);
             let v = b.cast(v, wide);
@@ -250,7 +242,7 @@ impl Lowering<'_, '_> {
         let mut strides: Vec<Dim> = perm.iter().map(|p| dest.strides[*p].clone()).collect();
         strides[last_axis] = 0.into();
         let at = |pick: usize| dest.offset.clone() + dest.strides[axis].clone() * Dim::from(pick);
-        let wide = if x.dtype().is_float() { accumulator(x.dtype()) } else { DType::I64 };
+        let wide = if x.dtype().is_float() { x.dtype().computed_in() } else { DType::I64 };
         let lowest = if wide.is_float() { f64::NEG_INFINITY } else { i64::MIN as f64 };
         let len = x.shape[last_axis].clone();
         let place = Lazy::iota(&x.shape, last_axis);
@@ -366,7 +358,7 @@ impl Lowering<'_, '_> {
 /// A norm's kernel: over the last axis of `x`, with a weight and a bias as far as given.
 pub(super) fn norm(x: &Lazy, affine: &[Lazy], eps: f64, centred: bool, dest: &Dest) -> Launch {
     let shape = &x.shape;
-    let wide = accumulator(x.dtype());
+    let wide = x.dtype().computed_in();
     let len = Lazy::size(shape, shape[shape.len() - 1].clone());
     let mean = |b: &mut Builder, sum: u32| {
         let s = b.given(sum, wide);

@@ -28,8 +28,9 @@ pub fn random_args(f: &Function, sizes: &[(&str, i64)], seed: u64) -> Vec<Tensor
                     (0..n / b.block_len() * b.block_bytes()).map(|_| (next() * 256.0) as u8).collect();
                 // Scales and minima must be tame halves.
                 for block in bytes.chunks_mut(b.block_bytes()) {
-                    let mut put =
-                        |at: usize, value| block[at..at + 2].copy_from_slice(&half::f16::from_f64(value).to_le_bytes());
+                    let mut put = |at: usize, value| {
+                        block[at..at + 2].copy_from_slice(&DType::F16.bits(value).to_le_bytes()[..2])
+                    };
                     put(b.scale_offset(), next() * 0.1);
                     if let Some(at) = b.minimum_offset() {
                         put(at, next() - 0.5);
@@ -83,7 +84,7 @@ impl Memory<'_> {
             let args: Vec<i64> = step.args.iter().map(|d| eval(d, self.sizes)).collect();
             let reads = spec.reads().len();
             assert_eq!(step.args.len(), spec.arguments(), "{}: arguments", step.label);
-            assert_eq!(step.operands.len(), reads + spec.writes().len(), "{}: operands", step.label);
+            assert_eq!(step.operands.len(), spec.operands().len(), "{}: operands", step.label);
             let mut operands: Vec<Vec<u8>> = step.operands.iter().map(|b| self.get(*b, schedule).clone()).collect();
             // Several writes to one buffer (concat, rope) must see each other.
             let mut unique: Vec<Buffer> = step.operands[reads..].to_vec();
@@ -142,11 +143,8 @@ pub fn run_plan(compiled: &Compiled, f: &Function, args: &[Tensor], sizes: &[(&s
         assert!(read, "prepared `{}` is read by `prepare` only", p.name);
     }
     memory.run(compiled, &plan.prepare);
-    let variant = signature
-        .variants
-        .iter()
-        .find(|v| v.guards.iter().all(|(d, b)| (b.min..=b.max).contains(&eval(d, sizes))))
-        .expect("a variant");
+    let size = |name: &str| sizes.iter().find(|(n, _)| *n == name).map(|(_, v)| *v);
+    let (_, variant) = signature.variant(&size).expect("sizes").expect("a variant");
     memory.run(compiled, &variant.schedule);
     let mut outputs = memory.outputs.into_iter();
     let results = f.outputs.iter().map(|o| {

@@ -5,7 +5,7 @@
 use kiln_runtime::causal_lm::longest_prompt;
 use kiln_runtime::generate::{GenerateError, GenerationConfig, Output, Prompt, Request, TokenEvent, generate};
 use kiln_runtime::text::Tokenizer;
-use kiln_runtime::{CausalSession, LoadOptions, Model, Section};
+use kiln_runtime::{CausalSession, LoadOptions, Model};
 use std::cell::RefCell;
 use std::ffi::{CStr, CString, OsStr, c_char, c_int, c_void};
 use std::ops::ControlFlow;
@@ -70,10 +70,7 @@ impl KilnModel {
     fn open(path: &[u8], threads: usize) -> Result<Self> {
         let options = LoadOptions { threads: (threads > 0).then_some(threads), ..LoadOptions::default() };
         let model = Model::open(OsStr::from_bytes(path), &options)?;
-        let artifact = model.artifact();
-        let tokenizer = artifact.section(Section::Tokenizer).map(Tokenizer::from_bytes).transpose()?;
-        let config =
-            GenerationConfig::of_model(artifact.section(Section::GenerationConfig), artifact.section(Section::Config))?;
+        let (tokenizer, config) = (model.artifact().tokenizer()?, model.artifact().generation_config()?);
         Ok(KilnModel { tokenizer, config, model })
     }
 

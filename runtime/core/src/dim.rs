@@ -33,6 +33,13 @@ pub struct DimBounds {
     pub max: i64,
 }
 
+impl DimBounds {
+    /// Whether a value lies within them, the ends included.
+    pub fn contains(&self, value: i64) -> bool {
+        (self.min..=self.max).contains(&value)
+    }
+}
+
 /// `1..=8`, or `1..` where there is no largest value.
 impl fmt::Display for DimBounds {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -2,8 +2,8 @@
 //! specs share one piece of code.
 //!
 //! # Conventions
-//! - A kernel has *operands*, pointers to the first element of each buffer: first what it reads, then what it writes, in the
-//!   order that [`KernelSpec::reads`] and [`KernelSpec::writes`] give.
+//! - A kernel has *operands*, one buffer each: first what it reads, then what it writes ([`KernelSpec::operands`]). How it gets
+//!   them, its arguments and its piece of the work is the calling convention ([`call`](crate::call)).
 //! - Sizes and strides are constants where the graph's are, else runtime arguments ([`Size::Arg`]), all of them i64.
 //! - A launch runs `chunks` pieces of work, in any order and on any thread. Piece `i` covers items
 //!   `[i * items / chunks, (i + 1) * items / chunks)`, and every output element is computed wholly within one item, in an
@@ -351,6 +351,13 @@ impl KernelSpec {
             KernelSpec::Dot(_) => "dot",
             KernelSpec::Attention(_) => "attention",
         }
+    }
+
+    /// The storage of each operand, in order: of what is read, then of what is written.
+    pub fn operands(&self) -> Vec<Storage> {
+        let mut operands = self.reads();
+        operands.extend(self.writes());
+        operands
     }
 
     /// The storage of each operand that is read, in operand order.

@@ -1,14 +1,18 @@
 //! What the compiler and the runtime both speak of, and nothing else.
 //!
-//! The compiler side (`kiln-ir`, `kiln-passes`, `kiln-codegen`) and the runtime meet only here: element types
-//! ([`DType`], [`Storage`]), symbolic sizes ([`Dim`]), what a fused kernel computes ([`KernelSpec`]), what an artifact runs
-//! ([`Plan`]), and what machine it was made for ([`TargetSpec`]). Everything is plain data that serialises; nothing here
-//! computes on tensors, and this crate depends on no other crate of the workspace. Both also write files, in one way: [`output`].
+//! The compiler side (`kiln-ir`, `kiln-passes`, `kiln-codegen`) and the runtime meet only here: element types ([`DType`],
+//! [`Storage`]), symbolic sizes ([`Dim`]), what a fused kernel computes ([`KernelSpec`]), what an artifact runs ([`Plan`]),
+//! how its code is called ([`call`]), and what machine it was made for ([`TargetSpec`]). Everything is plain data that
+//! serialises; nothing here computes on tensors, and this crate depends on no other crate of the workspace. Both also write
+//! files, in one way: [`output`].
 
 mod arguments;
 mod block;
+pub mod call;
 mod dim;
 mod dtype;
+mod element;
+pub mod formula;
 mod kernel;
 mod op;
 pub mod output;
@@ -23,6 +27,7 @@ mod text;
 pub use block::BlockFormat;
 pub use dim::{Dim, DimBounds, DimError, Symbols};
 pub use dtype::{DType, Storage};
+pub use element::int_to_round_again;
 pub use kernel::{
     Access, AttentionSpec, Coord, DotSpec, ElementOp, Inst, KernelSpec, MapSpec, MatMulSpec, Onto, PackSpec, Phase,
     Program, RowSpec, Size, ValueId, Write,
@@ -30,7 +35,7 @@ pub use kernel::{
 pub use op::{BinaryOp, CompareOp, ReduceOp, UnaryOp};
 pub use plan::{
     Buffer, DefaultFill, InputSpec, KernelEntry, OutputSpec, Plan, PreparedSpec, Schedule, Signature, StateSpec, Step,
-    Temporary, Variant, WeightSpec,
+    Temporary, Variant, WeightSpec, hold,
 };
 pub use range::{BoundRange, Refused, ValueRange};
 pub use reach::{Reach, Reaches, reaches};

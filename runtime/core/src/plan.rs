@@ -2,7 +2,7 @@
 //!
 //! A [`Plan`] is complete: the runtime binds sizes, lays out memory and launches kernels, and decides nothing else.
 
-use crate::{Dim, DimBounds, KernelSpec, Storage, Symbols, ValueRange};
+use crate::{Dim, DimBounds, DimError, KernelSpec, Storage, Symbols, ValueRange};
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -86,6 +86,30 @@ pub struct Signature {
     pub variants: Vec<Variant>,
 }
 
+impl Signature {
+    /// The variant that runs at these sizes, with its number: the first whose guards hold; `None` where none do.
+    ///
+    /// # Errors
+    /// A guard that has no value at these sizes, of a variant up to the one that runs.
+    pub fn variant(&self, size: &dyn Fn(&str) -> Option<i64>) -> Result<Option<(usize, &Variant)>, DimError> {
+        for (i, variant) in self.variants.iter().enumerate() {
+            if hold(&variant.guards, size)? {
+                return Ok(Some((i, variant)));
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// Whether each of the sizes lies within its bounds.
+///
+/// # Errors
+/// A size without a value, also where another one lies outside already: which values a call has does not decide whether a
+/// plan is sound.
+pub fn hold(guards: &[(Dim, DimBounds)], size: &dyn Fn(&str) -> Option<i64>) -> Result<bool, DimError> {
+    guards.iter().try_fold(true, |holds, (dim, bounds)| Ok(bounds.contains(dim.eval(size)?) && holds))
+}
+
 /// An input tensor.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct InputSpec {
@@ -132,6 +156,14 @@ pub struct Variant {
     pub guards: Vec<(Dim, DimBounds)>,
     /// What it does.
     pub schedule: Schedule,
+}
+
+impl Variant {
+    /// The sizes that it is for: `b in 1..=1, s in 1..`; `any size` without guards.
+    pub fn range(&self) -> String {
+        let guards: Vec<String> = self.guards.iter().map(|(dim, bounds)| format!("{dim} in {bounds}")).collect();
+        if guards.is_empty() { "any size".into() } else { guards.join(", ") }
+    }
 }
 
 /// Steps in order, with a barrier between two.
@@ -216,5 +248,59 @@ impl Plan {
     /// The signature of that name.
     pub fn signature(&self, name: &str) -> Option<&Signature> {
         self.signatures.iter().find(|s| s.name == name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn dim(s: &str) -> Dim {
+        s.parse().expect(s)
+    }
+
+    fn variant(guards: &[(&str, i64, i64)]) -> Variant {
+        let guards = guards.iter().map(|(d, min, max)| (dim(d), DimBounds { min: *min, max: *max }));
+        Variant { guards: guards.collect(), schedule: Schedule::default() }
+    }
+
+    fn signature(variants: Vec<Variant>) -> Signature {
+        Signature { name: "f".into(), inputs: vec![], outputs: vec![], variants }
+    }
+
+    #[test]
+    fn the_first_variant_whose_guards_hold_runs_and_bounds_are_inclusive() {
+        let f = signature(vec![
+            variant(&[("b", 1, 1), ("s", 1, 1)]),
+            variant(&[("b*s", 1, 8)]),
+            variant(&[("b", 2, i64::MAX), ("s - b", 0, i64::MAX)]),
+        ]);
+        let at = |b, s| {
+            let size = move |name: &str| Some(if name == "b" { b } else { s });
+            f.variant(&size).expect("sizes").map(|(number, _)| number)
+        };
+        assert_eq!([at(1, 1), at(1, 2), at(2, 1), at(1, 8), at(2, 4), at(8, 1)], [0, 1, 1, 1, 1, 1].map(Some));
+        assert_eq!([at(2, 5), at(3, 3)], [Some(2); 2]);
+        assert_eq!([at(1, 9), at(0, 4), at(9, 8)], [None; 3]);
+        assert!(matches!(f.variant(&|_| Some(i64::MAX)), Err(DimError::Overflow(_))));
+    }
+
+    #[test]
+    fn a_guard_without_a_value_is_an_error_wherever_it_stands() {
+        let known = |name: &str| (name == "s").then_some(1);
+        let unbound = Err(DimError::Unbound("t".into()));
+        for guards in [[("t", 1, 1), ("s", 1, 1)], [("s", 1, 1), ("t", 1, 1)], [("s", 2, 2), ("t", 1, 1)]] {
+            assert_eq!(signature(vec![variant(&guards)]).variant(&known).map(|_| ()), unbound);
+        }
+        let after = signature(vec![variant(&[("s", 1, 1)]), variant(&[("t", 1, 1)])]);
+        assert_eq!(after.variant(&known).map(|v| v.map(|(number, _)| number)), Ok(Some(0)), "nobody asks the second");
+        assert_eq!(signature(vec![variant(&[])]).variant(&|_| None).map(|v| v.map(|(n, _)| n)), Ok(Some(0)));
+        assert_eq!(signature(vec![]).variant(&known), Ok(None));
+    }
+
+    #[test]
+    fn the_range_of_a_variant_reads_as_its_guards() {
+        assert_eq!(variant(&[("b", 1, 1), ("s", 1, i64::MAX)]).range(), "b in 1..=1, s in 1..");
+        assert_eq!(variant(&[]).range(), "any size");
     }
 }

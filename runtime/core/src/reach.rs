@@ -43,7 +43,7 @@ type Result<T> = std::result::Result<T, String>;
 /// # Errors
 /// What is impossible: a negative size, an argument that is not there, writes that overlap, a spec that contradicts itself.
 pub fn reaches(spec: &KernelSpec, args: &[i64]) -> Result<Reaches> {
-    let mut r = Reacher { args, operands: vec![Reach::default(); spec.reads().len() + spec.writes().len()] };
+    let mut r = Reacher { args, operands: vec![Reach::default(); spec.operands().len()] };
     let (items, depth) = match spec {
         KernelSpec::Map(s) => r.map(s),
         KernelSpec::Row(s) => r.row(s),

@@ -55,10 +55,7 @@ fn fit(dtype: DType, v: Scalar) -> Scalar {
 
 fn bits(dtype: DType, bits: u64) -> Scalar {
     match dtype {
-        DType::F64 => Scalar::F(f64::from_bits(bits)),
-        DType::F32 => Scalar::F(f64::from(f32::from_bits(bits as u32))),
-        DType::F16 => Scalar::F(half::f16::from_bits(bits as u16).to_f64()),
-        DType::BF16 => Scalar::F(half::bf16::from_bits(bits as u16).to_f64()),
+        DType::F64 | DType::F32 | DType::F16 | DType::BF16 => Scalar::F(dtype.value(bits)),
         DType::I64 => Scalar::I(bits as i64),
         DType::I32 => Scalar::I(i64::from(bits as i32)),
         DType::I8 => Scalar::I(i64::from(bits as i8)),
@@ -94,9 +91,8 @@ fn put(storage: Storage, buffer: &mut [u8], index: i64, value: Scalar) {
     let dtype = storage.dense().expect("writes are dense");
     let word = match dtype {
         DType::F64 => value.f().to_bits(),
-        DType::F32 => u64::from((value.f() as f32).to_bits()),
-        DType::F16 => u64::from(half::f16::from_f32(value.f() as f32).to_bits()),
-        DType::BF16 => u64::from(half::bf16::from_f32(value.f() as f32).to_bits()),
+        // It was computed in f32, also where it is stored in less.
+        DType::F32 | DType::F16 | DType::BF16 => dtype.bits(f64::from(value.f() as f32)),
         DType::Bool => u64::from(value.b()),
         _ => value.i() as u64,
     };

@@ -20,8 +20,7 @@ impl fmt::Display for Plan {
         for s in &self.signatures {
             writeln!(f, "entry @{}", s.name)?;
             for v in &s.variants {
-                let guards: Vec<String> = v.guards.iter().map(|(d, b)| format!("{d} in {b}")).collect();
-                writeln!(f, "  {}", if guards.is_empty() { "any size".into() } else { guards.join(", ") })?;
+                writeln!(f, "  {}", v.range())?;
                 self.steps(Some(s), &v.schedule, "    ", f)?;
             }
         }

@@ -12,6 +12,7 @@ mod kernels;
 mod layout;
 mod manifest;
 mod reader;
+mod texts;
 mod writer;
 
 #[doc(hidden)]

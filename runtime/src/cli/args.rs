@@ -198,7 +198,7 @@ impl GenerateArgs {
             let encode = |text: &String| Ok(Prompt::new(tokenizer.encode(text, true)?));
             return self.prompt.iter().map(encode).collect();
         }
-        let templates = super::chat_templates(model)?.ok_or(CliError::NoChatTemplate)?;
+        let templates = model.artifact().chat_templates()?.ok_or(CliError::NoChatTemplate)?;
         let chats = match &self.chat.messages {
             Some(path) => vec![read(path, Chat::from_json)?],
             None => self.prompt.iter().map(|text| Chat::new().with_message("user", text)).collect(),

@@ -4,9 +4,9 @@ mod args;
 
 pub use args::{ChatArgs, ConfigArgs, GenerateArgs, TokenIds};
 
-use crate::generate::{GenerateError, GenerationConfig, Output, Request};
-use crate::text::{ChatTemplates, TextError, Tokenizer};
-use crate::{CausalSession, Model, Section};
+use crate::generate::{GenerateError, Output, Request};
+use crate::text::TextError;
+use crate::{CausalSession, Model};
 use serde::Serialize;
 use std::io::Write;
 use std::ops::ControlFlow;
@@ -59,38 +59,6 @@ struct JsonTimings {
     generate: crate::generate::Timings,
 }
 
-/// The generation config that an artifact holds; without one, what the model's `config.json` says of generating.
-///
-/// # Errors
-/// When it does not parse.
-pub fn generation_config(model: &Model) -> Result<GenerationConfig, CliError> {
-    let section = |section| model.artifact().section(section);
-    GenerationConfig::of_model(section(Section::GenerationConfig), section(Section::Config)).map_err(CliError::Config)
-}
-
-/// The tokenizer that an artifact holds, if it has one.
-///
-/// # Errors
-/// When it does not parse.
-pub fn tokenizer(model: &Model) -> Result<Option<Tokenizer>, CliError> {
-    let section = |section| model.artifact().section(section);
-    let Some(tokenizer) = section(Section::Tokenizer).map(Tokenizer::from_bytes).transpose()? else { return Ok(None) };
-    Ok(Some(match section(Section::TokenizerConfig) {
-        Some(config) => tokenizer.with_config(config)?,
-        None => tokenizer,
-    }))
-}
-
-/// The chat templates that an artifact holds, if it has any.
-///
-/// # Errors
-/// When one does not parse.
-pub fn chat_templates(model: &Model) -> Result<Option<ChatTemplates>, CliError> {
-    let section = |section| model.artifact().section(section);
-    let own = section(Section::ChatTemplate).map(String::from_utf8_lossy);
-    Ok(ChatTemplates::new(section(Section::TokenizerConfig), own.as_deref())?)
-}
-
 /// Generates, and prints the text as it comes, or one JSON object.
 ///
 /// # Errors
@@ -101,8 +69,9 @@ pub fn generate(
     load_seconds: f64,
     compile_seconds: Option<f64>,
 ) -> Result<Output, CliError> {
-    let config = generation_config(model)?.overridden_by(&args.options.config().map_err(CliError::Given)?);
-    let tokenizer = tokenizer(model)?;
+    let config = model.artifact().generation_config().map_err(CliError::Config)?;
+    let config = config.overridden_by(&args.options.config().map_err(CliError::Given)?);
+    let tokenizer = model.artifact().tokenizer()?;
     let prompts = args.prompts(model, tokenizer.as_ref())?;
     let mut session = CausalSession::for_prompts(model, &prompts, &config)?;
     let mut request = Request::new(&prompts, &config);

@@ -1,5 +1,6 @@
 //! A launch for whoever has time: published by one atomic store, its chunks claimed one at a time.
 
+use super::Usual;
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering::*};
@@ -87,9 +88,11 @@ impl Board {
         true
     }
 
-    /// Claims and runs chunks of the current launch until none is left, or `may` says no; how many.
+    /// Claims and runs chunks of the current launch until none is left, or `may` says no; how many. They run in the usual
+    /// floating-point environment, whatever chunks of another launch have left this thread with.
     pub fn take_part(&self, may: impl Fn() -> bool) -> u32 {
         let mut finished = 0;
+        let mut usual = None;
         let mut ticket = self.ticket.0.load(Acquire);
         while ticket & UNCLAIMED != 0 && may() {
             let launch = self.launch.load(Relaxed);
@@ -101,6 +104,7 @@ impl Board {
                     // this launch, and it is alive.
                     let launch = unsafe { &*launch };
                     let chunk = launch.chunks - (ticket & UNCLAIMED) as u32;
+                    usual.get_or_insert_with(Usual::set);
                     if let Err(panic) = catch_unwind(AssertUnwindSafe(|| (launch.work)(chunk))) {
                         *self.panic.lock().unwrap_or_else(PoisonError::into_inner) = Some(panic);
                         self.panicked.store(true, Relaxed);

@@ -1,18 +1,7 @@
-//! The machine: whether it can run an artifact's code, and how that code is called.
+//! The machine: whether it can run an artifact's code.
 
 use crate::{Error, Result};
 use kiln_core::TargetSpec;
-use std::ffi::c_void;
-
-/// How a compiled kernel is called, once per chunk:
-/// `(operands, 1, 1, 1, chunk, 0, 0, sync, meta)`.
-///
-/// - `operands[i]` points at the first element of operand i, in the kernel spec's order: what it reads, then what it writes.
-/// - The three counts are always 1; the first unit position carries the number of the chunk.
-/// - `sync` points at two zero words that kernels without barriers leave alone.
-/// - `meta` points at 64-bit words: the number of chunks, the runtime arguments, then a zero for each operand.
-pub type KernelFn =
-    unsafe extern "C" fn(*mut *mut c_void, u32, u32, u32, u32, u32, u32, sync: *mut u32, meta: *mut u64);
 
 /// Checks that this machine runs code for that target.
 ///
@@ -106,7 +95,7 @@ mod tests {
         };
         assert_eq!(
             message("x86_64", &|f| Some(f != "avx2")),
-            "built for x86-64-v3 (needs avx2, fma), this machine lacks avx2: recompile with `kiln compile --target …`"
+            "built for x86-64-v3 (needs avx2, fma), this machine lacks avx2: recompile it for this machine"
         );
         assert!(message("aarch64", &|_| Some(true)).contains("this machine is aarch64"));
         assert!(message("x86_64", &|_| None).contains("cannot be asked for avx2, fma"));

@@ -8,8 +8,8 @@ pub mod pool;
 pub mod rates;
 mod seats;
 
-pub use cpu::KernelFn;
 pub(crate) use float::Usual;
+pub use kiln_core::call::KernelFn;
 pub use pool::{Pool, Workers};
 
 use crate::{Error, Result};

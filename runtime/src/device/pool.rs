@@ -31,6 +31,12 @@ pub trait Workers: Send + Sync {
 
     /// How many threads take part, the caller among them.
     fn threads(&self) -> usize;
+
+    /// Whether [`run`](Self::run) sees to it that other threads than the caller's compute in the usual floating-point environment: to
+    /// nearest, tiny numbers as they are, no traps. Where it does not, each chunk looks for itself.
+    fn in_usual_environment(&self) -> bool {
+        false
+    }
 }
 
 /// How long an idle worker spins before it sleeps.
@@ -133,6 +139,10 @@ impl Workers for Pool {
 
     fn threads(&self) -> usize {
         self.threads
+    }
+
+    fn in_usual_environment(&self) -> bool {
+        true // `Board::take_part`
     }
 }
 

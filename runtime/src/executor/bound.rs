@@ -121,28 +121,16 @@ impl Bound {
     }
 }
 
-/// The first variant whose guards hold.
+/// The variant for these sizes, with its number.
 fn choose<'a>(model: &'a Model, signature: &'a Signature, sizes: &Sizes) -> Result<(usize, &'a Variant)> {
-    let size = lookup(model, sizes);
-    for (i, variant) in signature.variants.iter().enumerate() {
-        let mut holds = true;
-        for (dim, bounds) in &variant.guards {
-            let what = || format!("signature `{}`, variant {i}, guard {dim}", signature.name);
-            let value = dim.eval(&size).map_err(|e| unsized_buffer(&what(), &e))?;
-            holds &= (bounds.min..=bounds.max).contains(&value);
+    let what = || format!("signature `{}`, a guard", signature.name);
+    let chosen = signature.variant(&lookup(model, sizes)).map_err(|e| unsized_buffer(&what(), &e))?;
+    chosen.ok_or_else(|| {
+        let values = model.plan().symbols.keys().zip(sizes).filter_map(|(s, v)| Some(format!("{s} = {}", (*v)?)));
+        Error::NoVariant {
+            signature: signature.name.clone(),
+            sizes: values.collect::<Vec<_>>().join(", "),
+            ranges: signature.variants.iter().map(Variant::range).collect::<Vec<_>>().join(" or "),
         }
-        if holds {
-            return Ok((i, variant));
-        }
-    }
-    let values = model.plan().symbols.keys().zip(sizes).filter_map(|(s, v)| Some(format!("{s} = {}", (*v)?)));
-    let ranges = signature
-        .variants
-        .iter()
-        .map(|v| v.guards.iter().map(|(d, b)| format!("{d} in {b}")).collect::<Vec<_>>().join(" and "));
-    Err(Error::NoVariant {
-        signature: signature.name.clone(),
-        sizes: values.collect::<Vec<_>>().join(", "),
-        ranges: ranges.collect::<Vec<_>>().join(" or "),
     })
 }

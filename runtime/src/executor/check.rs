@@ -61,9 +61,7 @@ fn schedule(plan: &Plan, schedule: &Schedule, signature: Option<&Signature>, pla
             let expected = format!("a kernel below {}", plan.kernels.len());
             return Err(inconsistent(what(), &expected, step.kernel.to_string()));
         };
-        let mut storages = kernel.spec.reads();
-        let reads = storages.len();
-        storages.extend(kernel.spec.writes());
+        let (storages, reads) = (kernel.spec.operands(), kernel.spec.reads().len());
         let writes = storages.len() - reads;
         if step.operands.len() != reads + writes {
             let expected = format!("{reads} + {writes} operands of kernel `{}`", kernel.symbol);

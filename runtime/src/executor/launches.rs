@@ -4,7 +4,7 @@ use super::spans::{Span, Spans};
 use crate::device::{KernelFn, Usual, Workers};
 use crate::memory::unsized_buffer;
 use crate::{Error, Result};
-use kiln_core::{Buffer, Dim, Plan, Schedule};
+use kiln_core::{Buffer, Dim, Plan, Schedule, call};
 use std::ffi::c_void;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Instant;
@@ -15,7 +15,7 @@ pub(super) struct Launches {
     steps: Vec<Launch>,
     operands: Vec<*mut c_void>,
     meta: Vec<u64>,
-    /// Two zero words that the calling convention asks for; kernels without barriers leave them alone.
+    /// The two zero words that the calling convention asks for.
     sync: [AtomicU32; 2],
 }
 
@@ -45,12 +45,10 @@ unsafe impl Sync for Call<'_> {}
 impl Call<'_> {
     fn run(&self, chunk: u32) {
         assert!(chunk < self.launch.chunks, "`Workers::run` was asked for chunks below {}", self.launch.chunks);
-        // Whatever thread this is, and whatever its program did to it.
-        let _usual = Usual::set();
         // SAFETY: the kernel's code is that of this plan, made for this machine (`cpu::check`); `bind` gave as many operands,
-        // arguments and trailing words as the calling convention says, and the buffers are as large as `Spans`
-        // found the kernel to need.
-        unsafe { (self.launch.kernel)(self.operands, 1, 1, 1, chunk, 0, 0, self.sync, self.meta) }
+        // arguments and words as the calling convention says, and the buffers are as large as `Spans` found the kernel
+        // to need.
+        unsafe { call::call(self.launch.kernel, self.operands, chunk, self.sync, self.meta) }
     }
 }
 
@@ -87,23 +85,22 @@ impl Launches {
                 meta: launches.meta.len(),
             };
             launches.operands.extend(spans.iter().map(|s| s.at.cast::<c_void>()));
-            launches.meta.push(u64::from(launch.chunks));
-            launches.meta.extend(args.iter().map(|arg| *arg as u64));
-            launches.meta.extend(step.operands.iter().map(|_| 0));
+            launches.meta.extend(call::meta(launch.chunks, &args, step.operands.len()));
             launches.steps.push(launch);
         }
         checked.finish(results.map(|buffer| (buffer, span(buffer).bytes)))?;
         Ok(launches)
     }
 
-    /// Runs the steps in order. `cancel` is looked at before each; `after` is told the number of each that ran, and the
-    /// nanoseconds it took.
+    /// Runs the steps in order, in the usual floating-point environment whatever this thread's program made of its own.
+    /// `cancel` is looked at before each; `after` is told the number of each that ran, and the nanoseconds it took.
     pub(super) fn run(
         &self,
         workers: &dyn Workers,
         cancel: Option<&AtomicBool>,
         mut after: Option<&mut dyn FnMut(usize, u64)>,
     ) -> Result<()> {
+        let _usual = Usual::set();
         for (number, launch) in self.steps.iter().enumerate() {
             if cancel.is_some_and(|c| c.load(Ordering::Relaxed)) {
                 return Err(Error::Cancelled);
@@ -117,8 +114,13 @@ impl Launches {
             };
             if launch.chunks == 1 {
                 call.run(0);
-            } else {
+            } else if workers.in_usual_environment() {
                 workers.run(launch.chunks, &|chunk| call.run(chunk));
+            } else {
+                workers.run(launch.chunks, &|chunk| {
+                    let _usual = Usual::set();
+                    call.run(chunk);
+                });
             }
             if let (Some(after), Some(start)) = (&mut after, start) {
                 after(number, start.elapsed().as_nanos() as u64);

@@ -5,9 +5,9 @@ use super::model::Model;
 use super::outputs::{Outputs, StepTime};
 use super::spans::Span;
 use crate::memory::{Layout, Region, Touched, tensor_bytes, unsized_buffer};
-use crate::tensor::{Element, TensorView};
+use crate::tensor::TensorView;
 use crate::{Error, Result};
-use kiln_core::{BoundRange, Buffer, DType, DefaultFill, Dim, InputSpec};
+use kiln_core::{BoundRange, Buffer, DefaultFill, Dim, InputSpec};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -101,7 +101,7 @@ impl Session {
                 let known = plan.symbols.keys().map(|s| s.to_string()).collect::<Vec<_>>().join(", ");
                 return Err(wrong(format!("one of the sizes {known}")));
             };
-            if !(bounds.min..=bounds.max).contains(value) {
+            if !bounds.contains(*value) {
                 return Err(wrong(format!("{} to {}", bounds.min, bounds.max)));
             }
             fixed[i] = Some(*value);
@@ -341,7 +341,7 @@ impl Session {
             let found = model.plan().symbols.iter().enumerate().find(|(_, (s, _))| *s == symbol);
             if let Some((i, (_, bounds))) = found {
                 let size = i64::try_from(*size).map_err(|_| view.describe())?;
-                if !(bounds.min..=bounds.max).contains(&size) || *self.sizes[i].get_or_insert(size) != size {
+                if !bounds.contains(size) || *self.sizes[i].get_or_insert(size) != size {
                     return Err(view.describe());
                 }
             }
@@ -451,11 +451,6 @@ fn expectation(model: &Model, spec: &InputSpec, sizes: &Sizes) -> String {
 
 /// Fills an input that was not passed.
 fn fill(spec: &InputSpec, last: Option<usize>, target: &mut [u8]) -> Result<(), String> {
-    fn with<T: Element>(target: &mut [u8], value: impl Fn(usize) -> T) {
-        for (i, element) in target.chunks_exact_mut(size_of::<T>()).enumerate() {
-            element.copy_from_slice(bytemuck::bytes_of(&value(i)));
-        }
-    }
     let last = last.unwrap_or(1).max(1);
     let value = match spec.default {
         Some(DefaultFill::Zeros) | None => {
@@ -465,17 +460,9 @@ fn fill(spec: &InputSpec, last: Option<usize>, target: &mut [u8]) -> Result<(), 
         Some(DefaultFill::Ones) => |_: usize, _: usize| 1,
         Some(DefaultFill::Iota) => |i: usize, last: usize| i % last,
     };
-    match spec.storage.dense() {
-        Some(DType::I64) => with(target, |i| value(i, last) as i64),
-        Some(DType::I32) => with(target, |i| value(i, last) as i32),
-        Some(DType::F32) => with(target, |i| value(i, last) as f32),
-        Some(DType::F64) => with(target, |i| value(i, last) as f64),
-        Some(DType::Bool) => with(target, |i| value(i, last) != 0),
-        Some(DType::U8) => with(target, |i| value(i, last) as u8),
-        Some(DType::I8) => with(target, |i| value(i, last) as i8),
-        Some(DType::F16) => with(target, |i| half::f16::from_f32(value(i, last) as f32)),
-        Some(DType::BF16) => with(target, |i| half::bf16::from_f32(value(i, last) as f32)),
-        None => return Err("no default for block storage".into()),
+    let dtype = spec.storage.dense().ok_or("no default for block storage")?;
+    for (i, element) in target.chunks_exact_mut(dtype.size()).enumerate() {
+        element.copy_from_slice(&dtype.bits(value(i, last) as f64).to_le_bytes()[..dtype.size()]);
     }
     Ok(())
 }

@@ -5,7 +5,7 @@
 //! must be computed as a whole is.
 
 use crate::{Error, Result};
-use kiln_core::{Buffer, KernelEntry, Plan, Reaches, Schedule, Step, Storage, reaches};
+use kiln_core::{Buffer, Plan, Reaches, Schedule, Step, Storage, reaches};
 use std::collections::HashMap;
 use std::rc::Rc;
 
@@ -79,7 +79,7 @@ impl<'a> Spans<'a> {
                 return Err(wrong("its arguments", expected, count.to_string()));
             }
         }
-        let storages = storages(kernel);
+        let storages = kernel.spec.operands();
         for (n, ((reach, span), storage)) in reaches.operands.iter().zip(spans).zip(&storages).enumerate() {
             let Some((first, last)) = reach.elements else { continue };
             if first < 0 || storage.end_of(last).is_none_or(|end| end > span.bytes) {
@@ -156,11 +156,4 @@ impl<'a> Spans<'a> {
         }
         Ok(())
     }
-}
-
-/// How each operand of a kernel is stored.
-fn storages(kernel: &KernelEntry) -> Vec<Storage> {
-    let (mut all, writes) = (kernel.spec.reads(), kernel.spec.writes());
-    all.extend(writes);
-    all
 }

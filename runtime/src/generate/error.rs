@@ -26,7 +26,8 @@ pub enum GenerateError {
     },
     /// The prompt does not fit the cache.
     #[error(
-        "prompt {row} has {found} tokens, more than the context of {max_context}: shorten it, or compile the model with a larger --max-seq"
+        "prompt {row} has {found} tokens, more than the context of {max_context}: shorten it, or compile the model for longer \
+         sequences (`max_seq`)"
     )]
     PromptTooLong {
         /// Row of the batch.

@@ -30,6 +30,19 @@ pub(super) struct Fields {
 }
 
 impl Tokenizer {
+    /// A model's tokenizer, from its `tokenizer.json` and, if there is one, its `tokenizer_config.json`. Without the second some
+    /// models' texts become other tokens.
+    ///
+    /// # Errors
+    /// As [`from_bytes`](Self::from_bytes) and [`with_config`](Self::with_config).
+    pub fn of_model(tokenizer: &[u8], tokenizer_config: Option<&[u8]>) -> Result<Self, TextError> {
+        let tokenizer = Self::from_bytes(tokenizer)?;
+        match tokenizer_config {
+            Some(config) => tokenizer.with_config(config),
+            None => Ok(tokenizer),
+        }
+    }
+
     /// This tokenizer, with what its `tokenizer_config.json` says. Tokens that it adds are not among that: a model's files have them in
     /// the `tokenizer.json` that is made when the model is opened.
     ///

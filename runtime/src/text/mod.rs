@@ -12,7 +12,7 @@ mod stream;
 mod tokenizer;
 
 #[cfg(test)]
-mod fixtures;
+pub(crate) mod fixtures;
 
 pub use chat::{Chat, ChatTemplates};
 pub use encoding::Encoding;

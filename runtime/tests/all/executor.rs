@@ -1,5 +1,6 @@
 //! Calls: sizes bound from shapes, variants, states, defaults, and errors that say what is wrong.
 
+use crate::fuzz::entry::with_ranges;
 use crate::toy;
 use kiln_core::{Buffer, Dim, Plan};
 use kiln_runtime::generate::{CausalLm, GenerationConfig, Prompt, Step};
@@ -320,17 +321,17 @@ fn step<'a>(tokens: &'a [i64], seq: usize, slots: &'a [i64], starts: &'a [i64]) 
 
 #[test]
 fn a_language_model_takes_steps() {
-    let m = model();
+    let m = toy::load(with_ranges(toy::plan()), &LoadOptions::default()).unwrap();
     let mut lm = CausalSession::new(&m, &CacheOptions { rows: 2, context: Some(12), source: None }).unwrap();
     assert!(lm.encoder().is_none() && lm.encode(&[1], &[1], 1, &[0]).is_err());
     assert_eq!((lm.vocab_size(), lm.max_context(), lm.max_rows(), lm.max_chunk()), (5, 12, 2, 8));
     assert_eq!(lm.step(step(&[0, 1, 2, 3], 2, &[1, 0], &[-1, 0])).unwrap(), [logits(&[1]), logits(&[2, 3])].concat());
     assert_eq!(lm.step(step(&[4], 1, &[1], &[1])).unwrap(), logits(&[1, 4]));
     for (tokens, slots, starts, part) in [
-        ([5], [0], [0], "token ids below 5, found 5"),
+        ([5], [0], [0], "input `input_ids`: expected values from 0 to 4, found 5 at row 0, position 0"),
         ([-1], [0], [0], "found -1"),
-        ([1], [2], [0], "slots below 2, found 2"),
-        ([1], [0], [12], "positions below the context of 12, found 1 tokens from 12"),
+        ([1], [2], [0], "input `slots`: expected different values from 0 to 1 (rows - 1), found 2"),
+        ([1], [0], [12], "input `starts`: expected values from -1 to 11 (t - s), found 12"),
     ] {
         let message = lm.step(step(&tokens, 1, &slots, &starts)).err().map(|e| e.to_string()).unwrap_or_default();
         assert!(message.contains(part), "{message:?} should say {part:?}");
@@ -345,7 +346,7 @@ fn a_language_model_takes_steps() {
 
 #[test]
 fn an_encoder_decoder_keeps_sources() {
-    let m = toy::load(toy::encoder_decoder(), &LoadOptions::default()).unwrap();
+    let m = toy::load(with_ranges(toy::encoder_decoder()), &LoadOptions::default()).unwrap();
     let encoder = |source| {
         let lm = CausalSession::new(&m, &CacheOptions { rows: 3, context: None, source }).unwrap();
         lm.encoder().map(|e| (e.max_source, e.decoder_start_token_id))
@@ -373,8 +374,8 @@ fn an_encoder_decoder_keeps_sources() {
     assert_eq!(state(&mut lm, "past_key_values.0.key"), cache, "tokens stay");
 
     for (tokens, slot, part) in [
-        (&[1, 5][..], 0, "signature `encode`, input `input_ids`: expected token ids below 5, found 5"),
-        (&[1], 2, "slots below 2, found 2"),
+        (&[1, 5][..], 0, "signature `encode`, input `input_ids`: expected values from 0 to 4, found 5"),
+        (&[1], 2, "input `slots`: expected different values from 0 to 1 (rows - 1), found 2"),
         (&[1; 4], 0, "at most 3 tokens, found 4"),
     ] {
         let mask = vec![1; tokens.len()];

@@ -3,7 +3,7 @@
 #[path = "../../../fuzz/checks/artifact.rs"]
 mod check;
 #[path = "../../../fuzz/checks/entry.rs"]
-mod entry;
+pub mod entry;
 #[path = "../../../fuzz/checks/mutate.rs"]
 mod mutate;
 

@@ -5,5 +5,4 @@ mod executor;
 mod fork;
 mod fuzz;
 mod pool;
-mod speed;
 mod toy;

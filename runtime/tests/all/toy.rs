@@ -6,7 +6,7 @@
 use kiln_core::{
     Access, BinaryOp, Buffer, CompareOp, DType, DefaultFill, Dim, DimBounds, ElementOp, InputSpec, Inst, KernelEntry,
     KernelSpec, MapSpec, OutputSpec, Phase, Plan, PreparedSpec, Program, ReduceOp, RowSpec, Schedule, Signature, Size,
-    StateSpec, Step, Storage, TargetSpec, Temporary, ValueId, Variant, WeightSpec, Write,
+    StateSpec, Step, Storage, TargetSpec, Temporary, ValueId, Variant, WeightSpec, Write, call,
 };
 use kiln_runtime::device::KernelFn;
 use kiln_runtime::{Artifact, ArtifactWriter, LoadOptions, Manifest, Model, OpenOptions, Section};
@@ -286,7 +286,7 @@ struct Call {
 impl Call {
     fn arg(&self, i: usize) -> usize {
         // SAFETY: the plan above gives that many arguments.
-        unsafe { *self.meta.add(1 + i) as usize }
+        unsafe { *self.meta.add(call::ARGUMENTS + i) as usize }
     }
 
     fn operand<T>(&self, i: usize) -> *mut T {
@@ -298,8 +298,8 @@ impl Call {
 
     /// The items of this chunk.
     fn items(&self, items: usize) -> std::ops::Range<usize> {
-        // SAFETY: the first word is the number of chunks.
-        let chunks = unsafe { *self.meta } as usize;
+        // SAFETY: that word is there.
+        let chunks = unsafe { *self.meta.add(call::CHUNKS) } as usize;
         let chunk = self.chunk as usize;
         assert!(chunk < chunks);
         chunk * items / chunks..(chunk + 1) * items / chunks

@@ -23,6 +23,15 @@ fn classes_say_what_they_are_for() {
         assert_eq!(tokenizer.special_token("mask_token"), Some((4, "[MASK]".into())), "{model}");
     }
 
+    // A copied artifact may be cut off; a mapped one would end the program.
+    let cut = text(&fixture.folder.path().join("cut.kiln"));
+    std::fs::copy(&fixture.artifact, &cut).expect("copies");
+    let copied = PretrainedOptions { copy: true, ..PretrainedOptions::default() };
+    let model = AutoModelForSequenceClassification::from_pretrained_with(&cut, &copied).expect("loads");
+    std::fs::File::create(&cut).expect("cuts");
+    let ids = [0i64, 2];
+    model.forward(&[("input_ids", TensorView::new(&[1, 2], &ids))]).expect("runs");
+
     let other = message(AutoModelForMaskedLM::from_pretrained(&fixture.artifact));
     assert!(other.contains("AutoModelForSequenceClassification, expected AutoModelForMaskedLM"), "{other}");
     let model = AutoModelForSequenceClassification::from_pretrained(&fixture.artifact).expect("loads");

@@ -29,7 +29,7 @@ fn texts_come_from_flags_and_files() {
 
     let lines = folder.join("inputs.jsonl");
     std::fs::write(&lines, format!("{}\n\n{}\n", json!(film), json!({"text": cat}))).expect("writes");
-    let args = ["text-classification", "--model", &model, "--file", &text(&lines), "--batch-size", "1"];
+    let args = ["text-classification", "--model", &model, "--file", &text(&lines), "--batch-size", "1", "--no-mmap"];
     let (code, out, errors) = kiln(folder, &args);
     assert_eq!(code, Some(0), "{errors}");
     let each: Vec<Value> = out.lines().map(|l| serde_json::from_str(l).expect("JSON")).collect();

@@ -240,7 +240,7 @@ fn errors_say_what_is_missing() {
     let files = ModelFiles::open_folder(fixture.folder.path()).expect("opens");
     compile(&files, &mute, &options()).expect("compiles");
     let mute = message(pipeline("text-classification", &text(&mute)));
-    assert!(mute.contains("no tokenizer.json"), "{mute}");
+    assert!(mute.contains("no tokenizer: expected tokenizer.json, vocab.txt"), "{mute}");
 
     let fixture = Fixture::new(&goldens, "bert-mlm", Task::MaskedLm);
     let wrong = message(fixture.pipeline("fill-mask").run(&json!("the cat"), &default));

@@ -65,27 +65,29 @@ impl Parser {
     }
 
     fn either(&mut self) -> Result<Expression, Error> {
-        let first = self.both()?;
-        if !self.is_name("or") {
-            return Ok(first);
-        }
-        let mut values = vec![first];
-        while self.skip_name("or") {
-            values.push(self.both()?);
-        }
-        Ok(Expression::Or(values))
+        self.joined("or", Self::both, Expression::Or)
     }
 
     fn both(&mut self) -> Result<Expression, Error> {
-        let first = self.negation()?;
-        if !self.is_name("and") {
+        self.joined("and", Self::negation, Expression::And)
+    }
+
+    /// Parts with a word between them; a part that stands alone is itself.
+    fn joined(
+        &mut self,
+        word: &str,
+        part: fn(&mut Self) -> Result<Expression, Error>,
+        whole: fn(Vec<Expression>) -> Expression,
+    ) -> Result<Expression, Error> {
+        let first = part(self)?;
+        if !self.is_name(word) {
             return Ok(first);
         }
         let mut values = vec![first];
-        while self.skip_name("and") {
-            values.push(self.negation()?);
+        while self.skip_name(word) {
+            values.push(part(self)?);
         }
-        Ok(Expression::And(values))
+        Ok(whole(values))
     }
 
     fn negation(&mut self) -> Result<Expression, Error> {

@@ -5,7 +5,7 @@ use super::super::arguments::{Arguments, flag, int, text as text_argument};
 use super::super::format;
 use super::super::lexer::is_space;
 use super::super::methods::split;
-use super::super::methods::text::{aligned, capitalize, replace, strip};
+use super::super::methods::text::{aligned, capitalize, replace, strip, title};
 use super::super::ops;
 use super::super::render::Renderer;
 use super::super::repr::text;
@@ -91,7 +91,7 @@ pub fn apply(renderer: &Renderer, name: &str, value: &Value, arguments: Argument
                 "capitalize" => made(capitalize(&own)),
                 "lower" => made(own.to_lowercase()),
                 "upper" => made(own.to_uppercase()),
-                "title" => title(&own).into(),
+                "title" => title(&own, is_between).into(),
                 "striptags" => without_tags(&own).into(),
                 _ => {
                     let is_word = |c: char| c.is_alphanumeric() || c == '_';
@@ -109,19 +109,9 @@ fn wants_text(name: &str, value: &Value) -> Error {
     }
 }
 
-/// Each word's first letter large. Words end at blanks, `-`, `(`, `{`, `[` and `<`.
-fn title(text: &str) -> String {
-    let is_between = |c: char| is_space(c) || matches!(c, '-' | '(' | '{' | '[' | '<');
-    let mut out = String::new();
-    let mut within = false;
-    for c in text.chars() {
-        match within {
-            true => out.extend(c.to_lowercase()),
-            false => out.extend(c.to_uppercase()),
-        }
-        within = !is_between(c);
-    }
-    out
+/// Where the filter `title` sees words end: at blanks, `-`, `(`, `{`, `[` and `<`.
+fn is_between(c: char) -> bool {
+    is_space(c) || matches!(c, '-' | '(' | '{' | '[' | '<')
 }
 
 fn indent(renderer: &Renderer, text: &str, indention: &str, first: bool, blank: bool) -> Result<String, Error> {

@@ -37,7 +37,7 @@ pub fn call(renderer: &Renderer, own: &str, is_markup: bool, name: &str, argumen
                 "casefold" => own.to_lowercase().replace('ß', "ss").replace('ς', "σ"),
                 "lower" => own.to_lowercase(),
                 "swapcase" => own.chars().map(swap_case).collect(),
-                "title" => title(own),
+                "title" => title(own, is_caseless),
                 _ => own.to_uppercase(),
             });
         }
@@ -143,7 +143,7 @@ pub fn call(renderer: &Renderer, own: &str, is_markup: bool, name: &str, argumen
         "isspace" => is_all(is_space),
         _ => {
             let cased = own.chars().any(|c| c.is_uppercase() || c.is_lowercase());
-            Ok(Value::Bool(cased && title(own) == own))
+            Ok(Value::Bool(cased && title(own, is_caseless) == own))
         }
     }
 }
@@ -173,8 +173,8 @@ pub fn capitalize(text: &str) -> String {
         .map_or(String::new(), |first| first.to_uppercase().chain(chars.as_str().to_lowercase().chars()).collect())
 }
 
-/// Each letter after something else large, the others small.
-fn title(text: &str) -> String {
+/// The first letter of each word large, the others small; `is_between` says what stands between words.
+pub fn title(text: &str, is_between: fn(char) -> bool) -> String {
     let mut out = String::new();
     let mut within = false;
     for c in text.chars() {
@@ -182,9 +182,14 @@ fn title(text: &str) -> String {
             true => out.extend(c.to_lowercase()),
             false => out.extend(c.to_uppercase()),
         }
-        within = c.is_uppercase() || c.is_lowercase();
+        within = !is_between(c);
     }
     out
+}
+
+/// Where the method `title` sees words end: at whatever has no case.
+fn is_caseless(c: char) -> bool {
+    !c.is_uppercase() && !c.is_lowercase()
 }
 
 pub fn aligned(renderer: &Renderer, text: &str, how: &str, width: i128, fill: &str) -> Result<String, Error> {

@@ -1,7 +1,9 @@
-//! What loading and launching cost. Not checked, since machines differ; printed by
-//! `cargo test --release -p kiln-runtime --test all speed -- --ignored --nocapture --test-threads 1`.
+//! What loading and launching cost, without a compiler and without a model: `cargo bench --package kiln-runtime --bench runtime`.
 
-use crate::toy;
+#[allow(dead_code)]
+#[path = "../runtime/tests/all/toy.rs"]
+mod toy;
+
 use kiln_core::{Buffer, DType, KernelSpec, Plan, PreparedSpec, Schedule, Temporary, WeightSpec};
 use kiln_runtime::device::KernelFn;
 use kiln_runtime::{
@@ -20,8 +22,6 @@ fn best<T>(repeats: usize, mut f: impl FnMut() -> T) -> Duration {
     times.min().unwrap_or_default()
 }
 
-#[test]
-#[ignore = "measures"]
 fn launches() {
     for threads in [1, 2] {
         let pool = Pool::new(threads).unwrap();
@@ -38,8 +38,6 @@ fn launches() {
 }
 
 /// Calls of so many callers together, each of twenty launches with some arithmetic in each chunk.
-#[test]
-#[ignore = "measures"]
 fn callers() {
     fn call(pool: &Pool) {
         let chunk = |seed: u32| {
@@ -142,8 +140,6 @@ fn large() -> Plan {
     plan
 }
 
-#[test]
-#[ignore = "measures"]
 fn loading() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("large.kiln");
@@ -194,4 +190,10 @@ fn loading() {
         let first = best(1, || call(1));
         println!("call of 250 empty steps, {threads} threads: first {first:?}, then {:?}", best(2000, || call(1)));
     }
+}
+
+fn main() {
+    launches();
+    callers();
+    loading();
 }
