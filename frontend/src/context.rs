@@ -5,8 +5,8 @@ use crate::{
     builder::{Builder, Frame, Value},
     param,
 };
-use kiln_ir::{Arg, ArgKind, DType, DefaultFill, Dim, DimBounds, Literal, Op, SourceLine, Storage, TensorType};
-use std::{cell::RefCell, ops::RangeInclusive, rc::Rc};
+use kiln_ir::{Arg, ArgKind, DType, DefaultFill, Dim, Literal, Op, SourceLine, Storage, Symbol, TensorType};
+use std::{cell::RefCell, rc::Rc};
 
 /// Traces a program: `define` declares symbols, loads models and makes entries. Inputs whose values address something, such as token ids, get
 /// the range of values that the graph tells ([`kiln_ir::ranges`]); calls with others are refused.
@@ -57,17 +57,24 @@ impl Context {
         self.with(|b| b.misuse(reason, line));
     }
 
-    /// Declares a size symbol with its bounds.
+    /// Declares a size symbol: by its bounds, `1..=512`, or by what kind of size it is too, `Symbol::batch(1..=64)`. The kind and the
+    /// typical sizes tell the compiler where to take costs; the name tells it nothing.
     #[track_caller]
-    pub fn symbol(&self, name: &str, bounds: RangeInclusive<i64>) -> Dim {
-        let line = SourceLine::caller();
-        let bounds = DimBounds { min: *bounds.start(), max: *bounds.end() };
+    pub fn symbol(&self, name: &str, symbol: impl Into<Symbol>) -> Dim {
+        let (line, symbol) = (SourceLine::caller(), symbol.into());
         self.with(|b| {
+            let (bounds, mut typical) = (symbol.bounds(), symbol.typical.iter());
             if bounds.min < 0 || bounds.min > bounds.max {
                 b.misuse(format!("symbol `{name}`: bounds {}..={} hold no size", bounds.min, bounds.max), line);
+            } else if let Some(size) = typical.find(|size| !(bounds.min..=bounds.max).contains(size)) {
+                b.misuse(format!("symbol `{name}`: the typical size {size} is outside its bounds {bounds}"), line);
             }
-            if b.symbols.insert(name.into(), bounds).is_some_and(|before| before != bounds) {
-                b.misuse(format!("symbol `{name}` is declared twice, with different bounds"), line);
+            match b.symbols.get(name) {
+                Some(before) if *before != symbol => {
+                    b.misuse(format!("symbol `{name}` is declared twice, and differently"), line);
+                }
+                Some(_) => {}
+                None => drop(b.symbols.insert(name.into(), symbol)),
             }
         });
         Dim::symbol(name)

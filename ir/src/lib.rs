@@ -41,8 +41,8 @@ pub use error::{IrError, SourceLine};
 pub use graph::{Arg, ArgKind, FuncId, Function, Module, Node, NodeId, Output};
 pub use info::{Binding, FunctionInfo, ModuleInfo};
 pub use kiln_core::{
-    BinaryOp, BlockFormat, CompareOp, DType, DefaultFill, Dim, DimBounds, ReduceOp, Storage, Symbols, UnaryOp,
-    ValueRange,
+    BinaryOp, BlockFormat, CompareOp, DType, DefaultFill, Dim, DimBounds, ReduceOp, SizeRole, Storage, Symbol, Symbols,
+    UnaryOp, ValueRange,
 };
 pub use literal::Literal;
 pub use op::{AttentionAttrs, DotDims, Op, Real};

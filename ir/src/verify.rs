@@ -8,6 +8,7 @@
 //! | callees come before callers, calls match their signatures | inlining ends |
 //! | block rows hold whole blocks | bytes are computable |
 //! | symbols are declared, with 0 <= min <= max | upper bounds exist |
+//! | typical sizes of a symbol lie within its bounds | costs are taken where the program runs |
 //! | a range stands at an integer input of an entry | it is checked where callers pass values |
 //! | a state version is consumed at most once and not read afterwards; results that update a state descend from it | buffers are updated in place |
 
@@ -26,6 +27,13 @@ pub fn verify(module: &Module) -> Result<ModuleInfo, IrError> {
                 function: "module".into(),
                 node: format!("symbol {name}"),
                 reason: format!("bounds {}..={} are not 0 <= min <= max", b.min, b.max),
+            });
+        }
+        if let Some(size) = b.typical.iter().find(|size| !(b.min..=b.max).contains(size)) {
+            return Err(IrError::Verify {
+                function: "module".into(),
+                node: format!("symbol {name}"),
+                reason: format!("the typical size {size} is outside its bounds {}..={}", b.min, b.max),
             });
         }
     }

@@ -34,6 +34,8 @@ pub(crate) fn ranges(module: &Module, entry: &Function) -> Vec<VariantRange> {
             if let Some(b) = symbols.get_mut(n) {
                 b.max = b.max.min(max);
                 b.min = b.min.max(1);
+                // What is typical of the whole may lie outside of a part.
+                b.typical.clear();
             }
         }
         symbols

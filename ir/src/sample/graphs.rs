@@ -8,7 +8,7 @@ mod steps;
 
 use super::Random;
 use crate::{Arg, ArgKind, DType, FuncId, Function, Literal, Module, Node, NodeId, Op, TensorType};
-use kiln_core::{BinaryOp, Dim, DimBounds, Symbols};
+use kiln_core::{BinaryOp, Dim, Symbol, Symbols};
 use std::fmt;
 
 /// What one step of a random module is made from. Smaller numbers make simpler nodes.
@@ -31,8 +31,7 @@ const MOST_ELEMENTS: i64 = 2048;
 /// in 1..=3 and `s` in 1..=7. Every value that nothing uses is a result, up to four. Arguments of logarithms, roots and divisions are kept away
 /// from where small errors become large ones.
 pub fn module_of(choices: &[Choice], float: DType) -> Module {
-    let bounds = |max| DimBounds { min: 1, max };
-    let symbols = Symbols::from([("b".into(), bounds(3)), ("s".into(), bounds(7))]);
+    let symbols = Symbols::from([("b".into(), Symbol::batch(1..=3)), ("s".into(), Symbol::length(1..=7))]);
     let has_callee = choices.len() > 3 && choices[0][4] % 3 == 2;
     let (inner, outer) = choices.split_at(if has_callee { choices.len() / 2 } else { 0 });
     let mut functions = vec![];

@@ -2,7 +2,7 @@
 
 use super::attributes::{self, Attributes};
 use crate::{Arg, ArgKind, Function, IrError, Module, Node, NodeId, Op, Output, TensorType, Type};
-use kiln_core::{DefaultFill, Dim, DimBounds, Storage, ValueRange};
+use kiln_core::{DefaultFill, Dim, SizeRole, Storage, Symbol, ValueRange};
 use std::collections::HashMap;
 
 type Result<T> = std::result::Result<T, String>;
@@ -151,8 +151,15 @@ impl<'a> Parser<'a> {
                     self.expect("in")?;
                     let min = self.number()?;
                     self.expect("..=")?;
-                    let bounds = DimBounds { min, max: self.number()? };
-                    if self.module.symbols.insert(name.into(), bounds).is_some() {
+                    let mut symbol = Symbol::length(min..=self.number()?);
+                    symbol.role = SizeRole::ALL.into_iter().find(|r| self.eat(r.name())).unwrap_or_default();
+                    if self.eat("typically") {
+                        symbol.typical.push(self.number()?);
+                        while self.eat(",") {
+                            symbol.typical.push(self.number()?);
+                        }
+                    }
+                    if self.module.symbols.insert(name.into(), symbol).is_some() {
                         return Err(format!("the symbol `{name}` is declared twice"));
                     }
                 }

@@ -14,7 +14,9 @@ use crate::auto::{TraceOptions, Traced};
 use crate::weights::Pretrained;
 use crate::{Error, Result, Task};
 use kiln_frontend::nn::{Embedding, KvCache, Linear, Past, Positions};
-use kiln_frontend::{Context, DType, DefaultFill, Dim, LoadOptions, Module, Param, ParamSource, Path, Tensor, dims};
+use kiln_frontend::{
+    Context, DType, DefaultFill, Dim, LoadOptions, Module, Param, ParamSource, Path, Symbol, Tensor, dims,
+};
 
 /// The body of a decoder-only language model: from token ids to hidden states.
 pub trait Decoder: Module {
@@ -150,7 +152,8 @@ impl<D: Decoder> CausalLm<D> {
 
     /// The inputs of `forward`, and the hidden states of whole sequences after the last norm.
     fn whole_sequences(&self, cx: &Context, max_seq: i64) -> Tensor {
-        let (batch, seq) = (cx.symbol("batch", 1..=64), cx.symbol("seq", 1..=max_seq));
+        let batch = cx.symbol("batch", Symbol::batch(1..=64));
+        let seq = cx.symbol("seq", 1..=max_seq);
         let shape = dims![batch, seq];
         let input_ids = cx.input("input_ids", DType::I64, &shape);
         let attention_mask = cx.input_or("attention_mask", DType::I64, &shape, DefaultFill::Ones);
@@ -162,8 +165,10 @@ impl<D: Decoder> CausalLm<D> {
 
     /// The inputs and states of `step`, and the hidden state of each row's last token after the last norm.
     fn step(&self, cx: &Context, sizes: &Sizes, dtype: DType, max_seq: i64) -> Tensor {
-        let (b, s) = (cx.symbol("b", 1..=64), cx.symbol("s", 1..=max_seq.min(512)));
-        let (rows, t) = (cx.symbol("rows", 1..=64), cx.symbol("t", 1..=max_seq));
+        let b = cx.symbol("b", Symbol::batch(1..=64));
+        let s = cx.symbol("s", 1..=max_seq.min(512));
+        let rows = cx.symbol("rows", Symbol::batch(1..=64));
+        let t = cx.symbol("t", Symbol::context(1..=max_seq));
         let input_ids = cx.input("input_ids", DType::I64, dims![b, s]);
         let slots = cx.input("slots", DType::I64, dims![b]);
         let starts = cx.input("starts", DType::I64, dims![b]);

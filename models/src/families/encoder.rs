@@ -15,7 +15,7 @@ use crate::auto::{TraceOptions, Traced};
 use crate::sentence::SentenceEmbedding;
 use crate::weights::Pretrained;
 use crate::{Error, Result, Task};
-use kiln_frontend::{Context, DType, DefaultFill, Dim, LoadOptions, Module, Tensor, dims};
+use kiln_frontend::{Context, DType, DefaultFill, Dim, LoadOptions, Module, Symbol, Tensor, dims};
 
 /// The tasks that every encoder here has a head for.
 pub(crate) const TASKS: [Task; 5] =
@@ -85,7 +85,7 @@ pub(super) fn trace<M: Module>(
     let traced = kiln_frontend::trace(|cx| {
         unused_tensors = cx.load(&mut model, &encoder.checkpoint, LoadOptions { dtype: options.dtype, live: false });
         cx.entry("forward", |cx| {
-            let shape = dims![cx.symbol("batch", 1..=64), cx.symbol("seq", 1..=max_seq)];
+            let shape = dims![cx.symbol("batch", Symbol::batch(1..=64)), cx.symbol("seq", 1..=max_seq)];
             let ids = cx.input("input_ids", DType::I64, &shape);
             let mask = cx.input_or("attention_mask", DType::I64, &shape, DefaultFill::Ones).ne(0);
             define(&model, &Inputs { cx, shape, ids, mask, sentence });

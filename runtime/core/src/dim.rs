@@ -3,6 +3,7 @@
 //! Two dims are equal exactly when their canonical forms are, so shape checks are plain comparisons. Symbols have bounds
 //! ([`Symbols`]); a program is compiled once and holds for every binding within them.
 
+use crate::Symbols;
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, fmt, ops, sync::Arc};
 
@@ -24,7 +25,7 @@ enum Atom {
     Min(Box<Dim>, Box<Dim>),
 }
 
-/// Inclusive bounds of one symbol.
+/// Inclusive bounds of a size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct DimBounds {
     /// Smallest value.
@@ -42,9 +43,6 @@ impl fmt::Display for DimBounds {
         }
     }
 }
-
-/// The symbols of a program with their bounds, by name.
-pub type Symbols = BTreeMap<Arc<str>, DimBounds>;
 
 /// Why a dim has no value.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -17,11 +17,12 @@ mod range;
 mod reach;
 #[cfg(feature = "reference")]
 pub mod reference;
+mod symbol;
 mod target;
 mod text;
 
 pub use block::BlockFormat;
-pub use dim::{Dim, DimBounds, DimError, Symbols};
+pub use dim::{Dim, DimBounds, DimError};
 pub use dtype::{DType, Storage};
 pub use kernel::{
     Access, AttentionSpec, Coord, DotSpec, ElementOp, Inst, KernelSpec, MapSpec, MatMulSpec, PackSpec, Phase, Program,
@@ -34,4 +35,5 @@ pub use plan::{
 };
 pub use range::{BoundRange, Refused, ValueRange};
 pub use reach::{Reach, Reaches, reaches};
+pub use symbol::{SizeRole, Symbol, Symbols};
 pub use target::{Cache, TargetSpec};
