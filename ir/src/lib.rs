@@ -35,6 +35,7 @@ mod round;
 pub mod sample;
 pub mod text;
 mod types;
+pub mod variants;
 mod verify;
 
 pub use error::{IrError, SourceLine};
@@ -47,4 +48,5 @@ pub use kiln_core::{
 pub use literal::Literal;
 pub use op::{AttentionAttrs, DotDims, Op, Real};
 pub use types::{TensorType, Type};
+pub use variants::SizeRange;
 pub use verify::verify;

@@ -67,7 +67,10 @@ impl Cases {
         self.push(vec![f]);
     }
 
-    fn push(&mut self, functions: Vec<Function>) {
+    fn push(&mut self, mut functions: Vec<Function>) {
+        for f in functions.iter_mut().filter(|f| f.entry) {
+            f.variants = super::by_rows_of_first_input(f);
+        }
         let mut module = Module { functions, ..Module::default() };
         for (_, n) in module.functions.iter().flat_map(Function::nodes) {
             for d in n.ty.tensor().iter().flat_map(|t| t.shape.iter()) {

@@ -70,7 +70,8 @@ pub fn together(modules: &[Module]) -> Module {
         let first = out.functions.len() as u32;
         out.symbols.extend(module.symbols.clone());
         for f in &module.functions {
-            let mut renamed = Function::new(format!("{}{i}", f.name), f.entry);
+            let mut renamed = f.shell();
+            renamed.name = format!("{}{i}", f.name).into();
             for (_, node) in f.nodes() {
                 match &node.op {
                     Op::Arg(n) => {
@@ -249,7 +250,8 @@ impl<'a> Graph<'a> {
             let name = self.f.args[number as usize].name.clone();
             self.f.add_output(name, value, Some(number));
         }
-        let mut out = Function::new(self.f.name.clone(), self.f.entry);
+        let mut out = self.f.shell();
+        out.variants = super::by_rows_of_first_input(&self.f);
         out.args.clone_from(&self.f.args);
         let mut renamed = vec![NodeId(0); self.f.len()];
         for args in [true, false] {

@@ -1,7 +1,9 @@
 //! Text to module.
 
 use super::attributes::{self, Attributes};
-use crate::{Arg, ArgKind, Function, IrError, Module, Node, NodeId, Op, Output, TensorType, Type};
+use crate::{
+    Arg, ArgKind, DimBounds, Function, IrError, Module, Node, NodeId, Op, Output, SizeRange, TensorType, Type,
+};
 use kiln_core::{DefaultFill, Dim, SizeRole, Storage, Symbol, ValueRange};
 use std::collections::HashMap;
 
@@ -210,6 +212,12 @@ impl<'a> Parser<'a> {
                 break;
             }
         }
+        if self.eat("variants") {
+            f.variants.push(self.size_range()?);
+            while self.eat(",") {
+                f.variants.push(self.size_range()?);
+            }
+        }
         self.expect("{")?;
         while !self.eat("return") {
             self.skip();
@@ -247,6 +255,19 @@ impl<'a> Parser<'a> {
             Ok([min, max]) => Ok(ValueRange { min, max, distinct: self.eat("distinct") }),
             Err(ends) => Err(format!("expected a range such as `[0, 9]`, found {} numbers", ends.len())),
         }
+    }
+
+    /// `(b in 1..=1, s in 1..=1)`
+    fn size_range(&mut self) -> Result<SizeRange> {
+        self.expect("(")?;
+        let sizes = split(self.until_closing('(', ')')?).map(|item| {
+            let wrong = || format!("expected a size and its bounds such as `b*s in 1..=8`, found `{item}`");
+            let (size, bounds) = item.rsplit_once(" in ").ok_or_else(wrong)?;
+            let (min, max) = bounds.split_once("..=").ok_or_else(wrong)?;
+            let number = |text: &str| text.trim().parse().map_err(|_| wrong());
+            Ok((size.parse()?, DimBounds { min: number(min)?, max: number(max)? }))
+        });
+        Ok(SizeRange(sizes.collect::<Result<_>>()?))
     }
 
     fn node(&mut self, ty: Type, names: &HashMap<u32, NodeId>) -> Result<Node> {

@@ -56,7 +56,11 @@ fn print_function(module: &Module, function: &Function, f: &mut fmt::Formatter<'
             write!(f, " in {range}")?;
         }
     }
-    writeln!(f, "{}) {{", if first { "" } else { "\n" })?;
+    write!(f, "{})", if first { "" } else { "\n" })?;
+    for (i, range) in function.variants.iter().enumerate() {
+        write!(f, "{} {range}", if i > 0 { "," } else { " variants" })?;
+    }
+    f.write_str(" {\n")?;
     for (id, node) in function.nodes() {
         if matches!(node.op, Op::Arg(_)) {
             continue;

@@ -27,7 +27,7 @@ entry @step(
   %1: q8_0[8, 32] param "w.0",
   %2: f32[4, t, 2, 4] state "past.0.key",
   %3: i64[b] input "slots"
-) {
+) variants (b in 1..=1, s in 1..=1), (b*s in 1..=8, t - s in 0..=64) {
   %4: (f32[b, s, 8], f32[4, t, 2, 4]) = call @block %0, %1, %2, %3
   %5: f32[b, s, 8] = get %4 {index = 0}
   %6: f32[4, t, 2, 4] = get %4 {index = 1}

@@ -158,6 +158,7 @@ impl<D: Decoder> CausalLm<D> {
         let input_ids = cx.input("input_ids", DType::I64, &shape);
         let attention_mask = cx.input_or("attention_mask", DType::I64, &shape, DefaultFill::Ones);
         let position_ids = cx.input_or("position_ids", DType::I64, &shape, DefaultFill::Iota);
+        cx.variants_by_rows(&shape);
 
         let past = Past::None { mask: Some(attention_mask.ne(0)) };
         self.decoder.norm(&self.decoder.forward(cx, &input_ids, &Positions::whole(&position_ids), &|_| past.clone()))
@@ -172,6 +173,7 @@ impl<D: Decoder> CausalLm<D> {
         let input_ids = cx.input("input_ids", DType::I64, dims![b, s]);
         let slots = cx.input("slots", DType::I64, dims![b]);
         let starts = cx.input("starts", DType::I64, dims![b]);
+        cx.variants_by_rows(dims![b, s]);
 
         // Padding stands before position 0; where it is turned to does not matter.
         let position_ids = (starts.unsqueeze(-1) + cx.arange(&s)).maximum(0);

@@ -87,6 +87,7 @@ pub(super) fn trace<M: Module>(
         cx.entry("forward", |cx| {
             let shape = dims![cx.symbol("batch", Symbol::batch(1..=64)), cx.symbol("seq", 1..=max_seq)];
             let ids = cx.input("input_ids", DType::I64, &shape);
+            cx.variants_by_rows(&shape);
             let mask = cx.input_or("attention_mask", DType::I64, &shape, DefaultFill::Ones).ne(0);
             define(&model, &Inputs { cx, shape, ids, mask, sentence });
         });

@@ -67,6 +67,7 @@ fn forward(cx: &Context, model: &impl EncoderDecoder, max_seq: i64) {
     let input_ids = cx.input("input_ids", DType::I64, dims![batch, seq]);
     let mask = cx.input_or("attention_mask", DType::I64, dims![batch, seq], DefaultFill::Ones).ne(0);
     let decoder_input_ids = cx.input("decoder_input_ids", DType::I64, dims![batch, decoder_seq]);
+    cx.variants_by_rows(dims![batch, seq]);
 
     let hidden = decode_whole(cx, model, [&input_ids, &mask, &decoder_input_ids]);
     cx.output("logits", &model.logits(&hidden).to_dtype(DType::F32));
@@ -118,6 +119,7 @@ fn encode(cx: &Context, model: &impl EncoderDecoder, sizes: &Sizes, dtype: DType
     let input_ids = cx.input("input_ids", DType::I64, dims![b, source]);
     let mask = cx.input_or("attention_mask", DType::I64, dims![b, source], DefaultFill::Ones).ne(0);
     let slots = cx.input("slots", DType::I64, dims![b]);
+    cx.variants_by_rows(dims![b, source]);
 
     let states = CrossStates::new(cx, sizes, dtype);
     let starts = cx.scalar(DType::I64, 0.0).broadcast_to(dims![b]);
@@ -142,6 +144,7 @@ fn step(cx: &Context, model: &impl EncoderDecoder, sizes: &Sizes, dtype: DType) 
     let input_ids = cx.input("input_ids", DType::I64, dims![b, s]);
     let slots = cx.input("slots", DType::I64, dims![b]);
     let starts = cx.input("starts", DType::I64, dims![b]);
+    cx.variants_by_rows(dims![b, s]);
 
     let states = CrossStates::new(cx, sizes, dtype);
     let mask = states.mask(cx).index_select(0, &slots).ne(0);

@@ -89,6 +89,16 @@ impl Dim {
         }
     }
 
+    /// The symbols whose product the dim is, with repetition.
+    pub fn as_product(&self) -> Option<Vec<&Arc<str>>> {
+        let [(atoms, 1)] = self.terms.as_slice() else { return None };
+        let symbols = atoms.iter().map(|atom| match atom {
+            Atom::Sym(s) => Some(s),
+            _ => None,
+        });
+        symbols.collect::<Option<Vec<_>>>().filter(|symbols| !symbols.is_empty())
+    }
+
     /// Whether the dim is the constant `n`.
     pub fn is(&self, n: i64) -> bool {
         self.as_const() == Some(n)
@@ -505,6 +515,12 @@ mod tests {
         assert_eq!(dim("b*s*576").exact_div(&dim("576*s")), Some(dim("b")));
         assert_eq!(dim("floordiv(8*s, 8)"), dim("s"));
         assert_ne!(dim("floordiv(s, 8)"), dim("s"));
+        let factors =
+            |text: &str| dim(text).as_product().map(|symbols| symbols.iter().map(|s| s.to_string()).collect());
+        assert_eq!(factors("s*b*s"), Some(vec!["b".to_string(), "s".into(), "s".into()]));
+        for no in ["2*s", "7", "0", "s + b", "s*max(b, t)"] {
+            assert_eq!(factors(no), None, "{no}");
+        }
     }
 
     #[test]
