@@ -4,11 +4,11 @@
 //! (`decode`); any other has one. Rounds take turns between the cases, so that whatever else the machine does meets all of them.
 
 use crate::{Error, Result};
-use kiln_core::{DType, Dim, DimBounds, InputSpec, KernelSpec, Plan, Signature, Step, TargetSpec};
+use kiln_core::{DType, Dim, DimBounds, InputSpec, KernelSpec, Plan, Signature, SizeRole, Step, TargetSpec};
 use kiln_ir::interp::Tensor;
 use kiln_passes::CACHE_SHARE;
-use kiln_runtime::causal_lm::CACHE;
-use kiln_runtime::{Model, Section, Session, SessionOptions, StepTime, TensorView};
+use kiln_runtime::causal_lm::{CACHE, LENGTHS, STARTS};
+use kiln_runtime::{Model, Session, SessionOptions, StepTime, TensorView};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -124,7 +124,7 @@ pub fn cases(model: &Model, options: &BenchOptions) -> Result<Vec<Case>> {
     let chosen = plan.signatures.iter().filter(|s| options.signature.as_ref().is_none_or(|name| *name == s.name));
     let mut out = vec![];
     for signature in chosen {
-        let cached = signature.inputs.iter().any(|i| i.name == "starts");
+        let cached = signature.inputs.iter().any(|i| i.name == STARTS);
         match (options.sizes.is_empty(), cached) {
             (true, true) => {
                 let context = context(plan).unwrap_or(PROMPT);
@@ -163,10 +163,11 @@ impl Case {
         let given = |name: &str| sizes.iter().find(|(n, _)| n == name).map(|(_, v)| *v);
         let mut values: BTreeMap<String, i64> = BTreeMap::new();
         for input in &signature.inputs {
-            for (axis, dim) in input.shape.iter().enumerate() {
+            for dim in &input.shape {
                 dim.for_each_symbol(&mut |s| {
-                    let wanted = given(s).unwrap_or(if axis == 0 { 1 } else { length });
-                    let value = plan.symbols.get(s).map_or(wanted, |b| wanted.clamp(b.min, b.max));
+                    let Some(symbol) = plan.symbols.get(s) else { return };
+                    let usual = if symbol.role == SizeRole::Batch { 1 } else { length };
+                    let value = given(s).unwrap_or(usual).clamp(symbol.min, symbol.max);
                     values.entry(s.to_string()).or_insert(value);
                 });
             }
@@ -174,19 +175,23 @@ impl Case {
         // What the inputs' shapes do not say belongs to the states.
         let fixed: Vec<(String, i64)> = sizes.iter().filter(|(n, _)| !values.contains_key(n)).cloned().collect();
         let cache = cache(plan).and_then(Dim::as_symbol);
-        let tokens = signature.inputs.first().and_then(|i| i.shape.get(1)?.eval(&|s| values.get(s).copied()).ok());
+        let is_length = |s: &&Arc<str>| plan.symbols.get(*s).is_some_and(|s| s.role == SizeRole::Length);
+        let tokens = signature.inputs.first().and_then(|i| i.shape.iter().filter_map(Dim::as_symbol).find(is_length));
+        let tokens = tokens.and_then(|s| values.get(&**s).copied()).unwrap_or(1);
         let start = match cache.and_then(|s| given(s)) {
-            Some(context) => (context - tokens.unwrap_or(1)).max(0),
+            Some(context) => (context - tokens).max(0),
             None => start,
         };
-        let vocab = vocab_size(model);
+        let mut all_sizes =
+            plan.symbols.iter().map(|(s, symbol)| (s.to_string(), symbol.max)).collect::<BTreeMap<_, _>>();
+        all_sizes.extend(fixed.iter().cloned().chain(values.clone()));
         let mut inputs = vec![];
         for spec in signature.inputs.iter().filter(|i| i.default.is_none()) {
-            inputs.push((spec.name.clone(), input(spec, &values, vocab, start..start + tokens.unwrap_or(1))?));
+            inputs.push((spec.name.clone(), input(spec, &all_sizes, start..start + tokens)?));
         }
         let sizes = values.iter().map(|(n, v)| format!("{n} = {v}")).collect::<Vec<_>>().join(", ");
         let name = match phase {
-            "prefill" => format!("{}, prefill of {}", signature.name, tokens.unwrap_or(1)),
+            "prefill" => format!("{}, prefill of {tokens}", signature.name),
             "decode" => format!("{}, one token after {start}", signature.name),
             _ => format!("{}, {sizes}", signature.name),
         };
@@ -246,33 +251,32 @@ impl Case {
         steps.iter().enumerate().map(work).collect()
     }
 
+    /// The elements of its first input, where that is of integers: of token ids, but not of pixels.
     fn tokens(&self) -> Option<usize> {
-        let ids = self.inputs.iter().find(|(n, _)| n == "input_ids")?;
-        Some(ids.1.shape().iter().product())
+        let (_, first) = self.inputs.first()?;
+        first.dtype().is_some_and(|dtype| !dtype.is_float()).then(|| first.shape().iter().product())
     }
 }
 
-/// Token ids are below this.
-fn vocab_size(model: &Model) -> i64 {
-    let config = model.artifact().section(Section::Config);
-    let config: Option<serde_json::Value> = config.and_then(|c| serde_json::from_slice(c).ok());
-    config.and_then(|c| c["vocab_size"].as_i64()).filter(|n| *n > 0).unwrap_or(1)
-}
-
-/// Values without a pattern, the same each time: token ids, `positions` in the cache, floats between -1 and 1.
-fn input(spec: &InputSpec, sizes: &BTreeMap<String, i64>, vocab: i64, positions: Range<i64>) -> Result<Tensor> {
-    let size = |d: &Dim| d.eval(&|s| sizes.get(s).copied()).map(|n| n.max(0) as usize);
+/// Values without a pattern, the same each time: `positions` in the cache, integers that the input may have, floats between -1 and 1.
+fn input(spec: &InputSpec, sizes: &BTreeMap<String, i64>, positions: Range<i64>) -> Result<Tensor> {
+    let lookup = |s: &str| sizes.get(s).copied();
+    let size = |d: &Dim| d.eval(&lookup).map(|n| n.max(0) as usize);
     let shape: std::result::Result<Vec<usize>, _> = spec.shape.iter().map(size).collect();
+    let range =
+        spec.range.as_ref().map(|range| range.bind(&lookup)).transpose().map_err(kiln_passes::PassError::from)?;
     let shape = shape.map_err(kiln_passes::PassError::from)?;
     let dtype = spec.storage.dense().unwrap_or(DType::U8);
     let scattered = |i: usize| (i as u32).wrapping_mul(1_664_525).wrapping_add(1_013_904_223) >> 8;
     let value = |i: usize| match spec.name.as_str() {
-        "input_ids" => (i64::from(scattered(i)) % vocab) as f64,
-        "slots" => i as f64,
-        "starts" => positions.start as f64,
-        "lengths" => positions.end as f64,
+        STARTS => positions.start as f64,
+        LENGTHS => positions.end as f64,
         _ if dtype.is_float() => f64::from(scattered(i)) / f64::from(1 << 23) - 1.0,
-        _ => 0.0,
+        _ => match range {
+            Some(range) if range.distinct => (range.min + i as i64) as f64,
+            Some(range) => (range.min + i64::from(scattered(i)) % (range.max - range.min + 1).max(1)) as f64,
+            None => 0.0,
+        },
     };
     let values: Vec<f64> = (0..shape.iter().product()).map(value).collect();
     Ok(Tensor::from_f64(dtype, shape, &values)?)
