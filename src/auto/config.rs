@@ -3,6 +3,7 @@
 use super::PretrainedOptions;
 use super::options::is_artifact;
 use crate::{Error, Result};
+use kiln_models::source::{TOKENIZER, TOKENIZER_CONFIG};
 use kiln_runtime::text::Tokenizer;
 use kiln_runtime::{Artifact, OpenOptions, Section};
 use serde_json::Value;
@@ -25,15 +26,14 @@ impl AutoTokenizer {
     /// # Errors
     /// The same.
     pub fn from_pretrained_with(model: &str, options: &PretrainedOptions) -> Result<Tokenizer> {
-        let (json, config) = match is_artifact(model) {
+        let [json, config] = match is_artifact(model) {
             true => {
                 let artifact = open(model)?;
-                let section = |section| artifact.section(section).map(<[u8]>::to_vec);
-                (section(Section::Tokenizer), section(Section::TokenizerConfig))
+                [TOKENIZER, TOKENIZER_CONFIG].map(|name| artifact.file(name).map(<[u8]>::to_vec))
             }
             false => {
                 let files = options.files(model)?;
-                (files.tokenizer_json, files.tokenizer_config.map(|config| config.to_string().into_bytes()))
+                [TOKENIZER, TOKENIZER_CONFIG].map(|name| files.processors.get(name).map(<[u8]>::to_vec))
             }
         };
         let json = json.ok_or_else(|| Error::NoTokenizer { model: model.into() })?;

@@ -122,8 +122,7 @@ pub fn trace<D: Decoder>(
     let head = format!("{}.", D::HEAD);
     let ignored = |n: &str| D::IGNORED.iter().any(|end| n.ends_with(end)) || (!has_head && n.starts_with(&head));
     unused_tensors.retain(|n| !ignored(n));
-    let Sizes { vocab_size, cache_limit, .. } = *sizes;
-    Ok(Traced { module, unused_tensors, max_seq, vocab_size, cache_limit })
+    Ok(Traced { module, unused_tensors, max_seq, cache_limit: sizes.cache_limit })
 }
 
 /// Parameters that are one, each beside the other's name.

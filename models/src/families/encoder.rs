@@ -26,7 +26,6 @@ pub(super) struct Encoder<'a> {
     /// The checkpoint; its prefix is that of the body in a model with a head.
     pub checkpoint: Pretrained<'a>,
     pub task: Task,
-    pub vocab_size: usize,
     pub max_seq: i64,
 }
 
@@ -96,7 +95,7 @@ pub(super) fn trace<M: Module>(
     // Buffers that old checkpoints hold, and transformers ignores too.
     let buffer = |n: &str| n.ends_with("embeddings.position_ids") || n.ends_with("embeddings.token_type_ids");
     unused_tensors.retain(|n| !buffer(n));
-    Ok(Traced { module, unused_tensors, max_seq, vocab_size: encoder.vocab_size, cache_limit: None })
+    Ok(Traced { module, unused_tensors, max_seq, cache_limit: None })
 }
 
 impl Encoder<'_> {

@@ -32,7 +32,6 @@ pub(super) trait EncoderDecoder: Module {
 
 /// What [`trace`] must know of a model beside its parts.
 pub(super) struct Sizes {
-    pub vocab_size: usize,
     pub decoder_layers: usize,
     pub heads: usize,
     pub head_dim: usize,
@@ -58,7 +57,7 @@ pub(super) fn trace<M: EncoderDecoder>(
         cx.entry("step", |cx| step(cx, &model, sizes, dtype));
     })
     .map_err(Error::Trace)?;
-    Ok(Traced { module, unused_tensors, max_seq, vocab_size: sizes.vocab_size, cache_limit: None })
+    Ok(Traced { module, unused_tensors, max_seq, cache_limit: None })
 }
 
 fn forward(cx: &Context, model: &impl EncoderDecoder, max_seq: i64) {
