@@ -4,7 +4,7 @@
 //! (`decode`); any other has one. Rounds take turns between the cases, so that whatever else the machine does meets all of them.
 
 use crate::{Error, Result};
-use kiln_core::{DType, Dim, InputSpec, KernelSpec, Plan, Signature, Step, TargetSpec};
+use kiln_core::{DType, Dim, InputSpec, KernelSpec, Plan, Signature, SizeRole, Step, TargetSpec};
 use kiln_ir::interp::Tensor;
 use kiln_passes::CACHE_SHARE;
 use kiln_runtime::causal_lm::CACHE;
@@ -165,10 +165,11 @@ impl Case {
         let given = |name: &str| sizes.iter().find(|(n, _)| n == name).map(|(_, v)| *v);
         let mut values: BTreeMap<String, i64> = BTreeMap::new();
         for input in &signature.inputs {
-            for (axis, dim) in input.shape.iter().enumerate() {
+            for dim in &input.shape {
                 dim.for_each_symbol(&mut |s| {
-                    let wanted = given(s).unwrap_or(if axis == 0 { 1 } else { length });
-                    let value = plan.symbols.get(s).map_or(wanted, |b| wanted.clamp(b.min, b.max));
+                    let Some(symbol) = plan.symbols.get(s) else { return };
+                    let usual = if symbol.role == SizeRole::Batch { 1 } else { length };
+                    let value = given(s).unwrap_or(usual).clamp(symbol.min, symbol.max);
                     values.entry(s.to_string()).or_insert(value);
                 });
             }
@@ -176,12 +177,14 @@ impl Case {
         // What the inputs' shapes do not say belongs to the states.
         let fixed: Vec<(String, i64)> = sizes.iter().filter(|(n, _)| !values.contains_key(n)).cloned().collect();
         let cache = cache(plan).and_then(Dim::as_symbol);
-        let tokens = signature.inputs.first().and_then(|i| i.shape.get(1)?.eval(&|s| values.get(s).copied()).ok());
+        let is_length = |s: &&Arc<str>| plan.symbols.get(*s).is_some_and(|s| s.role == SizeRole::Length);
+        let tokens = signature.inputs.first().and_then(|i| i.shape.iter().filter_map(Dim::as_symbol).find(is_length));
+        let tokens = tokens.and_then(|s| values.get(&**s).copied()).unwrap_or(1);
         let start = match cache.and_then(|s| given(s)) {
-            Some(context) => (context - tokens.unwrap_or(1)).max(0),
+            Some(context) => (context - tokens).max(0),
             None => start,
         };
-        let positions = start..start + tokens.unwrap_or(1);
+        let positions = start..start + tokens;
         let mut inputs = vec![];
         for spec in signature.inputs.iter().filter(|i| i.default.is_none() || meaning(plan, i) == Meaning::Position) {
             inputs.push((spec.name.clone(), input(plan, signature, spec, &values, &positions)?));
@@ -191,7 +194,7 @@ impl Case {
         let ids = ids.map(|(_, ids)| ids.shape().iter().product());
         let sizes = values.iter().map(|(n, v)| format!("{n} = {v}")).collect::<Vec<_>>().join(", ");
         let name = match phase {
-            "prefill" => format!("{}, prefill of {}", signature.name, tokens.unwrap_or(1)),
+            "prefill" => format!("{}, prefill of {tokens}", signature.name),
             "decode" => format!("{}, one token after {start}", signature.name),
             _ => format!("{}, {sizes}", signature.name),
         };

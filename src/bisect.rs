@@ -49,7 +49,7 @@ pub fn bisect(
             (verify::read_tensors(&file, "in.")?, verify::read_tensors(&file, "out.")?)
         }
         None => {
-            let inputs = verify::token_ids(&traced.module, options.length, traced.vocab_size)?;
+            let inputs = verify::made_up_inputs(&traced.module, options.length)?;
             let want = verify::interpret(&traced.module, "forward", &files.checkpoint, &inputs, &[])?;
             (inputs, want)
         }

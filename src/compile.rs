@@ -6,8 +6,9 @@ use kiln_core::output::Output;
 use kiln_core::{DType, Plan, TargetSpec};
 use kiln_models::Task;
 use kiln_models::auto::{TraceOptions, Traced, task_of, trace as trace_model};
-use kiln_models::source::ModelFiles;
+use kiln_models::source::{ModelFiles, TOKENIZER, TOKENIZER_CONFIG};
 use kiln_passes::Compiled;
+use kiln_runtime::artifact::section_of_file;
 use kiln_runtime::causal_lm::{ENCODE, STEP};
 use kiln_runtime::generate::GenerationConfig;
 use kiln_runtime::text::Tokenizer;
@@ -173,9 +174,8 @@ pub(crate) fn build_traced(traced: &Traced, trace_seconds: f64, options: &Compil
 
 /// What goes into the artifact unread is read here, so that damage shows now and not on the machine that runs it.
 pub(crate) fn check_texts(files: &ModelFiles) -> Result<()> {
-    if let Some(json) = &files.tokenizer_json {
-        let config = files.tokenizer_config.as_ref().map(|config| config.to_string());
-        Tokenizer::of_model(json, config.as_deref().map(str::as_bytes))?;
+    if let Some(json) = files.processors.get(TOKENIZER) {
+        Tokenizer::of_model(json, files.processors.get(TOKENIZER_CONFIG))?;
     }
     if let Some(json) = &files.generation_config {
         GenerationConfig::from_json(json.to_string().as_bytes())?;
@@ -200,16 +200,13 @@ pub(crate) fn model_info(files: &ModelFiles, options: &CompileOptions) -> ModelI
     }
 }
 
-/// The model's texts, which go into the artifact as they are.
-pub(crate) fn texts(files: &ModelFiles) -> impl Iterator<Item = (Section, Vec<u8>)> {
-    let texts = [
-        (Section::Config, Some(files.config.to_string().into_bytes())),
-        (Section::GenerationConfig, files.generation_config.as_ref().map(|g| g.to_string().into_bytes())),
-        (Section::Tokenizer, files.tokenizer_json.clone()),
-        (Section::TokenizerConfig, files.tokenizer_config.as_ref().map(|t| t.to_string().into_bytes())),
-        (Section::ChatTemplate, files.chat_template.clone().map(String::into_bytes)),
-    ];
-    texts.into_iter().filter_map(|(section, text)| Some((section, text?)))
+/// The model's texts, which go into the artifact as they are, by section.
+pub(crate) fn texts(files: &ModelFiles) -> impl Iterator<Item = (&str, Vec<u8>)> {
+    let config = files.config.to_string().into_bytes();
+    let generation = files.generation_config.as_ref().map(|g| (Section::GenerationConfig, g.to_string().into_bytes()));
+    let configs = [(Section::Config, config)].into_iter().chain(generation);
+    let processors = files.processors.iter().map(|(name, bytes)| (section_of_file(name), bytes.to_vec()));
+    configs.map(|(section, text)| (section.name(), text)).chain(processors)
 }
 
 /// Writes a model's artifact.
@@ -220,7 +217,7 @@ pub(crate) fn write<W: Write + Seek>(
     options: &CompileOptions,
 ) -> Result<()> {
     for (section, text) in texts(files) {
-        w.section(section, &text)?;
+        w.named_section(section, &text)?;
     }
     let model = ModelInfo { cache_limit: program.cache_limit, ..model_info(files, options) };
     write_program(w, program, model, options, |name, out| {

@@ -23,10 +23,8 @@ pub const NOISE: f64 = 0.03;
 /// How many forms are chosen by distorted costs.
 const DISTORTED: u64 = 6;
 
-/// Where forms are measured: a token, and a prompt that is short enough for a step to end before the system gives its core to someone else.
-fn points() -> [Point; 2] {
-    [Point { rows: 1, context: 512 }, Point { rows: 64, context: 512 }]
-}
+/// Rows of one sequence, and positions of the cache, where forms are measured: a token, and a prompt that is short enough for a step to end before the system gives its core to someone else.
+const POINTS: [(i64, i64); 2] = [(1, 512), (64, 512)];
 
 /// A form of a block at a point.
 #[derive(Clone, Debug, Serialize)]
@@ -107,15 +105,16 @@ pub fn costs(
         entry.entry = true;
         let forms = forms(&Module { symbols: module.symbols.clone(), functions: vec![entry] }, options)?;
         let loaded = forms.iter().map(|(_, form)| run_alone(form, options, load)).collect::<Result<Vec<_>>>()?;
-        for point in points() {
-            let measured = measure(&loaded, &f.name, &point, module, rounds)?;
+        for (rows, context) in POINTS {
+            let point = Point::at(&module.symbols, rows, context);
+            let measured = measure(&loaded, &f.name, &point, rounds)?;
             let alternative = |((name, form), [measured, again]): (&(String, Module), [f64; 2])| {
                 let points = std::slice::from_ref(&point);
                 let predicted = egraph::cost_of(form, &form.functions[0], &options.target, points);
                 Alternative { name: name.clone(), predicted: predicted.unwrap_or(f64::NAN), measured, again }
             };
             let alternatives = forms.iter().zip(measured).map(alternative).collect();
-            out.push(BlockCosts { block: f.name.to_string(), rows: point.rows, context: point.context, alternatives });
+            out.push(BlockCosts { block: f.name.to_string(), rows, context, alternatives });
         }
     }
     Ok(out)
@@ -166,16 +165,10 @@ fn run_alone(module: &Module, options: &CompileOptions, load: &LoadOptions) -> R
 }
 
 /// Seconds of the steps of each, at a point: of its two copies, the lesser first.
-fn measure(
-    models: &[[Arc<Model>; 2]],
-    block: &str,
-    point: &Point,
-    module: &Module,
-    rounds: usize,
-) -> Result<Vec<[f64; 2]>> {
+fn measure(models: &[[Arc<Model>; 2]], block: &str, point: &Point, rounds: usize) -> Result<Vec<[f64; 2]>> {
     let case = |model: &Arc<Model>| {
         let known = |(n, _): &(String, i64)| model.plan().symbols.contains_key(n.as_str());
-        let sizes = point.sizes(&module.symbols).into_iter().filter(known).collect();
+        let sizes = point.sizes().into_iter().filter(known).collect();
         let options = BenchOptions { signature: Some(block.to_string()), sizes, rounds };
         bench::cases(model, &options)?.pop().ok_or_else(|| Error::Option(format!("`{block}` can't be called")))
     };

@@ -81,7 +81,7 @@ pub fn pictures(
     target: &TargetSpec,
     options: &egraph::Options,
 ) -> Result<Vec<Picture>> {
-    let sizes = point.sizes(&module.symbols);
+    let sizes = point.sizes();
     let mut out = vec![];
     for f in functions {
         let Some((id, _)) = module.find(&f.name) else { continue };

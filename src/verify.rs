@@ -1,7 +1,7 @@
 //! Compiled results against the interpreter, and against what transformers computed.
 
 use crate::{Error, Result};
-use kiln_core::{DType, Storage};
+use kiln_core::{DType, Dim, SizeRole, Storage, Symbol};
 use kiln_ir::{Arg, ArgKind, Module, interp};
 use kiln_models::weights::{Checkpoint, from_safetensors};
 use kiln_runtime::{Session, TensorView};
@@ -57,17 +57,35 @@ pub fn read_tensors(path: &Path, prefix: &str) -> Result<Vec<(String, interp::Te
     Ok(out)
 }
 
-/// One sequence of token ids spread over the vocabulary, the same each time, for each input of `forward` that must be given: the
-/// decoder's, too, where there are two.
+/// The inputs of `forward` that must be given, for one thing of that length: integers spread over the values that an input may have, floats
+/// between -1 and 1, the same each time.
 ///
 /// # Errors
-/// None for a length that fits memory.
-pub fn token_ids(module: &Module, length: usize, vocab_size: usize) -> Result<Vec<(String, interp::Tensor)>> {
+/// An input whose size has no value, or whose elements fit no memory.
+pub fn made_up_inputs(module: &Module, length: usize) -> Result<Vec<(String, interp::Tensor)>> {
+    let length = i64::try_from(length).unwrap_or(i64::MAX);
+    let of_role = |symbol: &Symbol| if symbol.role == SizeRole::Batch { symbol.nearest(1) } else { length };
+    let lookup = |s: &str| module.symbols.get(s).map(of_role);
+    let eval = |d: &Dim| d.eval(&lookup).map_err(kiln_passes::PassError::from);
     let args = module.find("forward").map_or(&[][..], |(_, f)| &f.args);
     let given = args.iter().filter(|a| a.kind == ArgKind::Input && a.default.is_none());
     let tensor = |(i, arg): (usize, &Arg)| {
-        let ids: Vec<i64> = (i..i + length).map(|n| (n as i64 * 7919 + 13) % vocab_size.max(1) as i64).collect();
-        Ok((arg.name.to_string(), interp::Tensor::from_i64(vec![1, length], &ids)?))
+        let dtype = arg.ty.dtype().unwrap_or(DType::U8);
+        let shape = arg.ty.shape.iter().map(|d| Ok(usize::try_from(eval(d)?).unwrap_or(0)));
+        let shape = shape.collect::<Result<Vec<usize>>>()?;
+        let (min, max) = match &arg.range {
+            Some(range) => (eval(&range.min)?, eval(&range.max)?),
+            None => (0, 1),
+        };
+        let value = |n: usize| {
+            let spread = n as i64 * 7919 + 13;
+            match dtype.is_float() {
+                true => (spread % 2001) as f64 / 1000.0 - 1.0,
+                false => (min + spread % (max - min + 1).max(1)) as f64,
+            }
+        };
+        let values: Vec<f64> = (i..i + shape.iter().product::<usize>()).map(value).collect();
+        Ok((arg.name.to_string(), interp::Tensor::from_f64(dtype, shape, &values)?))
     };
     given.enumerate().map(tensor).collect()
 }

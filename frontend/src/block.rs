@@ -94,7 +94,7 @@ impl Frame {
             .filter(|(i, id)| live[id.index()] || (f.entry && !matches!(f.args[*i].kind, ArgKind::Param { .. })))
             .collect();
         let updated = |arg: usize| f.outputs.iter().any(|o| o.updates == Some(arg as u32));
-        let mut out = Function::new(f.name.clone(), f.entry);
+        let mut out = f.shell();
         let mut renamed = HashMap::new();
         for (i, id) in &kept {
             let mut arg = f.args[*i].clone();

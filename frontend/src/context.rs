@@ -5,7 +5,10 @@ use crate::{
     builder::{Builder, Frame, Value},
     param,
 };
-use kiln_ir::{Arg, ArgKind, DType, DefaultFill, Dim, DimBounds, Literal, Op, SourceLine, Storage, TensorType};
+use kiln_ir::{
+    Arg, ArgKind, DType, DefaultFill, Dim, DimBounds, Literal, Op, SizeRange, SourceLine, Storage, Symbol, TensorType,
+    variants,
+};
 use std::{cell::RefCell, ops::RangeInclusive, rc::Rc};
 
 /// Traces a program: `define` declares symbols, loads models and makes entries. Inputs whose values address something, such as token ids, get
@@ -57,17 +60,24 @@ impl Context {
         self.with(|b| b.misuse(reason, line));
     }
 
-    /// Declares a size symbol with its bounds.
+    /// Declares a size symbol: by its bounds, `1..=512`, or by what kind of size it is too, `Symbol::batch(1..=64)`. The kind and the
+    /// typical sizes tell the compiler where to take costs; the name tells it nothing.
     #[track_caller]
-    pub fn symbol(&self, name: &str, bounds: RangeInclusive<i64>) -> Dim {
-        let line = SourceLine::caller();
-        let bounds = DimBounds { min: *bounds.start(), max: *bounds.end() };
+    pub fn symbol(&self, name: &str, symbol: impl Into<Symbol>) -> Dim {
+        let (line, symbol) = (SourceLine::caller(), symbol.into());
         self.with(|b| {
+            let (bounds, mut typical) = (symbol.bounds(), symbol.typical.iter());
             if bounds.min < 0 || bounds.min > bounds.max {
                 b.misuse(format!("symbol `{name}`: bounds {}..={} hold no size", bounds.min, bounds.max), line);
+            } else if let Some(size) = typical.find(|size| !(bounds.min..=bounds.max).contains(size)) {
+                b.misuse(format!("symbol `{name}`: the typical size {size} is outside its bounds {bounds}"), line);
             }
-            if b.symbols.insert(name.into(), bounds).is_some_and(|before| before != bounds) {
-                b.misuse(format!("symbol `{name}` is declared twice, with different bounds"), line);
+            match b.symbols.get(name) {
+                Some(before) if *before != symbol => {
+                    b.misuse(format!("symbol `{name}` is declared twice, and differently"), line);
+                }
+                Some(_) => {}
+                None => drop(b.symbols.insert(name.into(), symbol)),
             }
         });
         Dim::symbol(name)
@@ -149,6 +159,29 @@ impl Context {
     #[track_caller]
     pub fn input_or(&self, name: &str, dtype: DType, shape: impl AsRef<[Dim]>, default: DefaultFill) -> Tensor {
         self.arg(name, dtype, shape.as_ref(), ArgKind::Input, Some(default), SourceLine::caller())
+    }
+
+    /// Gives the entry code of its own for calls in which each of these sizes lies within its bounds. The ranges of an entry are tried in
+    /// the order of their declaration; a call outside of all of them runs the code for any size.
+    #[track_caller]
+    pub fn variant<const N: usize>(&self, sizes: [(&Dim, RangeInclusive<i64>); N]) {
+        let bounds = |range: RangeInclusive<i64>| DimBounds { min: *range.start(), max: *range.end() };
+        let range = SizeRange(sizes.map(|(size, range)| (size.clone(), bounds(range))).into());
+        self.add_variants(vec![range], SourceLine::caller());
+    }
+
+    /// Gives the entry code of its own for one row and for few, where its rows lie along these axes: products of few rows are computed in
+    /// another way than those of many.
+    #[track_caller]
+    pub fn variants_by_rows(&self, axes: impl AsRef<[Dim]>) {
+        self.add_variants(variants::by_rows(axes.as_ref()), SourceLine::caller());
+    }
+
+    fn add_variants(&self, ranges: Vec<SizeRange>, line: SourceLine) {
+        self.with(|b| match b.frames.first_mut() {
+            Some(entry) => entry.function.variants.extend(ranges),
+            None => b.misuse("a variant is declared outside of every entry", line),
+        });
     }
 
     /// The current version of a state of the entry: a buffer that lives from call to call. An op that updates it

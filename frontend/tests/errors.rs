@@ -1,6 +1,8 @@
 //! Errors name the op, the operands' types and the line of the model; nothing panics.
 
-use kiln_frontend::{BlockFormat, Context, DType, Error, LoadOptions, Module, ParamSource, Storage, dims, nn, trace};
+use kiln_frontend::{
+    BlockFormat, Context, DType, Error, LoadOptions, Module, ParamSource, Storage, Symbol, dims, nn, trace,
+};
 use std::collections::BTreeMap;
 
 fn error_of(define: impl FnOnce(&Context)) -> String {
@@ -57,6 +59,12 @@ fn misuse_of_the_dsl_is_an_error() {
 
     let bounds = error_of(|cx| drop(cx.symbol("s", std::ops::RangeInclusive::new(5, 2))));
     assert!(bounds.contains("bounds 5..=2 hold no size"), "{bounds}");
+
+    let typical = error_of(|cx| drop(cx.symbol("s", Symbol::length(1..=8).typically([1, 9]))));
+    assert!(typical.contains("symbol `s`: the typical size 9 is outside its bounds 1..=8"), "{typical}");
+
+    let twice = error_of(|cx| drop([Symbol::batch(1..=8), Symbol::length(1..=8)].map(|size| cx.symbol("s", size))));
+    assert!(twice.contains("symbol `s` is declared twice, and differently"), "{twice}");
 
     let unloaded = error_of(|cx| {
         cx.entry("a", |cx| cx.output("y", &nn::Linear::new(2, 2, true).forward(&cx.input("x", DType::F32, dims![2]))));

@@ -46,7 +46,7 @@ pub fn decompose_function(f: &Function) -> Result<Function> {
 /// # Errors
 /// As [`decompose`].
 pub fn decompose_where(f: &Function, choose: impl Fn(&Node) -> bool) -> Result<Function> {
-    let mut out = Function::new(f.name.clone(), f.entry);
+    let mut out = f.shell();
     out.args.clone_from(&f.args);
     let mut renamed: Vec<NodeId> = Vec::with_capacity(f.len());
     for (_, node) in f.nodes() {

@@ -1,6 +1,6 @@
 //! Modules, functions and nodes.
 
-use crate::{IrError, Op, SourceLine, TensorType, Type};
+use crate::{IrError, Op, SizeRange, SourceLine, TensorType, Type};
 use kiln_core::{DefaultFill, Symbols, ValueRange};
 use std::{collections::HashMap, fmt, sync::Arc};
 
@@ -99,6 +99,8 @@ pub struct Function {
     pub name: Arc<str>,
     /// Whether it is an entry of the program rather than a repeated block.
     pub entry: bool,
+    /// Of an entry: the ranges of sizes that get code of their own, narrowest first.
+    pub variants: Vec<SizeRange>,
     /// Arguments; node i is `Op::Arg(i)` for each of them.
     pub args: Vec<Arg>,
     nodes: Vec<Node>,
@@ -110,6 +112,12 @@ impl Function {
     /// An empty function.
     pub fn new(name: impl Into<Arc<str>>, entry: bool) -> Self {
         Function { name: name.into(), entry, ..Default::default() }
+    }
+
+    /// A function that says of itself what this one says, and computes nothing yet: what a pass fills anew.
+    pub fn shell(&self) -> Self {
+        let Function { name, entry, variants, args: _, nodes: _, outputs: _ } = self;
+        Function { variants: variants.clone(), ..Function::new(name.clone(), *entry) }
     }
 
     /// Appends an argument and its node. Arguments need not come before other nodes.
@@ -261,13 +269,15 @@ pub struct Module {
 }
 
 impl Module {
-    /// The module with the function of that name as its one entry. Ranges are for what callers pass, so the other functions have none.
+    /// The module with the function of that name as its one entry. Ranges of values and of sizes are for what callers pass, so the other
+    /// functions have none.
     pub fn with_entry(&self, name: &str) -> Module {
         let mut module = self.clone();
         for f in &mut module.functions {
             f.entry = *f.name == *name;
             if !f.entry {
                 f.args.iter_mut().for_each(|arg| arg.range = None);
+                f.variants.clear();
             }
         }
         module

@@ -33,16 +33,18 @@ pub mod ranges;
 pub mod sample;
 pub mod text;
 mod types;
+pub mod variants;
 mod verify;
 
 pub use error::{IrError, SourceLine};
 pub use graph::{Arg, ArgKind, FuncId, Function, Module, Node, NodeId, Output};
 pub use info::{Binding, FunctionInfo, ModuleInfo};
 pub use kiln_core::{
-    BinaryOp, BlockFormat, CompareOp, DType, DefaultFill, Dim, DimBounds, ReduceOp, Storage, Symbols, UnaryOp,
-    ValueRange,
+    BinaryOp, BlockFormat, CompareOp, DType, DefaultFill, Dim, DimBounds, ReduceOp, SizeRole, Storage, Symbol, Symbols,
+    UnaryOp, ValueRange,
 };
 pub use literal::Literal;
 pub use op::{AttentionAttrs, Attr, Class, ConvAttrs, DotDims, Field, Kind, Op, OpInfo, Real, Source};
 pub use types::{TensorType, Type};
+pub use variants::SizeRange;
 pub use verify::verify;

@@ -8,6 +8,8 @@
 //! | callees come before callers, calls match their signatures | inlining ends |
 //! | block rows hold whole blocks | bytes are computable |
 //! | symbols are declared, with 0 <= min <= max | upper bounds exist |
+//! | typical sizes of a symbol lie within its bounds | costs are taken where the program runs |
+//! | ranges of sizes stand at an entry; some size of its arguments lies in each | a call decides which code runs |
 //! | a range stands at an integer input of an entry | it is checked where callers pass values |
 //! | a version of a state or a live parameter is consumed at most once and not read afterwards; the last one is returned, once, as the update | buffers are updated in place |
 
@@ -28,6 +30,13 @@ pub fn verify(module: &Module) -> Result<ModuleInfo, IrError> {
                 function: "module".into(),
                 node: format!("symbol {name}"),
                 reason: format!("bounds {}..={} are not 0 <= min <= max", b.min, b.max),
+            });
+        }
+        if let Some(size) = b.typical.iter().find(|size| !(b.min..=b.max).contains(size)) {
+            return Err(IrError::Verify {
+                function: "module".into(),
+                node: format!("symbol {name}"),
+                reason: format!("the typical size {size} is outside its bounds {}..={}", b.min, b.max),
             });
         }
     }
@@ -82,6 +91,7 @@ impl Check<'_> {
             }
         }
         self.ranges()?;
+        self.variants()?;
         Ok(FunctionInfo { bindings: self.bindings(), versions: self.states()? })
     }
 
@@ -114,6 +124,40 @@ impl Check<'_> {
                     let reason = format!("argument `{}`: the size symbol `{s}` is not declared", arg.name);
                     return Err(self.error(None, reason));
                 }
+            }
+        }
+        Ok(())
+    }
+
+    /// Ranges of sizes are for what callers pass, too.
+    fn variants(&self) -> Result<(), IrError> {
+        let f = self.f();
+        for range in &f.variants {
+            let wrong = |reason: String| Err(self.error(None, format!("the variant {range} {reason}")));
+            if !f.entry {
+                return wrong("stands at a function that is no entry".into());
+            }
+            let mut symbols = vec![];
+            range.0.iter().for_each(|(size, _)| size.for_each_symbol(&mut |s| symbols.push(s.clone())));
+            if symbols.is_empty() {
+                return wrong("depends on no size symbol".into());
+            }
+            for s in symbols {
+                let mut bound = false;
+                let shapes = f.args.iter().flat_map(|arg| arg.ty.shape.iter());
+                shapes.for_each(|d| d.for_each_symbol(&mut |symbol| bound |= *symbol == s));
+                if !bound {
+                    return wrong(format!("depends on `{s}`, which is in no argument's shape"));
+                }
+            }
+            if let Some((size, b)) = range.0.iter().find(|(_, b)| b.min < 0 || b.min > b.max) {
+                return wrong(format!("has bounds of {size} that are not 0 <= min <= max: {}..={}", b.min, b.max));
+            }
+            if let Some((s, _)) =
+                range.narrow(&self.module.symbols).iter().find(|(_, narrowed)| narrowed.min > narrowed.max)
+                && let Some(b) = self.module.symbols.get(s)
+            {
+                return wrong(format!("holds no size: `{s}` is within {}..={}", b.min, b.max));
             }
         }
         Ok(())

@@ -73,8 +73,6 @@ pub struct Traced {
     pub unused_tensors: Vec<String>,
     /// The longest sequence.
     pub max_seq: i64,
-    /// Number of token ids.
-    pub vocab_size: usize,
     /// How long a sequence may become on what the cache holds. One that grows beyond it is read anew, once, as a whole: the model's
     /// definition in transformers does so where a longer sequence changes what the cache should hold. None for most models.
     pub cache_limit: Option<usize>,

@@ -8,19 +8,19 @@ mod default_model;
 mod gguf_files;
 mod hub;
 mod inputs;
+mod processors;
 mod save;
 
 pub use default_model::{DEFAULT_MODEL, fetch_default_model, user_cache};
 pub use hub::{HubOptions, PushOptions, Pushed, push_to_hub};
 pub use inputs::inputs;
+pub use processors::{CHAT_TEMPLATE, PROCESSOR_CONFIG, Processors, TOKENIZER, TOKENIZER_CONFIG};
 
 use crate::gguf::{self, Gguf};
-use crate::tokenizer::FolderTokenizer;
 use crate::weights::{Checkpoint, WEIGHTS};
 use crate::{Error, Result};
 use indicatif::{ProgressBar, ProgressStyle};
-use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use serde_json::Value;
 use std::path::{Component, Path};
 
 /// Everything a model consists of.
@@ -34,14 +34,8 @@ pub struct ModelFiles {
     pub config: Value,
     /// `generation_config.json`.
     pub generation_config: Option<Value>,
-    /// `tokenizer.json`, as bytes: whoever uses it parses it. Whatever else the files say of tokens is applied, and where there is no such
-    /// file it is made of the vocabulary's own.
-    pub tokenizer_json: Option<Vec<u8>>,
-    /// `tokenizer_config.json`, with the chat templates of the folder `additional_chat_templates` among its named ones, and the special
-    /// tokens by name, whichever file has them.
-    pub tokenizer_config: Option<Value>,
-    /// The chat template: `chat_template.jinja`, or the default one in `tokenizer_config.json`.
-    pub chat_template: Option<String>,
+    /// What makes a model's inputs of texts, images or sounds, and something of its outputs again.
+    pub processors: Processors,
     /// For a model of sentence-transformers, the entries of `modules.json`, each with the contents of its folder's `config.json` as
     /// `config`.
     pub sentence_transformer: Option<Value>,
@@ -100,17 +94,13 @@ impl ModelFiles {
             expected: "config.json",
             advice: "give the folder that transformers' save_pretrained wrote, or the path of a .gguf file".to_string(),
         })?;
-        let FolderTokenizer { json: tokenizer_json, config: mut tokenizer_config } =
-            crate::tokenizer::of_folder(folder, &config)?;
-        add_named_templates(folder, &mut tokenizer_config)?;
+        let processors = processors::of_folder(folder, &config)?;
         Ok(ModelFiles {
             id: name_of(folder),
             revision: None,
             config,
             generation_config: read_json(&folder.join("generation_config.json"))?,
-            tokenizer_json,
-            chat_template: chat_template(folder, tokenizer_config.as_ref())?,
-            tokenizer_config,
+            processors,
             sentence_transformer: sentence_transformer(folder)?,
             checkpoint: Checkpoint::open(folder)?,
         })
@@ -138,18 +128,12 @@ impl ModelFiles {
             }
             other => other?,
         };
-        let (tokenizer_json, tokenizer_config, chat_template) = match tokenizer {
-            Some(t) => (Some(t.tokenizer_json.to_string().into_bytes()), Some(t.tokenizer_config), t.chat_template),
-            None => (None, None, None),
-        };
         Ok(ModelFiles {
             id: name_of(path),
             revision: None,
             config: gguf::config_json(&gguf)?,
             generation_config: Some(gguf::generation_config_json(&gguf)?),
-            tokenizer_json,
-            tokenizer_config,
-            chat_template,
+            processors: tokenizer.map(processors::of_gguf).unwrap_or_default(),
             sentence_transformer: gguf::sentence_transformer(&gguf)?,
             checkpoint: gguf::checkpoint(&gguf)?,
         })
@@ -220,61 +204,4 @@ fn sentence_transformer(folder: &Path) -> Result<Option<Value>> {
         }
     }
     Ok(Some(modules))
-}
-
-/// Where transformers saves chat templates besides the default one, each as `NAME.jinja`.
-const MORE_TEMPLATES: &str = "additional_chat_templates";
-
-/// Puts the folder's named templates into the tokenizer's config, where a list of them has its place.
-fn add_named_templates(folder: &Path, tokenizer_config: &mut Option<Value>) -> Result<()> {
-    let more = folder.join(MORE_TEMPLATES);
-    let files = match std::fs::read_dir(&more) {
-        Ok(files) => files,
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
-        Err(e) => return Err(Error::io("read", &more)(e)),
-    };
-    let mut named = BTreeMap::new();
-    for file in files {
-        let path = file.map_err(Error::io("read", &more))?.path();
-        if let (Some(name), Some("jinja")) =
-            (path.file_stem().and_then(|s| s.to_str()), path.extension().and_then(|e| e.to_str()))
-        {
-            named.insert(name.to_string(), std::fs::read_to_string(&path).map_err(Error::io("read", &path))?);
-        }
-    }
-    let config = tokenizer_config.get_or_insert_with(|| json!({}));
-    let in_config = match config.get("chat_template") {
-        Some(Value::String(template)) => vec![json!({ "name": "default", "template": template })],
-        Some(Value::Array(templates)) => templates.clone(),
-        _ => vec![],
-    };
-    let is_replaced = |t: &Value| t.get("name").and_then(Value::as_str).is_some_and(|name| named.contains_key(name));
-    let mut all: Vec<Value> = in_config.into_iter().filter(|t| !is_replaced(t)).collect();
-    all.extend(named.iter().map(|(name, template)| json!({ "name": name, "template": template })));
-    if let (Some(fields), false) = (config.as_object_mut(), all.is_empty()) {
-        fields.insert("chat_template".to_string(), all.into());
-    }
-    Ok(())
-}
-
-/// transformers looks in this order: a file of its own, then the tokenizer's config, where it is one template or a list of named
-/// ones, of which `default` is meant.
-fn chat_template(folder: &Path, tokenizer_config: Option<&Value>) -> Result<Option<String>> {
-    let jinja = folder.join("chat_template.jinja");
-    if let Some(bytes) = read(&jinja)? {
-        let invalid = |e| Error::io("read", &jinja)(std::io::Error::new(std::io::ErrorKind::InvalidData, e));
-        return String::from_utf8(bytes).map(Some).map_err(invalid);
-    }
-    let in_json = read_json(&folder.join("chat_template.json"))?;
-    let entry = in_json.as_ref().or(tokenizer_config).and_then(|config| config.get("chat_template"));
-    Ok(match entry {
-        Some(Value::String(template)) => Some(template.clone()),
-        Some(Value::Array(named)) => named
-            .iter()
-            .find(|t| t.get("name").and_then(Value::as_str) == Some("default"))
-            .and_then(|t| t.get("template"))
-            .and_then(Value::as_str)
-            .map(str::to_string),
-        _ => None,
-    })
 }

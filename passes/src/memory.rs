@@ -69,7 +69,7 @@ mod tests {
     fn tenants_of_a_slot_never_live_at_once() {
         let steps = vec![step(&[0]), step(&[0, 1]), step(&[1, 2]), step(&[2, 3]), step(&[0, 3])];
         let sizes: Vec<Dim> = ["4*s", "8*s", "8*s", "16"].iter().map(|s| s.parse().expect("a size")).collect();
-        let symbols = [("s".into(), kiln_core::DimBounds { min: 1, max: 64 })].into();
+        let symbols = [("s".into(), (1..=64).into())].into();
         let plan = plan(steps, &sizes, &symbols).expect("plans");
         let slot = |t: usize| plan.temporaries[t].slot;
         assert_eq!(plan.slots.len(), 3);

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 ///
 /// State versions are never merged: an op that consumes one has no equal, since its operand is consumed once.
 pub fn simplify(f: &Function) -> Function {
-    let mut out = Function::new(f.name.clone(), f.entry);
+    let mut out = f.shell();
     let mut renamed: Vec<NodeId> = Vec::with_capacity(f.len());
     let mut known: HashMap<(Op, Vec<NodeId>), NodeId> = HashMap::new();
     for (_, node) in f.nodes() {

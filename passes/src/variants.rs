@@ -1,7 +1,7 @@
-//! Variants of an entry: the same function for one row, for few rows, and for any number.
+//! Variants of an entry: the same function for each range of sizes that it declares, and for any size.
 
 use crate::PassError;
-use kiln_core::{Dim, DimBounds, MatMulSpec, Symbols};
+use kiln_core::{Dim, DimBounds, Symbols};
 use kiln_ir::{FuncId, Function, FunctionInfo, Module, Node, Op, TensorType, Type};
 use std::sync::Arc;
 
@@ -15,40 +15,18 @@ pub(crate) struct VariantRange {
     pub symbols: Symbols,
 }
 
-/// The variants of an entry, narrowest first. Rows are the elements of its first input: one token, few tokens, many.
+/// The variants of an entry, in the order in which they are tried: those it declares, and one for any size.
 pub(crate) fn ranges(module: &Module, entry: &Function) -> Vec<VariantRange> {
+    let fixed = |(size, bounds): &(Dim, DimBounds)| {
+        size.as_symbol().filter(|_| bounds.min == bounds.max).map(|symbol| (symbol.clone(), bounds.min))
+    };
+    let declared = entry.variants.iter().map(|range| VariantRange {
+        fixed: range.0.iter().filter_map(fixed).collect(),
+        guards: range.0.clone(),
+        symbols: range.narrow(&module.symbols),
+    });
     let any = VariantRange { fixed: vec![], guards: vec![], symbols: module.symbols.clone() };
-    let Some(first) = entry.args.iter().find(|a| a.kind == kiln_ir::ArgKind::Input) else { return vec![any] };
-    let rows = first.ty.elements();
-    let names: Vec<Arc<str>> = first.ty.shape.iter().filter_map(|d| d.as_symbol().cloned()).collect();
-    let constant_rows = first.ty.shape.iter().all(|d| d.as_symbol().is_some());
-    if names.is_empty()
-        || !constant_rows
-        || names.iter().any(|n| module.symbols.get(n).is_none_or(|b| b.min > 1 || b.max < 1))
-    {
-        return vec![any];
-    }
-    let narrowed = |max: i64| {
-        let mut symbols = module.symbols.clone();
-        for n in &names {
-            if let Some(b) = symbols.get_mut(n) {
-                b.max = b.max.min(max);
-                b.min = b.min.max(1);
-            }
-        }
-        symbols
-    };
-    let one = VariantRange {
-        fixed: names.iter().map(|n| (n.clone(), 1)).collect(),
-        guards: names.iter().map(|n| (Dim::symbol(n), DimBounds { min: 1, max: 1 })).collect(),
-        symbols: narrowed(1),
-    };
-    let few = VariantRange {
-        fixed: vec![],
-        guards: vec![(rows, DimBounds { min: 1, max: MatMulSpec::SKINNY_ROWS })],
-        symbols: narrowed(MatMulSpec::SKINNY_ROWS),
-    };
-    vec![one, few, any]
+    declared.chain([any]).collect()
 }
 
 /// The entry as it is in a range, simplified, and what the verifier knows of it.
@@ -63,7 +41,7 @@ pub(crate) fn variant(entry: &Function, range: &VariantRange) -> Result<(Functio
     Ok((module.functions.remove(0), info.into_function(FuncId(0))))
 }
 
-/// The function with symbols replaced by their fixed values.
+/// The function with symbols replaced by their fixed values. It is the code of one range and has no ranges itself.
 fn specialise(f: &Function, fixed: &[(Arc<str>, i64)]) -> Function {
     let lookup = |s: &str| fixed.iter().find(|(n, _)| &**n == s).map(|(_, v)| Dim::constant(*v));
     let dim = |d: &Dim| d.substitute(&lookup);

@@ -12,7 +12,7 @@ use std::collections::HashMap;
 /// # Errors
 /// None for a verified function.
 pub fn widen(f: &Function, info: &FunctionInfo) -> Result<Function, IrError> {
-    let mut out = Widened { f: Function::new(f.name.clone(), f.entry), wide: HashMap::new() };
+    let mut out = Widened { f: f.shell(), wide: HashMap::new() };
     let mut renamed: Vec<NodeId> = Vec::with_capacity(f.len());
     // What is computed from static parameters alone, without constants.
     let mut kept: Vec<bool> = Vec::with_capacity(f.len());

@@ -3,3 +3,4 @@
 mod egraph;
 mod filetests;
 mod models;
+mod names;

@@ -22,8 +22,16 @@ pub const ENCODE: &str = "encode";
 pub const CACHE: &str = "past_key_values.";
 /// States whose names begin so are what `encode` leaves.
 pub const SOURCE: &str = "cross_";
-/// The input of `step` that not every model has.
-const LENGTHS: &str = "lengths";
+/// The input of token ids, the first of both.
+const IDS: &str = "input_ids";
+/// The input that says which tokens of a source there are.
+const MASK: &str = "attention_mask";
+/// The input that names each row's slot of the states.
+const SLOTS: &str = "slots";
+/// The input of `step` that says how many tokens each row's slot holds.
+pub const STARTS: &str = "starts";
+/// The input of `step` that not every model has: each row's whole length.
+pub const LENGTHS: &str = "lengths";
 
 /// How large the cache is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,7 +88,7 @@ impl CausalSession {
             let found = logits.map_or("none".into(), |o| format!("{} {}", o.storage, dims(&o.shape)));
             wrong("output `logits`", "f32 [b, vocab]", found)
         })?;
-        let ids = signature.inputs.iter().find(|i| i.name == "input_ids");
+        let ids = signature.inputs.iter().find(|i| i.name == IDS);
         let Some([batch, chunk]) = ids.map(|i| i.shape.as_slice()) else {
             return Err(wrong("input `input_ids`", "i64 [b, s]", ids.map_or("none".into(), |i| dims(&i.shape))));
         };
@@ -163,7 +171,7 @@ pub fn longest_prompt(model: &Model) -> usize {
 
 /// How many tokens of a source `encode` takes, and how many the states keep.
 fn source_dims<'p>(plan: &'p Plan, encode: &'p Signature) -> Result<(&'p Dim, &'p Dim)> {
-    let ids = encode.inputs.iter().find(|i| i.name == "input_ids");
+    let ids = encode.inputs.iter().find(|i| i.name == IDS);
     let states = plan.states.iter().find(|s| s.name.starts_with(SOURCE));
     match (ids.map(|i| i.shape.as_slice()), states.map(|s| s.shape.as_slice())) {
         (Some([_, taken]), Some([_, kept, ..])) => Ok((taken, kept)),
@@ -232,9 +240,9 @@ impl CausalLm for CausalSession {
         let shape = [slots.len(), seq];
         let rows = &shape[..1];
         let inputs = [
-            ("input_ids", TensorView::new(&shape, tokens)),
-            ("slots", TensorView::new(rows, slots)),
-            ("starts", TensorView::new(rows, starts)),
+            (IDS, TensorView::new(&shape, tokens)),
+            (SLOTS, TensorView::new(rows, slots)),
+            (STARTS, TensorView::new(rows, starts)),
             (LENGTHS, TensorView::new(rows, lengths)),
         ];
         let inputs = if self.takes_lengths { &inputs[..] } else { &inputs[..3] };
@@ -256,16 +264,16 @@ impl CausalLm for CausalSession {
         if seq > max_source {
             return Err(Box::new(Error::Input {
                 signature: ENCODE.into(),
-                input: "input_ids".into(),
+                input: IDS.into(),
                 expected: format!("at most {max_source} tokens"),
                 found: seq.to_string(),
             }));
         }
         let shape = [slots.len(), seq];
         let inputs = [
-            ("input_ids", TensorView::new(&shape, tokens)),
-            ("attention_mask", TensorView::new(&shape, mask)),
-            ("slots", TensorView::new(&shape[..1], slots)),
+            (IDS, TensorView::new(&shape, tokens)),
+            (MASK, TensorView::new(&shape, mask)),
+            (SLOTS, TensorView::new(&shape[..1], slots)),
         ];
         self.session.call(ENCODE, &inputs)?;
         Ok(())

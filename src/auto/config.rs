@@ -3,6 +3,7 @@
 use super::PretrainedOptions;
 use super::options::is_artifact;
 use crate::{Error, Result};
+use kiln_models::source::{TOKENIZER, TOKENIZER_CONFIG};
 use kiln_runtime::text::Tokenizer;
 use kiln_runtime::{Artifact, OpenOptions, Section};
 use serde_json::Value;
@@ -29,9 +30,8 @@ impl AutoTokenizer {
             true => open(model)?.tokenizer()?,
             false => {
                 let files = options.files(model)?;
-                let config = files.tokenizer_config.map(|config| config.to_string());
-                let of_model = |json| Tokenizer::of_model(json, config.as_deref().map(str::as_bytes));
-                files.tokenizer_json.as_deref().map(of_model).transpose()?
+                let of_model = |json| Tokenizer::of_model(json, files.processors.get(TOKENIZER_CONFIG));
+                files.processors.get(TOKENIZER).map(of_model).transpose()?
             }
         };
         tokenizer.ok_or_else(|| Error::NoTokenizer { model: model.into() })

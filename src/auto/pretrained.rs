@@ -2,7 +2,7 @@
 
 use super::{LoadedModel, PretrainedOptions};
 use crate::{Error, Result, Session, SessionOptions, TensorView};
-use kiln_core::Storage;
+use kiln_core::{Dim, SizeRole, Storage};
 use kiln_ir::interp::Tensor;
 use kiln_models::Task;
 use serde_json::Value;
@@ -112,13 +112,18 @@ impl Pretrained {
     /// The most rows and the most tokens per row that a pass takes.
     pub fn largest_batch(&self) -> (usize, usize) {
         let plan = self.model().plan();
-        let ids = plan.signature(FORWARD).and_then(|s| s.inputs.iter().find(|i| i.name == "input_ids"));
-        let largest = |axis: usize| {
-            let dim = ids.and_then(|i| i.shape.get(axis));
-            let bound = dim.and_then(|d| d.as_const().or_else(|| Some(plan.symbols.get(d.as_symbol()?)?.max)));
+        let shape = plan.signature(FORWARD).and_then(|s| s.inputs.first()).map_or(&[][..], |input| &input.shape);
+        let has_role =
+            |dim: &&Dim, role| dim.as_symbol().and_then(|s| plan.symbols.get(s)).is_some_and(|s| s.role == role);
+        // An axis that is no symbol has no role, and then stands where such an axis mostly does.
+        let largest = |role, axis: usize| {
+            let usual = shape.get(axis);
+            let dim =
+                usual.filter(|dim| has_role(dim, role)).or(shape.iter().find(|dim| has_role(dim, role))).or(usual);
+            let bound = dim.and_then(|dim| dim.upper_bound(&plan.symbols).ok());
             bound.and_then(|n| usize::try_from(n).ok()).unwrap_or(1)
         };
-        (largest(0), largest(1))
+        (largest(SizeRole::Batch, 0), largest(SizeRole::Length, 1))
     }
 
     /// The names of the labels, by number.

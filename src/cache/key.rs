@@ -28,11 +28,11 @@ pub(super) fn of(files: &ModelFiles, options: &CompileOptions, traced: &Traced, 
     let CompileOptions { target, dtype, task, max_seq, passes, emit: _ } = options;
     key.part("options", format!("{target:?} {dtype:?} {task:?} {max_seq:?} {passes:?}"));
     key.part("rules", passes.rules());
-    let Traced { module, unused_tensors: _, max_seq: _, vocab_size: _, cache_limit } = traced;
+    let Traced { module, unused_tensors: _, max_seq: _, cache_limit } = traced;
     key.part("program", module.to_string());
     key.part("model", format!("{:?} {cache_limit:?}", model_info(files, options)));
     for (section, text) in texts(files) {
-        key.part(section.name(), text);
+        key.part(section, text);
     }
     for (name, entry) in files.checkpoint.iter() {
         key.part(name, format!("{entry:?}"));

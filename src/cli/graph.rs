@@ -41,8 +41,8 @@ pub fn run(args: &GraphArgs) -> Result<()> {
         None => graph::blocks(&module),
     };
     let target = &args.options.target.spec;
-    let (point, rewriting) =
-        (Point { rows: args.rows, context: args.context }, args.options.options().passes.rewriting());
+    let point = Point::at(&module.symbols, args.rows, args.context);
+    let rewriting = args.options.options().passes.rewriting();
     let pictures = graph::pictures(&module, &chosen, &point, target, &rewriting)?;
     output.write(draw(&pictures, target).as_bytes()).map_err(Error::io("write", &args.output))?;
     for p in &pictures {

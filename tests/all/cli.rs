@@ -121,6 +121,18 @@ fn file_name(path: &Path) -> std::ffi::OsString {
 }
 
 #[test]
+fn an_artifact_carries_the_configs_of_processors() {
+    let bench = Bench::new();
+    let (folder, out) = (bench.model("m"), bench.arg("m.kiln"));
+    let config = r#"{"size":  {"height": 224}}"#;
+    std::fs::write(folder.join("preprocessor_config.json"), config).expect("writes");
+    bench.works(&["compile", folder.to_str().expect("UTF-8"), "-o", &out]);
+    let artifact = Artifact::open(Path::new(&out), &OpenOptions::default()).expect("opens");
+    assert_eq!(artifact.file("preprocessor_config.json"), Some(config.as_bytes()));
+    assert_eq!(artifact.file("processor_config.json"), None);
+}
+
+#[test]
 fn the_verbs_work() {
     let bench = Bench::new();
     let (prompt, greedy) = prompt_and_greedy();

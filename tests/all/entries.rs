@@ -174,7 +174,7 @@ fn the_interpreter_refuses_what_the_program_refuses() {
         let mut session = Session::new(&compiled(name), &SessionOptions::default()).expect("a session");
         let files = ModelFiles::open_folder(&golden(name)).expect("opens");
         let traced = trace(&files, &CompileOptions { task: Some(task), ..options() }).expect("traces");
-        let mut inputs = verify::token_ids(&traced.module, 3, 384).expect("ids");
+        let mut inputs = verify::made_up_inputs(&traced.module, 3).expect("ids");
         inputs.retain(|(n, _)| n != input);
         inputs.push((input.into(), Tensor::from_i64([1, 3], &[0, 1, 384]).expect("a tensor")));
         let run = verify::call(&mut session, "forward", &inputs).expect_err(name).to_string();

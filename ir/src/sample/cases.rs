@@ -5,7 +5,7 @@ use crate::{
     Arg, ArgKind, AttentionAttrs, BlockFormat, Class, ConvAttrs, DType, DotDims, FuncId, Function, Literal, Module, Op,
     Real, Storage, TensorType, text,
 };
-use kiln_core::{BinaryOp, CompareOp, Dim, DimBounds, ReduceOp, UnaryOp};
+use kiln_core::{BinaryOp, CompareOp, Dim, ReduceOp, UnaryOp};
 
 const FLOATS: [DType; 4] = [DType::F32, DType::F64, DType::F16, DType::BF16];
 const NUMBERS: [DType; 8] =
@@ -68,12 +68,15 @@ impl Cases {
         self.push(vec![f]);
     }
 
-    fn push(&mut self, functions: Vec<Function>) {
+    fn push(&mut self, mut functions: Vec<Function>) {
+        for f in functions.iter_mut().filter(|f| f.entry) {
+            f.variants = super::by_rows_of_first_input(f);
+        }
         let mut module = Module { functions, ..Module::default() };
         for (_, n) in module.functions.iter().flat_map(Function::nodes) {
             for d in n.ty.tensor().iter().flat_map(|t| t.shape.iter()) {
                 d.for_each_symbol(&mut |s| {
-                    module.symbols.insert(s.clone(), DimBounds { min: 1, max: if &**s == "b" { 8 } else { 65 } });
+                    module.symbols.insert(s.clone(), (1..=if &**s == "b" { 8 } else { 65 }).into());
                 });
             }
         }

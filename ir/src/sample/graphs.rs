@@ -8,7 +8,7 @@ mod steps;
 
 use super::Random;
 use crate::{Arg, ArgKind, DType, FuncId, Function, Literal, Module, Node, NodeId, Op, TensorType};
-use kiln_core::{BinaryOp, Dim, DimBounds, Symbols};
+use kiln_core::{BinaryOp, Dim, Symbol, Symbols};
 use std::fmt;
 
 /// What one step of a random module is made from. Smaller numbers make simpler nodes.
@@ -31,8 +31,7 @@ const MOST_ELEMENTS: i64 = 2048;
 /// in 1..=3 and `s` in 1..=7. Every value that nothing uses is a result, up to four. Arguments of logarithms, roots and divisions are kept away
 /// from where small errors become large ones.
 pub fn module_of(choices: &[Choice], float: DType) -> Module {
-    let bounds = |max| DimBounds { min: 1, max };
-    let symbols = Symbols::from([("b".into(), bounds(3)), ("s".into(), bounds(7))]);
+    let symbols = Symbols::from([("b".into(), Symbol::batch(1..=3)), ("s".into(), Symbol::length(1..=7))]);
     let has_callee = choices.len() > 3 && choices[0][4] % 3 == 2;
     let (inner, outer) = choices.split_at(if has_callee { choices.len() / 2 } else { 0 });
     let mut functions = vec![];
@@ -71,7 +70,8 @@ pub fn together(modules: &[Module]) -> Module {
         let first = out.functions.len() as u32;
         out.symbols.extend(module.symbols.clone());
         for f in &module.functions {
-            let mut renamed = Function::new(format!("{}{i}", f.name), f.entry);
+            let mut renamed = f.shell();
+            renamed.name = format!("{}{i}", f.name).into();
             for (_, node) in f.nodes() {
                 match &node.op {
                     Op::Arg(n) => {
@@ -250,7 +250,8 @@ impl<'a> Graph<'a> {
             let name = self.f.args[number as usize].name.clone();
             self.f.add_output(name, value, Some(number));
         }
-        let mut out = Function::new(self.f.name.clone(), self.f.entry);
+        let mut out = self.f.shell();
+        out.variants = super::by_rows_of_first_input(&self.f);
         out.args.clone_from(&self.f.args);
         let mut renamed = vec![NodeId(0); self.f.len()];
         for args in [true, false] {

@@ -14,7 +14,7 @@ pub use examples::{Example, ExampleCall, examples};
 pub use graphs::{Choice, Printed, module_of, random_module, together};
 pub use values::random_args;
 
-use crate::Module;
+use crate::{ArgKind, Function, Module, SizeRange, variants};
 use std::sync::Arc;
 
 /// Random numbers: the same for a seed on every machine.
@@ -64,6 +64,13 @@ impl Random {
     pub fn pick<'a, T>(&mut self, items: &'a [T]) -> &'a T {
         &items[self.below(items.len())]
     }
+}
+
+/// Variants by the rows of a function's first input, where all of its axes are symbols.
+fn by_rows_of_first_input(f: &Function) -> Vec<SizeRange> {
+    let first = f.args.iter().find(|arg| f.entry && arg.kind == ArgKind::Input);
+    let axes = first.map(|arg| &arg.ty.shape[..]).filter(|axes| axes.iter().all(|axis| axis.as_symbol().is_some()));
+    axes.filter(|axes| !axes.is_empty()).map(variants::by_rows).unwrap_or_default()
 }
 
 /// A value within its bounds for each size symbol.

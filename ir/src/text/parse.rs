@@ -1,8 +1,10 @@
 //! Text to module.
 
 use super::attributes::{self, Attributes};
-use crate::{Arg, ArgKind, Function, IrError, Module, Node, NodeId, Op, Output, TensorType, Type};
-use kiln_core::{DefaultFill, Dim, DimBounds, Storage, ValueRange};
+use crate::{
+    Arg, ArgKind, DimBounds, Function, IrError, Module, Node, NodeId, Op, Output, SizeRange, TensorType, Type,
+};
+use kiln_core::{DefaultFill, Dim, SizeRole, Storage, Symbol, ValueRange};
 use std::collections::HashMap;
 
 type Result<T> = std::result::Result<T, String>;
@@ -151,8 +153,15 @@ impl<'a> Parser<'a> {
                     self.expect("in")?;
                     let min = self.number()?;
                     self.expect("..=")?;
-                    let bounds = DimBounds { min, max: self.number()? };
-                    if self.module.symbols.insert(name.into(), bounds).is_some() {
+                    let mut symbol = Symbol::length(min..=self.number()?);
+                    symbol.role = SizeRole::ALL.into_iter().find(|r| self.eat(r.name())).unwrap_or_default();
+                    if self.eat("typically") {
+                        symbol.typical.push(self.number()?);
+                        while self.eat(",") {
+                            symbol.typical.push(self.number()?);
+                        }
+                    }
+                    if self.module.symbols.insert(name.into(), symbol).is_some() {
                         return Err(format!("the symbol `{name}` is declared twice"));
                     }
                 }
@@ -203,6 +212,12 @@ impl<'a> Parser<'a> {
                 break;
             }
         }
+        if self.eat("variants") {
+            f.variants.push(self.size_range()?);
+            while self.eat(",") {
+                f.variants.push(self.size_range()?);
+            }
+        }
         self.expect("{")?;
         while !self.eat("return") {
             self.skip();
@@ -240,6 +255,19 @@ impl<'a> Parser<'a> {
             Ok([min, max]) => Ok(ValueRange { min, max, distinct: self.eat("distinct") }),
             Err(ends) => Err(format!("expected a range such as `[0, 9]`, found {} numbers", ends.len())),
         }
+    }
+
+    /// `(b in 1..=1, s in 1..=1)`
+    fn size_range(&mut self) -> Result<SizeRange> {
+        self.expect("(")?;
+        let sizes = split(self.until_closing('(', ')')?).map(|item| {
+            let wrong = || format!("expected a size and its bounds such as `b*s in 1..=8`, found `{item}`");
+            let (size, bounds) = item.rsplit_once(" in ").ok_or_else(wrong)?;
+            let (min, max) = bounds.split_once("..=").ok_or_else(wrong)?;
+            let number = |text: &str| text.trim().parse().map_err(|_| wrong());
+            Ok((size.parse()?, DimBounds { min: number(min)?, max: number(max)? }))
+        });
+        Ok(SizeRange(sizes.collect::<Result<_>>()?))
     }
 
     fn node(&mut self, ty: Type, names: &HashMap<u32, NodeId>) -> Result<Node> {

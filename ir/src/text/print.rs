@@ -2,7 +2,7 @@
 
 use super::attributes;
 use crate::{ArgKind, Function, Module, Op};
-use kiln_core::DefaultFill;
+use kiln_core::{DefaultFill, SizeRole};
 use std::fmt;
 
 /// The module as text.
@@ -13,7 +13,14 @@ pub fn print(module: &Module) -> String {
 impl fmt::Display for Module {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (name, b) in &self.symbols {
-            writeln!(f, "sym {name} in {}..={}", b.min, b.max)?;
+            write!(f, "sym {name} in {}..={}", b.min, b.max)?;
+            if b.role != SizeRole::default() {
+                write!(f, " {}", b.role.name())?;
+            }
+            for (i, size) in b.typical.iter().enumerate() {
+                write!(f, "{} {size}", if i > 0 { "," } else { " typically" })?;
+            }
+            writeln!(f)?;
         }
         for (i, function) in self.functions.iter().enumerate() {
             if i > 0 || !self.symbols.is_empty() {
@@ -49,7 +56,11 @@ fn print_function(module: &Module, function: &Function, f: &mut fmt::Formatter<'
             write!(f, " in {range}")?;
         }
     }
-    writeln!(f, "{}) {{", if first { "" } else { "\n" })?;
+    write!(f, "{})", if first { "" } else { "\n" })?;
+    for (i, range) in function.variants.iter().enumerate() {
+        write!(f, "{} {range}", if i > 0 { "," } else { " variants" })?;
+    }
+    f.write_str(" {\n")?;
     for (id, node) in function.nodes() {
         if matches!(node.op, Op::Arg(_)) {
             continue;

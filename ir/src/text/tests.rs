@@ -1,9 +1,9 @@
 use super::{parse, print};
 use crate::verify;
 
-const STEP: &str = r#"sym b in 1..=4
-sym s in 1..=512
-sym t in 1..=2048
+const STEP: &str = r#"sym b in 1..=4 batch
+sym s in 1..=512 typically 1, 64, 512
+sym t in 1..=2048 context typically 512
 
 func @block(
   %0: f32[b, s, 8] input "hidden",
@@ -27,7 +27,7 @@ entry @step(
   %1: q8_0[8, 32] param "w.0",
   %2: f32[4, t, 2, 4] state "past.0.key",
   %3: i64[b] input "slots"
-) {
+) variants (b in 1..=1, s in 1..=1), (b*s in 1..=8, t - s in 0..=64) {
   %4: (f32[b, s, 8], f32[4, t, 2, 4]) = call @block %0, %1, %2, %3
   %5: f32[b, s, 8] = get %4 {index = 0}
   %6: f32[4, t, 2, 4] = get %4 {index = 1}
@@ -68,6 +68,6 @@ fn errors_name_the_line_and_the_rule() {
     assert!(bad("%7, %8, %8, %3", "%7, %2, %8, %3").contains("uses the state version %2, which %8 has consumed"));
     assert!(bad("updates 2\n}\n\nentry", "updates 1\n}\n\nentry").contains("does not descend from state argument 1"));
     assert!(bad("start = 24", "start = 25").contains("25..33 lies outside the axis of size 32"));
-    assert!(bad("sym t in 1..=2048\n", "").contains("the size symbol `t` is not declared"));
+    assert!(bad("sym t in 1..=2048 context typically 512\n", "").contains("the size symbol `t` is not declared"));
     assert!(bad("q8_0[8, 32] param \"w\"", "q8_0[32, 8] param \"w\"").contains("not whole blocks"));
 }

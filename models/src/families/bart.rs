@@ -309,16 +309,15 @@ pub fn trace(task: Task, config: &Value, source: &dyn ParamSource, options: &Tra
     let tied =
         c.tie_word_embeddings.then_some(lm_head).into_iter().chain(stacks.map(|own| (own, "model.shared.weight")));
     let checkpoint = Pretrained::new(source, "model").tied(tied);
-    let (vocab_size, max_seq) = (c.vocab_size, options.max_seq_within(c.max_position_embeddings)?);
+    let max_seq = options.max_seq_within(c.max_position_embeddings)?;
     if task != Task::Seq2SeqLm {
-        let encoder = Encoder { checkpoint, task, vocab_size, max_seq };
+        let encoder = Encoder { checkpoint, task, max_seq };
         return encoder::trace(&encoder, options, Bart::new(&c, task, false), |model, inputs| {
             model.forward(&c, inputs)
         });
     }
     let model = Bart::new(&c, task, checkpoint.has_parameter("final_logits_bias"));
     let sizes = Sizes {
-        vocab_size,
         decoder_layers: c.decoder.layers,
         heads: c.decoder.attention_heads,
         head_dim: c.d_model / c.decoder.attention_heads,

@@ -223,6 +223,6 @@ pub fn trace(task: Task, config: &Value, source: &dyn ParamSource, options: &Tra
         _ => false,
     };
     let model = Bert::new(&c, task, pooler);
-    let (vocab_size, max_seq) = (c.vocab_size, options.max_seq_within(c.max_position_embeddings)?);
-    encoder::trace(&Encoder { checkpoint, task, vocab_size, max_seq }, options, model, Bert::forward)
+    let max_seq = options.max_seq_within(c.max_position_embeddings)?;
+    encoder::trace(&Encoder { checkpoint, task, max_seq }, options, model, Bert::forward)
 }

@@ -14,7 +14,9 @@ use crate::auto::{TraceOptions, Traced};
 use crate::weights::Pretrained;
 use crate::{Error, Result, Task};
 use kiln_frontend::nn::{Embedding, KvCache, Linear, Past, Positions};
-use kiln_frontend::{Context, DType, DefaultFill, Dim, LoadOptions, Module, Param, ParamSource, Path, Tensor, dims};
+use kiln_frontend::{
+    Context, DType, DefaultFill, Dim, LoadOptions, Module, Param, ParamSource, Path, Symbol, Tensor, dims,
+};
 
 /// The body of a decoder-only language model: from token ids to hidden states.
 pub trait Decoder: Module {
@@ -120,8 +122,7 @@ pub fn trace<D: Decoder>(
     let head = format!("{}.", D::HEAD);
     let ignored = |n: &str| D::IGNORED.iter().any(|end| n.ends_with(end)) || (!has_head && n.starts_with(&head));
     unused_tensors.retain(|n| !ignored(n));
-    let Sizes { vocab_size, cache_limit, .. } = *sizes;
-    Ok(Traced { module, unused_tensors, max_seq, vocab_size, cache_limit })
+    Ok(Traced { module, unused_tensors, max_seq, cache_limit: sizes.cache_limit })
 }
 
 /// Parameters that are one, each beside the other's name.
@@ -150,11 +151,13 @@ impl<D: Decoder> CausalLm<D> {
 
     /// The inputs of `forward`, and the hidden states of whole sequences after the last norm.
     fn whole_sequences(&self, cx: &Context, max_seq: i64) -> Tensor {
-        let (batch, seq) = (cx.symbol("batch", 1..=64), cx.symbol("seq", 1..=max_seq));
+        let batch = cx.symbol("batch", Symbol::batch(1..=64));
+        let seq = cx.symbol("seq", 1..=max_seq);
         let shape = dims![batch, seq];
         let input_ids = cx.input("input_ids", DType::I64, &shape);
         let attention_mask = cx.input_or("attention_mask", DType::I64, &shape, DefaultFill::Ones);
         let position_ids = cx.input_or("position_ids", DType::I64, &shape, DefaultFill::Iota);
+        cx.variants_by_rows(&shape);
 
         let past = Past::None { mask: Some(attention_mask.ne(0)) };
         self.decoder.norm(&self.decoder.forward(cx, &input_ids, &Positions::whole(&position_ids), &|_| past.clone()))
@@ -162,11 +165,14 @@ impl<D: Decoder> CausalLm<D> {
 
     /// The inputs and states of `step`, and the hidden state of each row's last token after the last norm.
     fn step(&self, cx: &Context, sizes: &Sizes, dtype: DType, max_seq: i64) -> Tensor {
-        let (b, s) = (cx.symbol("b", 1..=64), cx.symbol("s", 1..=max_seq.min(512)));
-        let (rows, t) = (cx.symbol("rows", 1..=64), cx.symbol("t", 1..=max_seq));
+        let b = cx.symbol("b", Symbol::batch(1..=64));
+        let s = cx.symbol("s", 1..=max_seq.min(512));
+        let rows = cx.symbol("rows", Symbol::batch(1..=64));
+        let t = cx.symbol("t", Symbol::context(1..=max_seq));
         let input_ids = cx.input("input_ids", DType::I64, dims![b, s]);
         let slots = cx.input("slots", DType::I64, dims![b]);
         let starts = cx.input("starts", DType::I64, dims![b]);
+        cx.variants_by_rows(dims![b, s]);
 
         // Padding stands before position 0; where it is turned to does not matter.
         let position_ids = (starts.unsqueeze(-1) + cx.arange(&s)).maximum(0);

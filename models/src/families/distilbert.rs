@@ -219,6 +219,6 @@ pub fn trace(task: Task, config: &Value, source: &dyn ParamSource, options: &Tra
     let words = ("vocab_projector.weight", "distilbert.embeddings.word_embeddings.weight");
     let checkpoint = Pretrained::new(source, "distilbert").tied(c.tie_word_embeddings.then_some(words));
     let model = DistilBert::new(&c, task);
-    let (vocab_size, max_seq) = (c.vocab_size, options.max_seq_within(c.max_position_embeddings)?);
-    encoder::trace(&Encoder { checkpoint, task, vocab_size, max_seq }, options, model, DistilBert::forward)
+    let max_seq = options.max_seq_within(c.max_position_embeddings)?;
+    encoder::trace(&Encoder { checkpoint, task, max_seq }, options, model, DistilBert::forward)
 }

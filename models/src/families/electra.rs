@@ -88,6 +88,6 @@ pub fn trace(task: Task, config: &Value, source: &dyn ParamSource, options: &Tra
     let words = ("generator_lm_head.weight", "electra.embeddings.word_embeddings.weight");
     let checkpoint = Pretrained::new(source, "electra").tied(c.tie_word_embeddings.then_some(words));
     let model = Electra::new(&c, task);
-    let (vocab_size, max_seq) = (c.vocab_size, options.max_seq_within(c.max_position_embeddings)?);
-    encoder::trace(&Encoder { checkpoint, task, vocab_size, max_seq }, options, model, Electra::forward)
+    let max_seq = options.max_seq_within(c.max_position_embeddings)?;
+    encoder::trace(&Encoder { checkpoint, task, max_seq }, options, model, Electra::forward)
 }

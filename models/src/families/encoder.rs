@@ -15,7 +15,7 @@ use crate::auto::{TraceOptions, Traced};
 use crate::sentence::SentenceEmbedding;
 use crate::weights::Pretrained;
 use crate::{Error, Result, Task};
-use kiln_frontend::{Context, DType, DefaultFill, Dim, LoadOptions, Module, Tensor, dims};
+use kiln_frontend::{Context, DType, DefaultFill, Dim, LoadOptions, Module, Symbol, Tensor, dims};
 
 /// The tasks that every encoder here has a head for.
 pub(crate) const TASKS: [Task; 5] =
@@ -26,7 +26,6 @@ pub(super) struct Encoder<'a> {
     /// The checkpoint; its prefix is that of the body in a model with a head.
     pub checkpoint: Pretrained<'a>,
     pub task: Task,
-    pub vocab_size: usize,
     pub max_seq: i64,
 }
 
@@ -85,8 +84,9 @@ pub(super) fn trace<M: Module>(
     let traced = kiln_frontend::trace(|cx| {
         unused_tensors = cx.load(&mut model, &encoder.checkpoint, LoadOptions { dtype: options.dtype, live: false });
         cx.entry("forward", |cx| {
-            let shape = dims![cx.symbol("batch", 1..=64), cx.symbol("seq", 1..=max_seq)];
+            let shape = dims![cx.symbol("batch", Symbol::batch(1..=64)), cx.symbol("seq", 1..=max_seq)];
             let ids = cx.input("input_ids", DType::I64, &shape);
+            cx.variants_by_rows(&shape);
             let mask = cx.input_or("attention_mask", DType::I64, &shape, DefaultFill::Ones).ne(0);
             define(&model, &Inputs { cx, shape, ids, mask, sentence });
         });
@@ -95,7 +95,7 @@ pub(super) fn trace<M: Module>(
     // Buffers that old checkpoints hold, and transformers ignores too.
     let buffer = |n: &str| n.ends_with("embeddings.position_ids") || n.ends_with("embeddings.token_type_ids");
     unused_tensors.retain(|n| !buffer(n));
-    Ok(Traced { module, unused_tensors, max_seq, vocab_size: encoder.vocab_size, cache_limit: None })
+    Ok(Traced { module, unused_tensors, max_seq, cache_limit: None })
 }
 
 impl Encoder<'_> {

@@ -344,6 +344,6 @@ pub fn trace(task: Task, config: &Value, source: &dyn ParamSource, options: &Tra
     let checkpoint = Pretrained::new(source, "model").tied(c.tie_word_embeddings.then_some(words));
     let model = ModernBert::new(&c, task);
     // Rotary embedding knows no last position.
-    let (vocab_size, max_seq) = (c.vocab_size, options.max_seq_or(c.max_position_embeddings)?);
-    encoder::trace(&Encoder { checkpoint, task, vocab_size, max_seq }, options, model, ModernBert::forward)
+    let max_seq = options.max_seq_or(c.max_position_embeddings)?;
+    encoder::trace(&Encoder { checkpoint, task, max_seq }, options, model, ModernBert::forward)
 }

@@ -108,7 +108,6 @@ pub fn trace(task: Task, config: &Value, source: &dyn ParamSource, options: &Tra
     // The body alone may come from a model whose head has no use for the pooler.
     let pooler = task == Task::Base && checkpoint.has_parameter("roberta.pooler.dense.weight");
     let model = Roberta::new(&c, task, pooler);
-    let (vocab_size, positions) = (c.vocab_size, c.max_position_embeddings - c.first_position());
-    let max_seq = options.max_seq_within(positions)?;
-    encoder::trace(&Encoder { checkpoint, task, vocab_size, max_seq }, options, model, Roberta::forward)
+    let max_seq = options.max_seq_within(c.max_position_embeddings - c.first_position())?;
+    encoder::trace(&Encoder { checkpoint, task, max_seq }, options, model, Roberta::forward)
 }

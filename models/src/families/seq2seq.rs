@@ -12,7 +12,7 @@
 use crate::auto::{TraceOptions, Traced};
 use crate::{Error, Result};
 use kiln_frontend::nn::{KvCache, Memory, Past};
-use kiln_frontend::{Context, DType, DefaultFill, Dim, LoadOptions, Module, ParamSource, Tensor, dims};
+use kiln_frontend::{Context, DType, DefaultFill, Dim, LoadOptions, Module, ParamSource, Symbol, Tensor, dims};
 
 /// An encoder and a decoder.
 pub(super) trait EncoderDecoder: Module {
@@ -32,7 +32,6 @@ pub(super) trait EncoderDecoder: Module {
 
 /// What [`trace`] must know of a model beside its parts.
 pub(super) struct Sizes {
-    pub vocab_size: usize,
     pub decoder_layers: usize,
     pub heads: usize,
     pub head_dim: usize,
@@ -58,15 +57,16 @@ pub(super) fn trace<M: EncoderDecoder>(
         cx.entry("step", |cx| step(cx, &model, sizes, dtype));
     })
     .map_err(Error::Trace)?;
-    Ok(Traced { module, unused_tensors, max_seq, vocab_size: sizes.vocab_size, cache_limit: None })
+    Ok(Traced { module, unused_tensors, max_seq, cache_limit: None })
 }
 
 fn forward(cx: &Context, model: &impl EncoderDecoder, max_seq: i64) {
-    let batch = cx.symbol("batch", 1..=64);
+    let batch = cx.symbol("batch", Symbol::batch(1..=64));
     let (seq, decoder_seq) = (cx.symbol("seq", 1..=max_seq), cx.symbol("decoder_seq", 1..=max_seq));
     let input_ids = cx.input("input_ids", DType::I64, dims![batch, seq]);
     let mask = cx.input_or("attention_mask", DType::I64, dims![batch, seq], DefaultFill::Ones).ne(0);
     let decoder_input_ids = cx.input("decoder_input_ids", DType::I64, dims![batch, decoder_seq]);
+    cx.variants_by_rows(dims![batch, seq]);
 
     let hidden = decode_whole(cx, model, [&input_ids, &mask, &decoder_input_ids]);
     cx.output("logits", &model.logits(&hidden).to_dtype(DType::F32));
@@ -95,7 +95,8 @@ struct CrossStates {
 
 impl CrossStates {
     fn new(cx: &Context, sizes: &Sizes, dtype: DType) -> Self {
-        let (rows, src) = (cx.symbol("rows", 1..=64), cx.symbol("src", 1..=sizes.max_seq));
+        let rows = cx.symbol("rows", Symbol::batch(1..=64));
+        let src = cx.symbol("src", Symbol::context(1..=sizes.max_seq));
         CrossStates { shape: dims![rows, src, sizes.heads, sizes.head_dim], dtype }
     }
 
@@ -110,10 +111,14 @@ impl CrossStates {
 }
 
 fn encode(cx: &Context, model: &impl EncoderDecoder, sizes: &Sizes, dtype: DType) {
-    let (b, source) = (cx.symbol("b", 1..=64), cx.symbol("source", 1..=sizes.max_seq));
+    let b = cx.symbol("b", Symbol::batch(1..=64));
+    // Nobody encodes a single token.
+    let source = Symbol::length(1..=sizes.max_seq).typically([Symbol::TYPICAL.min(sizes.max_seq)]);
+    let source = cx.symbol("source", source);
     let input_ids = cx.input("input_ids", DType::I64, dims![b, source]);
     let mask = cx.input_or("attention_mask", DType::I64, dims![b, source], DefaultFill::Ones).ne(0);
     let slots = cx.input("slots", DType::I64, dims![b]);
+    cx.variants_by_rows(dims![b, source]);
 
     let states = CrossStates::new(cx, sizes, dtype);
     let starts = cx.scalar(DType::I64, 0.0).broadcast_to(dims![b]);
@@ -131,11 +136,14 @@ fn encode(cx: &Context, model: &impl EncoderDecoder, sizes: &Sizes, dtype: DType
 }
 
 fn step(cx: &Context, model: &impl EncoderDecoder, sizes: &Sizes, dtype: DType) {
-    let (b, s) = (cx.symbol("b", 1..=64), cx.symbol("s", 1..=sizes.max_seq.min(512)));
-    let (rows, t) = (cx.symbol("rows", 1..=64), cx.symbol("t", 1..=sizes.max_seq));
+    let b = cx.symbol("b", Symbol::batch(1..=64));
+    let s = cx.symbol("s", 1..=sizes.max_seq.min(512));
+    let rows = cx.symbol("rows", Symbol::batch(1..=64));
+    let t = cx.symbol("t", Symbol::context(1..=sizes.max_seq));
     let input_ids = cx.input("input_ids", DType::I64, dims![b, s]);
     let slots = cx.input("slots", DType::I64, dims![b]);
     let starts = cx.input("starts", DType::I64, dims![b]);
+    cx.variants_by_rows(dims![b, s]);
 
     let states = CrossStates::new(cx, sizes, dtype);
     let mask = states.mask(cx).index_select(0, &slots).ne(0);

@@ -379,7 +379,6 @@ pub fn trace(_: Task, config: &Value, source: &dyn ParamSource, options: &TraceO
     let tied = ["encoder.embed_tokens.weight", "decoder.embed_tokens.weight", "lm_head.weight"];
     let checkpoint = Pretrained::new(source, "transformer").tied(tied.map(|own| (own, "shared.weight")));
     let sizes = Sizes {
-        vocab_size: c.vocab_size,
         decoder_layers: c.num_decoder_layers,
         heads: c.num_heads,
         head_dim: c.d_kv,

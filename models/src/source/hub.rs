@@ -14,7 +14,7 @@ mod push;
 pub use options::HubOptions;
 pub use push::{PushOptions, Pushed, push_to_hub};
 
-use super::{ModelFiles, gguf_files};
+use super::{ModelFiles, PROCESSOR_CONFIG, gguf_files};
 use crate::tokenizer;
 use crate::weights::WEIGHTS;
 use crate::{Error, Result};
@@ -159,13 +159,15 @@ impl<'a> Hub<'a> {
         };
         self.download(&snapshot, commit, "config.json")?;
         let is_template = |name: &&str| {
-            let file = name.strip_prefix(super::MORE_TEMPLATES).and_then(|rest| rest.strip_prefix('/'));
+            let file = name.strip_prefix(super::processors::MORE_TEMPLATES).and_then(|rest| rest.strip_prefix('/'));
             file.is_some_and(|file| file.ends_with(".jinja") && !file.contains('/'))
         };
         let templates = files.iter().map(String::as_str).filter(is_template);
         let tokenizer = tokenizer::files(|name| files.contains(name));
         let optional = OPTIONAL.into_iter().filter(|name| files.contains(*name));
-        for name in optional.chain(tokenizer).chain(templates) {
+        let is_config = |name: &&str| name.ends_with(PROCESSOR_CONFIG) && !name.contains('/');
+        let configs = files.iter().map(String::as_str).filter(is_config);
+        for name in optional.chain(tokenizer).chain(templates).chain(configs) {
             self.download(&snapshot, commit, name)?;
         }
         let of_module = |name: &&String| match name.split_once('/') {

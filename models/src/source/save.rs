@@ -1,6 +1,7 @@
 //! A model's files as a folder, which this crate and transformers read.
 
-use super::{MORE_TEMPLATES, ModelFiles};
+use super::processors::MORE_TEMPLATES;
+use super::{ModelFiles, TOKENIZER_CONFIG};
 use crate::weights::{TensorEntry, to_safetensors};
 use crate::{Error, Result};
 use kiln_core::Storage;
@@ -14,7 +15,7 @@ use std::path::Path;
 
 impl ModelFiles {
     /// Writes the model into a folder, which is made if it is not there: `model.safetensors`, the tokenizer with its config and its chat
-    /// templates, `generation_config.json`, and last `config.json`. [`open_folder`](Self::open_folder) reads it back. Tensors keep their
+    /// templates, other processors' configs, `generation_config.json`, and last `config.json`. [`open_folder`](Self::open_folder) reads it back. Tensors keep their
     /// type; those in blocks become f32, and those of types that nothing is computed in are left out.
     ///
     /// Each file appears when it is whole, also over the one that the model is read from. A link to one of those is not written through: it
@@ -26,14 +27,11 @@ impl ModelFiles {
         let folder = folder.as_ref();
         std::fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
         self.save_weights(&folder.join("model.safetensors"))?;
-        if let Some(json) = &self.tokenizer_json {
-            self.save(&folder.join("tokenizer.json"), json)?;
+        for (name, bytes) in self.processors.iter().filter(|(name, _)| *name != TOKENIZER_CONFIG) {
+            self.save(&folder.join(name), bytes)?;
         }
-        if let Some(config) = &self.tokenizer_config {
+        if let Some(config) = self.processors.json(TOKENIZER_CONFIG) {
             self.save_tokenizer_config(config, folder)?;
-        }
-        if let Some(template) = &self.chat_template {
-            self.save(&folder.join("chat_template.jinja"), template.as_bytes())?;
         }
         if let Some(modules) = &self.sentence_transformer {
             self.save_modules(modules, folder)?;
@@ -45,8 +43,7 @@ impl ModelFiles {
     }
 
     /// The tokenizer's config, its templates as files beside it.
-    fn save_tokenizer_config(&self, config: &Value, folder: &Path) -> Result<()> {
-        let mut config = config.clone();
+    fn save_tokenizer_config(&self, mut config: Value, folder: &Path) -> Result<()> {
         let templates = config.as_object_mut().and_then(|fields| fields.remove("chat_template"));
         for template in templates.as_ref().and_then(Value::as_array).into_iter().flatten() {
             let field = |name| template.get(name).and_then(Value::as_str);
@@ -60,7 +57,7 @@ impl ModelFiles {
                 self.save(&more.join(format!("{name}.jinja")), text.as_bytes())?;
             }
         }
-        self.save_json(&folder.join("tokenizer_config.json"), &config)
+        self.save_json(&folder.join(TOKENIZER_CONFIG), &config)
     }
 
     /// `modules.json` of sentence-transformers, and the configs of the folders that it names.

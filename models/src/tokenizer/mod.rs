@@ -22,12 +22,12 @@ mod vocabulary;
 pub(crate) use merges::ways;
 
 use crate::Result;
+use crate::source::TOKENIZER;
 use class::Class;
 use serde_json::{Map, Value};
 use special::Stated;
 use std::path::Path;
 
-const TOKENIZER: &str = "tokenizer.json";
 /// The files that say something over a vocabulary.
 const BESIDES: [&str; 3] = ["tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"];
 

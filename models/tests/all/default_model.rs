@@ -2,7 +2,7 @@
 
 use crate::support::golden;
 use kiln_models::families::llama::LlamaConfig;
-use kiln_models::source::{ModelFiles, fetch_default_model};
+use kiln_models::source::{ModelFiles, TOKENIZER, fetch_default_model};
 use kiln_models::weights::Checkpoint;
 use serde_json::Value;
 use tokenizers::Tokenizer;
@@ -48,7 +48,7 @@ fn config_and_names() {
 #[test]
 fn token_ids_are_those_of_the_original_tokenizer() {
     let expected = expected();
-    let tokenizer = Tokenizer::from_bytes(model().tokenizer_json.unwrap()).unwrap();
+    let tokenizer = Tokenizer::from_bytes(model().processors.get(TOKENIZER).unwrap()).unwrap();
     let encode = |text: &Value| tokenizer.encode(text.as_str().unwrap(), true).unwrap().get_ids().to_vec();
     for case in expected["tokenizer_cases"].as_array().unwrap() {
         assert_eq!(encode(&case["text"]), ids(&case["ids"]), "{}", case["text"]);

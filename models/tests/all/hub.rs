@@ -3,7 +3,7 @@
 use crate::support::gguf_writer::{Meta, tiny_model};
 use crate::support::hub_server::{Asked, COMMIT, HubServer, PUSHED, serve, sha256};
 use crate::support::{assert_says, folder, golden, safetensors_bytes};
-use kiln_models::source::{HubOptions, ModelFiles, PushOptions, push_to_hub};
+use kiln_models::source::{HubOptions, ModelFiles, PushOptions, TOKENIZER, TOKENIZER_CONFIG, push_to_hub};
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -79,8 +79,15 @@ fn a_model_comes_from_the_hub_once() {
     let cache = folder();
     let mut files = golden_files(&["config.json", "generation_config.json", "model.safetensors"]);
     files.insert("tokenizer.json", b"{}".to_vec());
+    files.insert("preprocessor_config.json", b"{\"size\": 8}".to_vec());
     files.insert("additional_chat_templates/rag.jinja", b"R".to_vec());
-    for unneeded in ["README.md", "pytorch_model.bin", "onnx/model.onnx", "additional_chat_templates/old/rag.jinja"] {
+    for unneeded in [
+        "README.md",
+        "pytorch_model.bin",
+        "onnx/model.onnx",
+        "onnx/preprocessor_config.json",
+        "additional_chat_templates/old/rag.jinja",
+    ] {
         files.insert(unneeded, b"not needed".to_vec());
     }
     let server = serve("kiln/tiny", files);
@@ -88,12 +95,13 @@ fn a_model_comes_from_the_hub_once() {
     let first = ModelFiles::resolve_with("kiln/tiny", &options).unwrap();
     assert_eq!((first.id.as_str(), first.revision.as_deref()), ("kiln/tiny", Some(COMMIT)));
     assert_eq!(first.checkpoint.len(), 21);
-    assert_eq!(first.tokenizer_json.as_deref(), Some(&b"{}"[..]));
-    assert_eq!(first.tokenizer_config.unwrap()["chat_template"][0]["name"], "rag");
+    assert_eq!(first.processors.get(TOKENIZER), Some(&b"{}"[..]));
+    assert_eq!(first.processors.json(TOKENIZER_CONFIG).unwrap()["chat_template"][0]["name"], "rag");
+    assert_eq!(first.processors.get("preprocessor_config.json"), Some(&b"{\"size\": 8}"[..]));
     let refs = cache.path().join("models--kiln--tiny/refs/main");
     assert_eq!(std::fs::read_to_string(refs).unwrap(), COMMIT);
     let asked = paths(&server.asked());
-    assert_eq!(asked.len(), 1 + 5 * 2 + 1, "a listing, five files, one of them redirected: {asked:#?}");
+    assert_eq!(asked.len(), 1 + 6 * 2 + 1, "a listing, six files, one of them redirected: {asked:#?}");
     for unneeded in ["README", ".bin", "onnx", "old"] {
         assert!(!asked.iter().any(|path| path.contains(unneeded)), "{asked:#?}");
     }

@@ -3,7 +3,7 @@
 use crate::support::gguf_writer::tiny_model;
 use crate::support::{folder, golden};
 use kiln_core::{DType, Storage};
-use kiln_models::source::ModelFiles;
+use kiln_models::source::{ModelFiles, TOKENIZER_CONFIG};
 use serde_json::json;
 
 #[test]
@@ -21,11 +21,12 @@ fn a_saved_model_opens_as_it_was() {
     write("tokenizer_config.json", r#"{"pad_token": "<pad>", "model_max_length": 8}"#);
     write("special_tokens_map.json", r#"{"pad_token": "<other>", "mask_token": "<mask>"}"#);
     write("chat_template.jinja", "T");
+    write("preprocessor_config.json", r#"{"image_mean":  [0.5]}"#);
     write("additional_chat_templates/tools.jinja", "tools");
     write("modules.json", r#"[{"idx": 0, "path": ""}, {"idx": 1, "path": "1_Pooling"}]"#);
     write("1_Pooling/config.json", r#"{"pooling_mode_mean_tokens": true}"#);
     let files = ModelFiles::open_folder(source.path()).unwrap();
-    let config = files.tokenizer_config.as_ref().unwrap();
+    let config = files.processors.json(TOKENIZER_CONFIG).unwrap();
     // The map goes over the config, as in transformers.
     assert_eq!((&config["pad_token"], &config["mask_token"]), (&json!("<other>"), &json!("<mask>")));
 
@@ -34,11 +35,8 @@ fn a_saved_model_opens_as_it_was() {
     files.save_pretrained(&target).unwrap();
     let again = ModelFiles::open_folder(&target).unwrap();
     assert_eq!((&again.config, &again.generation_config), (&files.config, &files.generation_config));
-    assert_eq!((&again.tokenizer_json, &again.tokenizer_config), (&files.tokenizer_json, &files.tokenizer_config));
-    assert_eq!(
-        (&again.chat_template, &again.sentence_transformer),
-        (&files.chat_template, &files.sentence_transformer)
-    );
+    assert_eq!(files.processors.iter().count(), 4);
+    assert_eq!((&again.processors, &again.sentence_transformer), (&files.processors, &files.sentence_transformer));
     assert_eq!(again.checkpoint.len(), files.checkpoint.len());
     for (name, entry) in files.checkpoint.iter() {
         let saved = again.checkpoint.get(name).unwrap();

@@ -2,8 +2,8 @@
 
 use crate::support::gguf_writer::tiny_model;
 use crate::support::{assert_says, folder, golden};
-use kiln_models::source::{HubOptions, ModelFiles};
-use serde_json::{Value, json};
+use kiln_models::source::{CHAT_TEMPLATE, HubOptions, ModelFiles, Processors, TOKENIZER_CONFIG};
+use serde_json::json;
 
 #[test]
 fn a_folder_is_opened() {
@@ -12,7 +12,7 @@ fn a_folder_is_opened() {
     assert_eq!((files.id.as_str(), files.revision), ("qwen2", None));
     assert_eq!(files.config["model_type"], "qwen2");
     assert_eq!(files.generation_config.unwrap()["eos_token_id"], 2);
-    assert!(files.tokenizer_json.is_none() && files.chat_template.is_none());
+    assert_eq!(files.processors, Processors::default());
     assert_eq!(files.checkpoint.len(), 26);
 }
 
@@ -23,7 +23,7 @@ fn a_gguf_file_is_opened() {
     tiny_model("llama").write(&path);
     let files = ModelFiles::resolve(path.to_str().unwrap()).unwrap();
     assert_eq!((files.id.as_str(), &files.config["hidden_size"]), ("tiny", &serde_json::json!(32)));
-    assert!(files.tokenizer_json.is_none());
+    assert_eq!(files.processors, Processors::default());
     assert_eq!(files.checkpoint.len(), 12);
 }
 
@@ -33,7 +33,7 @@ fn chat_templates_are_found_where_transformers_looks() {
     for file in ["config.json", "model.safetensors"] {
         std::fs::copy(golden("llama").join(file), folder.path().join(file)).unwrap();
     }
-    let template = || ModelFiles::open_folder(folder.path()).unwrap().chat_template;
+    let template = || ModelFiles::open_folder(folder.path()).unwrap().processors.get(CHAT_TEMPLATE).map(<[u8]>::to_vec);
     assert_eq!(template(), None);
     let named = r#"{"chat_template":[{"name":"tools","template":"T"},{"name":"default","template":"D"}]}"#;
     for (file, text, want) in [
@@ -42,7 +42,7 @@ fn chat_templates_are_found_where_transformers_looks() {
         ("chat_template.jinja", "own file", "own file"),
     ] {
         std::fs::write(folder.path().join(file), text).unwrap();
-        assert_eq!(template().as_deref(), Some(want));
+        assert_eq!(template().as_deref(), Some(want.as_bytes()));
     }
     // Named ones in files of their own join those of the config.
     let more = folder.path().join("additional_chat_templates");
@@ -50,15 +50,38 @@ fn chat_templates_are_found_where_transformers_looks() {
     for (file, text) in [("tools.jinja", "T2"), ("rag.jinja", "R"), ("notes.txt", "N")] {
         std::fs::write(more.join(file), text).unwrap();
     }
-    let named = |config: Option<Value>| config.unwrap()["chat_template"].clone();
+    let named = || {
+        let files = ModelFiles::open_folder(folder.path()).unwrap();
+        files.processors.json(TOKENIZER_CONFIG).unwrap()["chat_template"].clone()
+    };
     let both = json!([
         {"name": "default", "template": "D"}, {"name": "rag", "template": "R"}, {"name": "tools", "template": "T2"}
     ]);
-    assert_eq!(named(ModelFiles::open_folder(folder.path()).unwrap().tokenizer_config), both);
-    assert_eq!(template().as_deref(), Some("own file"));
+    assert_eq!(named(), both);
+    assert_eq!(template().as_deref(), Some(&b"own file"[..]));
     std::fs::remove_file(folder.path().join("tokenizer_config.json")).unwrap();
     let alone = json!([{"name": "rag", "template": "R"}, {"name": "tools", "template": "T2"}]);
-    assert_eq!(named(ModelFiles::open_folder(folder.path()).unwrap().tokenizer_config), alone);
+    assert_eq!(named(), alone);
+}
+
+#[test]
+fn configs_of_any_processor_are_taken_as_they_are() {
+    let folder = folder();
+    for file in ["config.json", "model.safetensors"] {
+        std::fs::copy(golden("llama").join(file), folder.path().join(file)).unwrap();
+    }
+    let configs = ["preprocessor_config.json", "processor_config.json", "video_preprocessor_config.json"];
+    for name in configs {
+        std::fs::write(folder.path().join(name), format!(r#"{{"size":  224, "of": "{name}"}}"#)).unwrap();
+    }
+    std::fs::write(folder.path().join("other_config.json"), "{}").unwrap();
+    let files = ModelFiles::open_folder(folder.path()).unwrap();
+    assert_eq!(files.processors.iter().map(|(name, _)| name).collect::<Vec<_>>(), configs);
+    let first = format!(r#"{{"size":  224, "of": "{}"}}"#, configs[0]);
+    assert_eq!(files.processors.get(configs[0]), Some(first.as_bytes()));
+
+    std::fs::write(folder.path().join(configs[1]), "{").unwrap();
+    assert_says(ModelFiles::open_folder(folder.path()), &[configs[1]]);
 }
 
 #[test]

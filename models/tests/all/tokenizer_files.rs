@@ -2,7 +2,7 @@
 
 use crate::support::{assert_says, folder, golden};
 use base64::Engine;
-use kiln_models::source::ModelFiles;
+use kiln_models::source::{ModelFiles, TOKENIZER, TOKENIZER_CONFIG};
 use serde_json::{Value, json};
 use std::path::Path;
 use tempfile::TempDir;
@@ -31,8 +31,8 @@ fn model(model_type: &str, files: &[&Value]) -> TempDir {
 
 fn open(folder: &Path) -> (Tokenizer, Value) {
     let files = ModelFiles::open_folder(folder).unwrap();
-    let json = files.tokenizer_json.expect("a tokenizer");
-    (Tokenizer::from_bytes(json).unwrap(), files.tokenizer_config.unwrap_or_default())
+    let json = files.processors.get(TOKENIZER).expect("a tokenizer");
+    (Tokenizer::from_bytes(json).unwrap(), files.processors.json(TOKENIZER_CONFIG).unwrap_or_default())
 }
 
 fn ids(tokenizer: &Tokenizer, text: &Value) -> Vec<u32> {
@@ -114,7 +114,7 @@ fn what_no_class_is_known_for_is_left_out() {
     ] {
         let folder = model(model_type, &[&goldens["sources"][source], &class]);
         let files = ModelFiles::open_folder(folder.path()).unwrap();
-        assert_eq!(files.tokenizer_json.is_some(), there, "{model_type} {source} {class}");
+        assert_eq!(files.processors.get(TOKENIZER).is_some(), there, "{model_type} {source} {class}");
     }
 }
 
@@ -124,5 +124,5 @@ fn a_tokenizer_that_is_whole_stays_as_it_is() {
     let folder =
         model("llama", &[source, &json!({"tokenizer_config.json": {"bos_token": "<s>", "add_bos_token": false}})]);
     let files = ModelFiles::open_folder(folder.path()).unwrap();
-    assert_eq!(files.tokenizer_json.unwrap(), source["tokenizer.json"].as_str().unwrap().as_bytes());
+    assert_eq!(files.processors.get(TOKENIZER).unwrap(), source["tokenizer.json"].as_str().unwrap().as_bytes());
 }

@@ -132,7 +132,7 @@ impl<'a> Writer<'a> {
 
     fn function(&mut self) -> Result<Function, String> {
         let f = self.f;
-        let mut out = Function::new(f.name.clone(), f.entry);
+        let mut out = f.shell();
         for arg in &f.args {
             let id = out.add_arg(arg.clone());
             let class = self.graph.lookup(Term::new(Head::Op(Op::Arg(id.0)), []));

@@ -1,4 +1,5 @@
-//! What a term costs: a roofline, `max(flops / peak, bytes / bandwidth)` plus the launch of a step, summed over declared points.
+//! What a term costs: a roofline, `max(flops / peak, bytes / bandwidth)` plus the launch of a step, summed over the points that the
+//! module's symbols declare.
 //! Weights and caches of keys and values are read from memory; what a step before wrote, from the nearest cache that holds it.
 //!
 //! Extraction comes before fusion, so ops that fusion puts into a neighbour's kernel cost a share of a launch and of their bytes.
@@ -8,37 +9,36 @@
 use super::facts::{Graph, TensorFact, attr, tensor};
 use super::term::{Head, Term};
 use kiln_core::TargetSpec;
-use kiln_ir::{Dim, DotDims, Op, Symbols};
+use kiln_ir::{Dim, DotDims, Op, SizeRole, Symbol, Symbols};
+use std::{collections::BTreeMap, sync::Arc};
 
 /// Sizes at which a function is costed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Point {
-    /// Rows of one sequence: 1 when decoding, more when a prompt is read.
-    pub rows: i64,
-    /// Positions of a cache.
-    pub context: i64,
-}
+pub struct Point(BTreeMap<Arc<str>, i64>);
 
 impl Point {
-    /// One token, and a prompt of 512.
-    pub fn decode_and_prefill() -> Vec<Point> {
-        vec![Point { rows: 1, context: 512 }, Point { rows: 512, context: 512 }]
+    /// The points that the symbols declare: each symbol's first typical size, each one's second, and so on. A symbol that has fewer
+    /// than others keeps its last.
+    pub fn typical(symbols: &Symbols) -> Vec<Point> {
+        let typical: Vec<(&Arc<str>, Vec<i64>)> = symbols.iter().map(|(name, s)| (name, s.typical_sizes())).collect();
+        let points = typical.iter().map(|(_, sizes)| sizes.len()).max().unwrap_or(1);
+        let at = |i: usize| typical.iter().map(move |(name, sizes)| ((*name).clone(), sizes[i.min(sizes.len() - 1)]));
+        (0..points).map(|i| Point(at(i).collect())).collect()
+    }
+
+    /// One thing of a batch, of that length and beside that context, as far as the symbols' bounds allow.
+    pub fn at(symbols: &Symbols, length: i64, context: i64) -> Point {
+        let size = |symbol: &Symbol| match symbol.role {
+            SizeRole::Length => symbol.nearest(length),
+            SizeRole::Batch => symbol.nearest(1),
+            SizeRole::Context => symbol.nearest(context),
+        };
+        Point(symbols.iter().map(|(name, symbol)| (name.clone(), size(symbol))).collect())
     }
 
     /// The value of each symbol.
-    pub fn sizes(&self, symbols: &Symbols) -> Vec<(String, i64)> {
-        symbols.keys().map(|s| (s.to_string(), self.value(symbols, s))).collect()
-    }
-
-    /// The value of a symbol: one sequence in the batch and in the cache, `t` and what an encoder saw the context, any other the rows;
-    /// within its bounds.
-    fn value(&self, symbols: &Symbols, name: &str) -> i64 {
-        let v = match name {
-            "b" | "batch" | "rows" => 1,
-            "t" | "src" | "source" => self.context,
-            _ => self.rows,
-        };
-        symbols.get(name).map_or(v, |b| v.clamp(b.min.max(1), b.max.max(1)))
+    pub fn sizes(&self) -> Vec<(String, i64)> {
+        self.0.iter().map(|(name, size)| (name.to_string(), *size)).collect()
     }
 }
 
@@ -57,15 +57,13 @@ const TERM: f64 = 1e-12;
 pub struct Model<'a> {
     /// Rates.
     pub target: &'a TargetSpec,
-    /// Bounds of the symbols.
-    pub symbols: &'a Symbols,
     /// Where costs are taken.
     pub points: &'a [Point],
 }
 
 impl Model<'_> {
     fn size(&self, point: &Point, d: &Dim) -> f64 {
-        d.eval(&|s| Some(point.value(self.symbols, s))).map_or(f64::MAX.sqrt(), |n| n.max(0) as f64)
+        d.eval(&|s| point.0.get(s).copied()).map_or(f64::MAX.sqrt(), |n| n.max(0) as f64)
     }
 
     fn bytes(&self, point: &Point, t: &TensorFact) -> f64 {

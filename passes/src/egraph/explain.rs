@@ -253,10 +253,10 @@ impl<'a> Replay<'a> {
 
     /// The cheapest computation of a class, as a function of the arguments.
     fn value(&self, id: Id) -> Option<Function> {
-        let options = Options::default();
         let graph = &self.loaded.graph;
         let target = TargetSpec::x86_64_v3();
-        let model = super::cost::Model { target: &target, symbols: &self.module.symbols, points: &options.points };
+        let points = Point::typical(&self.module.symbols);
+        let model = super::cost::Model { target: &target, points: &points };
         let problem = super::extract::Problem::new(graph, id, &model, &Default::default());
         let (_, choice) = problem.solve()?;
         let mut shell = Function::new(self.f.name.clone(), true);
@@ -350,7 +350,7 @@ impl<'g> Names<'g> {
 /// # Errors
 /// What the interpreter cannot evaluate.
 pub fn check(module: &Module, f: &Function, trace: &Trace) -> Result<Vec<Check>, kiln_ir::IrError> {
-    let sizes = Point { rows: 3, context: 16 }.sizes(&module.symbols);
+    let sizes = Point::at(&module.symbols, 3, 16).sizes();
     let sizes: Vec<(&str, i64)> = sizes.iter().map(|(n, v)| (n.as_str(), *v)).collect();
     let args = sample::random_args(module, &f.name, &sizes, 1)?;
     // Each form is a function of its own, after those that it may call.

@@ -48,8 +48,8 @@ pub struct Options {
     pub iterations: usize,
     /// Most nodes of an e-graph; checked after each law, so that one law may overshoot.
     pub nodes: usize,
-    /// Where costs are taken.
-    pub points: Vec<Point>,
+    /// Where costs are taken; `None` for where the module's symbols say.
+    pub points: Option<Vec<Point>>,
     /// Choose terms by moves of groups, too, and not greedily alone.
     pub moves: bool,
 }
@@ -61,9 +61,16 @@ impl Default for Options {
             without: vec![],
             iterations: 40,
             nodes: 50_000,
-            points: Point::decode_and_prefill(),
+            points: None,
             moves: true,
         }
+    }
+}
+
+impl Options {
+    /// Where costs of the module's functions are taken.
+    pub fn points(&self, module: &Module) -> Vec<Point> {
+        self.points.clone().unwrap_or_else(|| Point::typical(&module.symbols))
     }
 }
 
@@ -128,7 +135,7 @@ pub fn optimize_with(
 /// Predicted seconds of a function of the module as it is written, over all points; `None` where something in it can't be computed.
 pub fn cost_of(module: &Module, f: &Function, target: &TargetSpec, points: &[Point]) -> Option<f64> {
     let Loaded { graph, root, classes } = convert::load(module, f);
-    let model = Model { target, symbols: &module.symbols, points };
+    let model = Model { target, points };
     let problem = Problem::new(&graph, root, &model, &convert::terms(&graph, f, &classes));
     problem.solve().map(|(cost, _)| cost)
 }
@@ -178,7 +185,7 @@ impl Saturated {
     /// The choice between the terms that were found.
     pub fn problem(&self, module: &Module, f: &Function, target: &TargetSpec, options: &Options) -> Problem {
         let Loaded { graph, root, classes } = &self.loaded;
-        let model = Model { target, symbols: &module.symbols, points: &options.points };
+        let model = Model { target, points: &options.points(module) };
         Problem::new(graph, *root, &model, &convert::terms(graph, f, classes))
     }
 
@@ -201,7 +208,7 @@ impl Saturated {
             nodes: graph.total_number_of_nodes(),
             classes: graph.number_of_classes(),
             rules: graph.analysis.applied.clone(),
-            cost_before: cost_of(module, f, target, &options.points).unwrap_or(f64::NAN),
+            cost_before: cost_of(module, f, target, &options.points(module)).unwrap_or(f64::NAN),
             cost_after,
         };
         Ok((function, report))

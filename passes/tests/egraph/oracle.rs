@@ -188,8 +188,7 @@ fn extraction_is_within_one_percent_of_the_optimum() {
         for (module, form) in [(&traced, "traced"), (&opened, "opened")] {
             for f in module.functions.iter().filter(|f| seen.insert(contents(module, f))) {
                 // A prompt's cost is nearly all products, so that a launch too many would hide in one percent: so also one token alone.
-                for (points, of) in [(Point::decode_and_prefill(), "all"), (vec![Point { rows: 1, context: 1 }], "one")]
-                {
+                for (points, of) in [(None, "all"), (Some(vec![Point::at(&module.symbols, 1, 1)]), "one")] {
                     let options = Options { points, ..Options::default() };
                     let row = compare(module, f, &options);
                     let ratio = row.found / row.bound;

@@ -3,6 +3,7 @@
 //! Two dims are equal exactly when their canonical forms are, so shape checks are plain comparisons. Symbols have bounds
 //! ([`Symbols`]); a program is compiled once and holds for every binding within them.
 
+use crate::Symbols;
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, fmt, ops, sync::Arc};
 
@@ -24,7 +25,7 @@ enum Atom {
     Min(Box<Dim>, Box<Dim>),
 }
 
-/// Inclusive bounds of one symbol.
+/// Inclusive bounds of a size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct DimBounds {
     /// Smallest value.
@@ -49,9 +50,6 @@ impl fmt::Display for DimBounds {
         }
     }
 }
-
-/// The symbols of a program with their bounds, by name.
-pub type Symbols = BTreeMap<Arc<str>, DimBounds>;
 
 /// Why a dim has no value.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -96,6 +94,16 @@ impl Dim {
             },
             _ => None,
         }
+    }
+
+    /// The symbols whose product the dim is, with repetition.
+    pub fn as_product(&self) -> Option<Vec<&Arc<str>>> {
+        let [(atoms, 1)] = self.terms.as_slice() else { return None };
+        let symbols = atoms.iter().map(|atom| match atom {
+            Atom::Sym(s) => Some(s),
+            _ => None,
+        });
+        symbols.collect::<Option<Vec<_>>>().filter(|symbols| !symbols.is_empty())
     }
 
     /// Whether the dim is the constant `n`.
@@ -514,6 +522,12 @@ mod tests {
         assert_eq!(dim("b*s*576").exact_div(&dim("576*s")), Some(dim("b")));
         assert_eq!(dim("floordiv(8*s, 8)"), dim("s"));
         assert_ne!(dim("floordiv(s, 8)"), dim("s"));
+        let factors =
+            |text: &str| dim(text).as_product().map(|symbols| symbols.iter().map(|s| s.to_string()).collect());
+        assert_eq!(factors("s*b*s"), Some(vec!["b".to_string(), "s".into(), "s".into()]));
+        for no in ["2*s", "7", "0", "s + b", "s*max(b, t)"] {
+            assert_eq!(factors(no), None, "{no}");
+        }
     }
 
     #[test]

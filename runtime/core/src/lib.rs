@@ -21,11 +21,12 @@ mod range;
 mod reach;
 #[cfg(feature = "reference")]
 pub mod reference;
+mod symbol;
 mod target;
 mod text;
 
 pub use block::BlockFormat;
-pub use dim::{Dim, DimBounds, DimError, Symbols};
+pub use dim::{Dim, DimBounds, DimError};
 pub use dtype::{DType, Storage};
 pub use element::int_to_round_again;
 pub use kernel::{
@@ -39,4 +40,5 @@ pub use plan::{
 };
 pub use range::{BoundRange, Refused, ValueRange};
 pub use reach::{Reach, Reaches, reaches};
+pub use symbol::{SizeRole, Symbol, Symbols};
 pub use target::{Cache, TargetSpec};

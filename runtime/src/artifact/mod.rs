@@ -89,6 +89,17 @@ impl Section {
     }
 }
 
+/// The name of the section that holds a file of the model's folder, such as a processor's config: the file's own, but for those that
+/// [`Section`] has.
+pub fn section_of_file(name: &str) -> &str {
+    match name {
+        "tokenizer.json" => Section::Tokenizer.name(),
+        "tokenizer_config.json" => Section::TokenizerConfig.name(),
+        "chat_template.jinja" => Section::ChatTemplate.name(),
+        other => other,
+    }
+}
+
 /// Bytes that a weight takes; `None` if its shape is absurd or cuts a block.
 pub(crate) fn weight_bytes(spec: &WeightSpec) -> Option<usize> {
     let elements = spec.shape.iter().try_fold(1usize, |n, d| n.checked_mul(*d))?;

@@ -2,7 +2,7 @@
 
 use super::kernels::{Kernels, plan_digest};
 use super::layout::{self, SectionEntry};
-use super::{Manifest, Section, WEIGHT_ALIGN, checksum, weight_bytes};
+use super::{Manifest, Section, WEIGHT_ALIGN, checksum, section_of_file, weight_bytes};
 use crate::{Error, Result};
 use kiln_core::{Plan, WeightSpec};
 use memmap2::{Mmap, MmapMut, MmapOptions};
@@ -193,6 +193,12 @@ impl Artifact {
     /// The bytes of any section, by name.
     pub fn named_section(&self, name: &str) -> Option<&[u8]> {
         self.table.bytes(self.source.bytes(), name)
+    }
+
+    /// The bytes of a file that was in the model's folder and that its inputs are made by, by the file's name: `tokenizer.json`,
+    /// `preprocessor_config.json`.
+    pub fn file(&self, name: &str) -> Option<&[u8]> {
+        self.named_section(section_of_file(name))
     }
 
     /// The bytes of a section that must be there.

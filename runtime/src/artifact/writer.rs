@@ -127,7 +127,7 @@ impl<W: Write + Seek> ArtifactWriter<W> {
         self.named_section(section.name(), bytes)
     }
 
-    /// Writes a section that kiln does not know; readers skip it. The name is 1 to 32 printable ASCII characters.
+    /// Writes a section that kiln does not know, such as a processor's config; readers that do not look for it skip it. The name is 1 to 32 printable ASCII characters.
     ///
     /// # Errors
     /// When the name is unfit or used already, or the system refuses.

@@ -244,7 +244,7 @@ fn numbers_that_leave_their_buffers_are_refused() {
         (refused(&|p| p.prepared[0].bytes = 16), "operand 1 (Prepared(0)): expected f32 elements within its 16 bytes, found elements 0 to 4"),
         (refused(&|p| p.prepared[0].bytes = 24), "Prepared(0): expected steps that write its 24 bytes once, found 20 bytes"),
         (refused(&|p| p.signatures[0].inputs[0].storage = toy::dense(kiln_core::DType::F64)), "i64 as operand 0, found Input(0), f64"),
-        (refused(&|p| p.symbols.values_mut().for_each(|b| *b = kiln_core::DimBounds { min: -1, max: 0 })), "expected 0 <= min <= max, found -1..=0"),
+        (refused(&|p| p.symbols.values_mut().for_each(|b| (b.min, b.max) = (-1, 0))), "expected 0 <= min <= max, found -1..=0"),
     ];
     for (message, part) in cases {
         assert!(message.contains(part), "{message:?} should say {part:?}");
@@ -263,7 +263,7 @@ fn numbers_that_leave_their_buffers_are_refused() {
 #[test]
 fn a_model_without_rows_is_refused() {
     let mut plan = toy::plan();
-    plan.symbols.values_mut().for_each(|b| *b = kiln_core::DimBounds { min: 0, max: 0 });
+    plan.symbols.values_mut().for_each(|b| *b = (0..=0).into());
     let model = toy::load(plan, &LoadOptions::default()).unwrap();
     let made = CausalSession::for_prompts(&model, &[Prompt::new([1])], &GenerationConfig::default());
     assert!(made.err().is_some_and(|e| e.to_string().contains("`rows`")));

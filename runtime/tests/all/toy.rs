@@ -140,7 +140,6 @@ fn output(name: &str, shape: Vec<Dim>) -> OutputSpec {
 
 pub fn plan() -> Plan {
     use Buffer::{Input, Output, Prepared, State, Weight};
-    let bounds = |max| DimBounds { min: 1, max };
     let decoder = Schedule {
         steps: vec![
             step(1, "store tokens", "b", dims(["b", "s", "t", "rows"]), &[Input(0), Input(1), Input(2), State(0)]),
@@ -152,7 +151,7 @@ pub fn plan() -> Plan {
     };
     let guarded = |min, max| Variant { guards: vec![(dim("s"), DimBounds { min, max })], schedule: decoder.clone() };
     Plan {
-        symbols: [("b", 3), ("s", 8), ("rows", 4), ("t", 16)].map(|(s, max)| (s.into(), bounds(max))).into(),
+        symbols: [("b", 3), ("s", 8), ("rows", 4), ("t", 16)].map(|(s, max)| (s.into(), (1..=max).into())).into(),
         kernels: kernels(),
         weights: vec![WeightSpec { name: "w".into(), storage: dense(DType::F32), shape: vec![5], offset: 0 }],
         prepared: vec![PreparedSpec { name: "w, doubled".into(), bytes: 20 }],
@@ -208,7 +207,7 @@ pub fn plan() -> Plan {
 pub fn encoder_decoder() -> Plan {
     use Buffer::{Input, State};
     let mut plan = plan();
-    plan.symbols.extend([("source", 5), ("src", 6)].map(|(s, max)| (s.into(), DimBounds { min: 1, max })));
+    plan.symbols.extend([("source", 5), ("src", 6)].map(|(s, max)| (s.into(), (1..=max).into())));
     plan.states.extend(["cross_key_values.0.key", "cross_attention_mask"].map(|name| StateSpec {
         name: name.into(),
         storage: dense(DType::F32),

@@ -78,6 +78,8 @@ fn whatever_is_read_is_part_of_it() {
         ("tokenizer_config.json", json!({"chat_template": "one"})),
         ("special_tokens_map.json", json!({"mask_token": "<mask>"})),
         ("chat_template.json", json!({"chat_template": "two"})),
+        ("preprocessor_config.json", json!({"size": 224})),
+        ("preprocessor_config.json", json!({"size": 225})),
     ] {
         edit(&at(file), &fields);
         new(file);

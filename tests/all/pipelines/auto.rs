@@ -2,7 +2,7 @@
 
 use super::{Fixture, goldens, message, text};
 use crate::options;
-use kiln::models::Task;
+use kiln::models::{Task, source::TOKENIZER};
 use kiln::{
     AutoConfig, AutoModel, AutoModelForCausalLM, AutoModelForMaskedLM, AutoModelForSeq2SeqLM,
     AutoModelForSequenceClassification, AutoTokenizer, GenerationConfig, ModelFiles, PretrainedOptions, TensorView,
@@ -120,7 +120,7 @@ fn encoder_decoders_have_a_class() {
     let other = message(AutoModelForCausalLM::from_pretrained(&fixture.artifact));
     assert!(other.contains("AutoModelForSeq2SeqLM, expected AutoModelForCausalLM"), "{other}");
     let files = ModelFiles::open_folder(fixture.folder.path()).expect("opens");
-    assert!(files.tokenizer_json.is_some());
+    assert!(files.processors.get(TOKENIZER).is_some());
     let body = message(AutoModel::from_pretrained(&fixture.artifact));
     assert!(body.contains("expected AutoModel"), "{body}");
 }
