@@ -118,7 +118,7 @@ pub fn cases(model: &Model, options: &BenchOptions) -> Result<Vec<Case>> {
             let known = plan.symbols.keys().map(|s| s.to_string()).collect::<Vec<_>>().join(", ");
             return Err(Error::Option(format!("there is no size `{name}`: expected one of {known}")));
         };
-        if !bounds.contains(*value) {
+        if !bounds.bounds().contains(*value) {
             let (min, max) = (bounds.min, bounds.max);
             return Err(Error::Option(format!("the size `{name}` is {value}: expected {min} to {max}")));
         }

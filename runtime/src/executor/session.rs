@@ -101,7 +101,7 @@ impl Session {
                 let known = plan.symbols.keys().map(|s| s.to_string()).collect::<Vec<_>>().join(", ");
                 return Err(wrong(format!("one of the sizes {known}")));
             };
-            if !bounds.contains(*value) {
+            if !bounds.bounds().contains(*value) {
                 return Err(wrong(format!("{} to {}", bounds.min, bounds.max)));
             }
             fixed[i] = Some(*value);
@@ -341,7 +341,7 @@ impl Session {
             let found = model.plan().symbols.iter().enumerate().find(|(_, (s, _))| *s == symbol);
             if let Some((i, (_, bounds))) = found {
                 let size = i64::try_from(*size).map_err(|_| view.describe())?;
-                if !bounds.contains(size) || *self.sizes[i].get_or_insert(size) != size {
+                if !bounds.bounds().contains(size) || *self.sizes[i].get_or_insert(size) != size {
                     return Err(view.describe());
                 }
             }
