@@ -49,7 +49,7 @@ pub use kiln_models::source::{
 pub use kiln_runtime::generate::{GenerationConfig, Output};
 pub use kiln_runtime::text::Chat;
 pub use kiln_runtime::{LoadOptions, Model, Session, SessionOptions, TensorView};
-pub use pipeline::{Pipeline, PipelineOptions, pipeline};
+pub use pipeline::{Pipeline, PipelineOptions, pipeline, pipelines};
 
 pub use kiln_codegen as codegen;
 pub use kiln_frontend as frontend;

@@ -153,7 +153,8 @@ pub fn task_of(config: &Value) -> Result<Task> {
         let writes = [Task::CausalLm, Task::Seq2SeqLm].into_iter().find(|task| tasks.contains(task));
         return Ok(writes.unwrap_or(Task::Base));
     };
-    Task::of_class(class).ok_or_else(|| Error::UnknownArchitecture {
+    let tasks = Task::ALL.into_iter().chain(supported().into_values().flatten());
+    Task::of_class(class, tasks).ok_or_else(|| Error::UnknownArchitecture {
         found: format!("`{class}`"),
         expected: "a class such as LlamaForCausalLM or BertModel in `architectures`, or a task to be chosen".into(),
     })

@@ -174,13 +174,9 @@ pub fn run(args: &PipelineArgs) -> Result<()> {
     if let ([one], true) = (inputs.as_slice(), args.json && args.input.file.is_none()) {
         return Ok(write(&pipeline.run(one, &options)?).map_err(CliError::from)?);
     }
-    let batch = match pipeline {
-        Pipeline::TextGeneration(_) | Pipeline::Text2TextGeneration(_) => options.batch_size.unwrap_or(1),
-        _ => options.batch_size.unwrap_or(16),
-    };
     let (mut all, mut written) = (vec![], Ok(()));
     let bar = progress_bar(inputs.len());
-    for inputs in inputs.chunks(batch.max(1)) {
+    for inputs in inputs.chunks(pipeline.batch_size(&options)) {
         let results = pipeline.run_each(inputs, &options)?;
         bar.inc(results.len() as u64);
         match args.json {

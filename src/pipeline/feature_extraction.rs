@@ -1,9 +1,12 @@
 //! feature-extraction: the hidden states of a text.
 
-use super::PipelineOptions;
+use super::save::saved;
+use super::table::{Row, Run};
 use super::text_model::TextModel;
-use crate::{PretrainedOptions, Result};
+use super::{PipelineOptions, input};
+use crate::{LoadedModel, PretrainedOptions, Result};
 use kiln_models::Task;
+use serde_json::{Value, json};
 
 /// Gives the hidden states of texts.
 #[derive(Debug)]
@@ -31,5 +34,29 @@ impl FeatureExtractionPipeline {
         }
         let rows = self.text_model.forward(&encodings, &["last_hidden_state"], options.batch_size)?;
         Ok(rows.iter().map(|r| r[0].iter().map(<[f32]>::to_vec).collect()).collect())
+    }
+}
+
+saved!(FeatureExtractionPipeline);
+
+/// Its line of the table.
+pub(super) const ROW: Row = Row {
+    names: &["feature-extraction"],
+    load: |_, model, options| Ok(Box::new(FeatureExtractionPipeline::from_pretrained(model, options)?)),
+};
+
+impl Run for FeatureExtractionPipeline {
+    fn name(&self) -> &'static str {
+        "feature-extraction"
+    }
+
+    fn model(&self) -> &LoadedModel {
+        &self.text_model.model
+    }
+
+    fn run_each(&self, items: &[Value], options: &PipelineOptions) -> Result<Vec<Value>> {
+        // transformers' tensors have a batch of one in front.
+        let results = self.run(&input::texts(self.name(), items)?, options)?;
+        Ok(results.into_iter().map(|states| json!([states])).collect())
     }
 }

@@ -1,12 +1,16 @@
 //! fill-mask: what may stand in a text's masked places.
 
 use super::PipelineOptions;
+use super::input::{self, Inputs};
+use super::save::saved;
 use super::scores::{ranking, softmax};
+use super::table::{Row, Run, one_or_all};
 use super::text_model::{Rows, TextModel};
-use crate::{Error, PretrainedOptions, Result};
+use crate::{Error, LoadedModel, PretrainedOptions, Result};
 use kiln_models::Task;
 use kiln_runtime::text::Encoding;
 use serde::Serialize;
+use serde_json::Value;
 
 const NAME: &str = "fill-mask";
 
@@ -120,6 +124,35 @@ impl FillMaskPipeline {
 
     fn error(&self, reason: String) -> Error {
         Error::Pipeline { pipeline: NAME, reason }
+    }
+}
+
+saved!(FillMaskPipeline);
+
+/// Its line of the table.
+pub(super) const ROW: Row = Row {
+    names: &["fill-mask"],
+    load: |_, model, options| Ok(Box::new(FillMaskPipeline::from_pretrained(model, options)?)),
+};
+
+impl Run for FillMaskPipeline {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn model(&self) -> &LoadedModel {
+        &self.text_model.model
+    }
+
+    fn run_each(&self, items: &[Value], options: &PipelineOptions) -> Result<Vec<Value>> {
+        let results = self.run(&input::texts(NAME, items)?, options)?;
+        // A text with one mask has one list of tokens, not a list of lists.
+        Ok(results.into_iter().map(one_or_all).collect())
+    }
+
+    fn gathered(&self, results: Vec<Value>, _inputs: &Inputs, _options: &PipelineOptions) -> Value {
+        // A list of one is as one.
+        one_or_all(results)
     }
 }
 

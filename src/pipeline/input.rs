@@ -1,6 +1,6 @@
 //! What pipelines take, as JSON: one input or a list of them.
 
-use super::{GenerationInput, Pipeline, PipelineOptions, TextPair};
+use super::{GenerationInput, TextPair};
 use crate::{Error, Result};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -12,29 +12,8 @@ pub(super) struct Inputs {
     pub is_one: bool,
 }
 
-impl Inputs {
-    pub fn of(pipeline: &Pipeline, input: &Value, options: &PipelineOptions) -> Self {
-        let several = match (pipeline, input) {
-            (Pipeline::TextGeneration(_), chat) if is_chat(chat) => None,
-            // The words of one text count as a list of one text.
-            (Pipeline::TokenClassification(_), Value::Array(words))
-                if options.is_split_into_words && !words.iter().all(Value::is_array) =>
-            {
-                Some(vec![input.clone()])
-            }
-            (Pipeline::QuestionAnswering(_), object) => questions(object),
-            (_, Value::Array(items)) => Some(items.clone()),
-            _ => None,
-        };
-        match several {
-            Some(items) => Inputs { items, is_one: false },
-            None => Inputs { items: vec![input.clone()], is_one: true },
-        }
-    }
-}
-
 /// Several questions: a list, or an object with lists, where one context may be for all.
-fn questions(input: &Value) -> Option<Vec<Value>> {
+pub(super) fn questions(input: &Value) -> Option<Vec<Value>> {
     if let Value::Array(items) = input {
         return Some(items.clone());
     }
@@ -55,6 +34,11 @@ pub(super) fn all<T: DeserializeOwned>(pipeline: &'static str, items: &[Value], 
         })
     };
     items.iter().map(one).collect()
+}
+
+/// Texts.
+pub(super) fn texts(pipeline: &'static str, items: &[Value]) -> Result<Vec<String>> {
+    all(pipeline, items, "a text")
 }
 
 /// Texts or pairs; a mere text stands for an object with it.
@@ -82,7 +66,7 @@ pub(super) fn prompts(pipeline: &'static str, items: &[Value]) -> Result<Vec<Gen
     items.iter().map(one).collect()
 }
 
-fn is_chat(input: &Value) -> bool {
+pub(super) fn is_chat(input: &Value) -> bool {
     let is_message = |message: &Value| message.get("role").is_some_and(Value::is_string);
     input.as_array().is_some_and(|all| !all.is_empty() && all.iter().all(is_message))
 }

@@ -13,6 +13,8 @@
 //!
 //! [`pipeline()`] chooses by name and speaks JSON; the type of each task, such as [`TextClassificationPipeline`], speaks Rust. Texts go
 //! through the model in batches, padded on the right; what is longer than the model takes is cut, where transformers fails.
+//!
+//! Each pipeline is a file here, which says of its names, of how it is loaded and of its JSON in a [`Row`], and a line of [`TABLE`].
 
 mod feature_extraction;
 mod fill_mask;
@@ -21,6 +23,7 @@ mod options;
 mod question_answering;
 mod save;
 mod scores;
+mod table;
 mod text2text;
 mod text_classification;
 mod text_generation;
@@ -39,45 +42,26 @@ pub use token_classification::{Entity, TokenClassificationPipeline};
 pub use zero_shot_classification::{ZeroShotClassification, ZeroShotClassificationPipeline};
 
 use crate::{Error, PretrainedOptions, Result};
-use serde_json::{Value, json};
+use input::Inputs;
+use serde_json::Value;
+use std::path::Path;
+use table::{Row, Run};
+
+/// The pipelines.
+const TABLE: [Row; 8] = [
+    text_classification::ROW,
+    token_classification::ROW,
+    fill_mask::ROW,
+    question_answering::ROW,
+    feature_extraction::ROW,
+    zero_shot_classification::ROW,
+    text_generation::ROW,
+    text2text::ROW,
+];
 
 /// A pipeline for a task.
 #[derive(Debug)]
-pub enum Pipeline {
-    /// `text-classification`, also `sentiment-analysis`.
-    TextClassification(TextClassificationPipeline),
-    /// `token-classification`, also `ner`.
-    TokenClassification(TokenClassificationPipeline),
-    /// `fill-mask`.
-    FillMask(FillMaskPipeline),
-    /// `question-answering`.
-    QuestionAnswering(QuestionAnsweringPipeline),
-    /// `feature-extraction`.
-    FeatureExtraction(FeatureExtractionPipeline),
-    /// `zero-shot-classification`.
-    ZeroShotClassification(ZeroShotClassificationPipeline),
-    /// `text-generation`.
-    TextGeneration(TextGenerationPipeline),
-    /// `text2text-generation`, `summarization`, `translation` and `translation_xx_to_yy`.
-    Text2TextGeneration(Text2TextGenerationPipeline),
-}
-
-/// The names of the pipelines and their aliases.
-const NAMES: [&str; 13] = [
-    "text-classification",
-    "sentiment-analysis",
-    "token-classification",
-    "ner",
-    "fill-mask",
-    "question-answering",
-    "feature-extraction",
-    "zero-shot-classification",
-    "text-generation",
-    "text2text-generation",
-    "summarization",
-    "translation",
-    "translation_xx_to_yy",
-];
+pub struct Pipeline(Box<dyn Run>);
 
 /// The pipeline of a name, with MODEL (a hub id, a folder, a `.gguf` file or a `.kiln` artifact).
 ///
@@ -87,52 +71,27 @@ pub fn pipeline(task: &str, model: &str) -> Result<Pipeline> {
     Pipeline::from_pretrained(task, model, &PretrainedOptions::default())
 }
 
+/// The names of the pipelines and their aliases. `xx` and `yy` stand for any languages.
+pub fn pipelines() -> impl Iterator<Item = &'static str> {
+    TABLE.iter().flat_map(|row| row.names).copied()
+}
+
 impl Pipeline {
     /// As [`pipeline()`], with options.
     ///
     /// # Errors
     /// The same, and options that make no sense.
     pub fn from_pretrained(task: &str, model: &str, options: &PretrainedOptions) -> Result<Pipeline> {
-        Ok(match task {
-            "text-classification" | "sentiment-analysis" => {
-                Pipeline::TextClassification(TextClassificationPipeline::from_pretrained(model, options)?)
-            }
-            "token-classification" | "ner" => {
-                Pipeline::TokenClassification(TokenClassificationPipeline::from_pretrained(model, options)?)
-            }
-            "fill-mask" => Pipeline::FillMask(FillMaskPipeline::from_pretrained(model, options)?),
-            "question-answering" => {
-                Pipeline::QuestionAnswering(QuestionAnsweringPipeline::from_pretrained(model, options)?)
-            }
-            "feature-extraction" => {
-                Pipeline::FeatureExtraction(FeatureExtractionPipeline::from_pretrained(model, options)?)
-            }
-            "zero-shot-classification" => {
-                Pipeline::ZeroShotClassification(ZeroShotClassificationPipeline::from_pretrained(model, options)?)
-            }
-            "text-generation" => Pipeline::TextGeneration(TextGenerationPipeline::from_pretrained(model, options)?),
-            _ if Text2Text::of_task(task).is_some() => {
-                Pipeline::Text2TextGeneration(Text2TextGenerationPipeline::from_pretrained(task, model, options)?)
-            }
-            _ => {
-                let known = NAMES.join(", ");
-                return Err(Error::Option(format!("there is no pipeline `{task}`: expected one of {known}")));
-            }
-        })
+        let row = TABLE.iter().find(|row| row.answers_to(task)).ok_or_else(|| {
+            let known = pipelines().collect::<Vec<_>>().join(", ");
+            Error::Option(format!("there is no pipeline `{task}`: expected one of {known}"))
+        })?;
+        (row.load)(task, model, options).map(Pipeline)
     }
 
     /// The pipeline's name.
     pub fn name(&self) -> &'static str {
-        match self {
-            Pipeline::TextClassification(_) => "text-classification",
-            Pipeline::TokenClassification(_) => "token-classification",
-            Pipeline::FillMask(_) => "fill-mask",
-            Pipeline::QuestionAnswering(_) => "question-answering",
-            Pipeline::FeatureExtraction(_) => "feature-extraction",
-            Pipeline::ZeroShotClassification(_) => "zero-shot-classification",
-            Pipeline::TextGeneration(_) => "text-generation",
-            Pipeline::Text2TextGeneration(p) => p.kind().name(),
-        }
+        self.0.name()
     }
 
     /// Runs on an input as transformers takes it: a text (or an object or a chat, where the task takes one), or a list of such. The
@@ -141,27 +100,12 @@ impl Pipeline {
     /// # Errors
     /// An input of another form, or what the pipeline's own `run` says.
     pub fn run(&self, input: &Value, options: &PipelineOptions) -> Result<Value> {
-        let input = input::Inputs::of(self, input, options);
-        let mut results = self.run_each(&input.items, options)?;
-        let one = input.is_one && results.len() == 1;
-        Ok(match self {
-            // One text has a list of its one class.
-            Pipeline::TextClassification(_) if one && options.top_k.is_none() && input.items[0].is_string() => {
-                json!(results)
-            }
-            // A list of one is as one.
-            Pipeline::FillMask(_) | Pipeline::QuestionAnswering(_) if results.len() == 1 => results.swap_remove(0),
-            // Each text of a list has one text, or a list of several.
-            Pipeline::Text2TextGeneration(_) if !one => {
-                let single = |result: &Value| result.as_array().is_some_and(|texts| texts.len() == 1);
-                match results.iter().all(single) {
-                    true => results.iter().map(|result| result[0].clone()).collect(),
-                    false => json!(results),
-                }
-            }
-            _ if one => results.swap_remove(0),
-            _ => json!(results),
-        })
+        let inputs = match self.0.several(input, options) {
+            Some(items) => Inputs { items, is_one: false },
+            None => Inputs { items: vec![input.clone()], is_one: true },
+        };
+        let results = self.run_each(&inputs.items, options)?;
+        Ok(self.0.gathered(results, &inputs, options))
     }
 
     /// As [`run`](Self::run) on a list, with one result for each input in any case.
@@ -169,54 +113,37 @@ impl Pipeline {
     /// # Errors
     /// The same.
     pub fn run_each(&self, items: &[Value], options: &PipelineOptions) -> Result<Vec<Value>> {
-        let name = self.name();
-        let texts = || input::all::<String>(name, items, "a text");
-        Ok(match self {
-            Pipeline::TextClassification(p) => {
-                let results = p.run(&input::text_pairs(name, items)?, options)?;
-                results
-                    .into_iter()
-                    .map(|mut classes| match (options.top_k, classes.len()) {
-                        (None, 1) => json!(classes.swap_remove(0)),
-                        _ => json!(classes),
-                    })
-                    .collect()
-            }
-            Pipeline::TokenClassification(p) if options.is_split_into_words => {
-                values(p.run_words(&input::all(name, items, "a list of words")?, options)?)
-            }
-            Pipeline::TokenClassification(p) => values(p.run(&texts()?, options)?),
-            Pipeline::FillMask(p) => {
-                // A text with one mask has one list of tokens, not a list of lists.
-                let results = p.run(&texts()?, options)?.into_iter().map(|mut masks| match masks.len() {
-                    1 => json!(masks.swap_remove(0)),
-                    _ => json!(masks),
-                });
-                results.collect()
-            }
-            Pipeline::QuestionAnswering(p) => {
-                let questions = input::all(name, items, "an object with `question` and `context`")?;
-                let results = p.run(&questions, options)?.into_iter().map(|mut answers| match answers.len() {
-                    1 => json!(answers.swap_remove(0)),
-                    _ => json!(answers),
-                });
-                results.collect()
-            }
-            // transformers' tensors have a batch of one in front.
-            Pipeline::FeatureExtraction(p) => {
-                p.run(&texts()?, options)?.into_iter().map(|states| json!([states])).collect()
-            }
-            Pipeline::ZeroShotClassification(p) => values(p.run(&texts()?, options)?),
-            Pipeline::TextGeneration(p) => values(p.run(&input::prompts(name, items)?, options)?),
-            Pipeline::Text2TextGeneration(p) => {
-                let object = |text: &String| json!({ p.kind().field(): text });
-                let results = p.run(&texts()?, options)?;
-                results.iter().map(|texts| texts.iter().map(object).collect()).collect()
-            }
-        })
+        self.0.run_each(items, options)
+    }
+
+    /// How many inputs go through the model at once: as the options say, or as is usual for the task.
+    pub fn batch_size(&self, options: &PipelineOptions) -> usize {
+        options.batch_size.unwrap_or(self.0.usual_batch_size()).max(1)
+    }
+
+    /// Writes the model and its tokenizer into a folder, which [`pipeline()`] and transformers read.
+    ///
+    /// # Errors
+    /// When a file cannot be written; for a model that was loaded from an artifact, which holds no checkpoint.
+    pub fn save_pretrained(&self, folder: impl AsRef<Path>) -> Result<()> {
+        self.0.model().save_pretrained(folder)
     }
 }
 
-fn values<T: serde::Serialize>(results: Vec<T>) -> Vec<Value> {
-    results.iter().map(|result| json!(result)).collect()
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_row_answers_to_its_names_and_to_no_other() {
+        for name in pipelines() {
+            assert_eq!(TABLE.iter().filter(|row| row.answers_to(name)).count(), 1, "{name}");
+            // There is such a pipeline, and no such model.
+            let error = pipeline(name, "/no/such/model").expect_err(name).to_string();
+            assert!(error.contains("/no/such/model"), "{name}: {error}");
+        }
+        let error = pipeline("make-coffee", "/no/such/model").expect_err("no such pipeline").to_string();
+        assert!(error.starts_with("there is no pipeline `make-coffee`: expected one of"), "{error}");
+        assert!(pipelines().all(|name| error.contains(name)), "{error}");
+    }
 }

@@ -4,12 +4,16 @@
 //! probabilities that it begins and ends there; spans of one text count together.
 
 use super::PipelineOptions;
+use super::input::{self, Inputs};
+use super::save::saved;
 use super::scores::softmax;
+use super::table::{Row, Run, one_or_all};
 use super::text_model::{Rows, TextModel};
-use crate::{Error, PretrainedOptions, Result};
+use crate::{Error, LoadedModel, PretrainedOptions, Result};
 use kiln_models::Task;
 use kiln_runtime::text::{EncodeOptions, Encoding, Side, Truncation};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 const NAME: &str = "question-answering";
 
@@ -119,6 +123,38 @@ impl QuestionAnsweringPipeline {
         answers.sort_by(|a, b| b.score.total_cmp(&a.score));
         answers.truncate(top_k);
         Ok(answers)
+    }
+}
+
+saved!(QuestionAnsweringPipeline);
+
+/// Its line of the table.
+pub(super) const ROW: Row = Row {
+    names: &["question-answering"],
+    load: |_, model, options| Ok(Box::new(QuestionAnsweringPipeline::from_pretrained(model, options)?)),
+};
+
+impl Run for QuestionAnsweringPipeline {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn model(&self) -> &LoadedModel {
+        &self.text_model.model
+    }
+
+    fn run_each(&self, items: &[Value], options: &PipelineOptions) -> Result<Vec<Value>> {
+        let questions: Vec<Question> = input::all(NAME, items, "an object with `question` and `context`")?;
+        Ok(self.run(&questions, options)?.into_iter().map(one_or_all).collect())
+    }
+
+    fn several(&self, input: &Value, _options: &PipelineOptions) -> Option<Vec<Value>> {
+        input::questions(input)
+    }
+
+    fn gathered(&self, results: Vec<Value>, _inputs: &Inputs, _options: &PipelineOptions) -> Value {
+        // A list of one is as one.
+        one_or_all(results)
     }
 }
 

@@ -4,8 +4,11 @@
 //! for generating.
 
 use super::PipelineOptions;
-use crate::{AutoModelForSeq2SeqLM, Error, GenerationConfig, PretrainedOptions, Result};
-use serde_json::{Map, Value};
+use super::input::{self, Inputs};
+use super::save::saved;
+use super::table::{Row, Run, stands_for};
+use crate::{AutoModelForSeq2SeqLM, Error, GenerationConfig, LoadedModel, PretrainedOptions, Result};
+use serde_json::{Map, Value, json};
 
 /// Makes texts of texts.
 #[derive(Debug)]
@@ -35,7 +38,7 @@ impl Text2Text {
             "text2text-generation" => Some(Text2Text::Generation),
             "summarization" => Some(Text2Text::Summarization),
             "translation" => Some(Text2Text::Translation),
-            _ => languages(task).map(|_| Text2Text::Translation),
+            _ => stands_for(LANGUAGES, task).then_some(Text2Text::Translation),
         }
     }
 
@@ -58,12 +61,8 @@ impl Text2Text {
     }
 }
 
-/// The languages of `translation_xx_to_yy`.
-fn languages(task: &str) -> Option<(&str, &str)> {
-    let (from, to) = task.strip_prefix("translation_")?.split_once("_to_")?;
-    let one = |name: &str| !name.is_empty() && !name.contains('_');
-    (one(from) && one(to)).then_some((from, to))
-}
+/// Translation from one language to another.
+const LANGUAGES: &str = "translation_xx_to_yy";
 
 impl Text2TextGenerationPipeline {
     /// Loads an encoder-decoder for a task: `text2text-generation`, `summarization`, `translation`, or `translation_en_to_fr` and the
@@ -125,6 +124,46 @@ impl Text2TextGenerationPipeline {
     }
 }
 
+saved!(Text2TextGenerationPipeline);
+
+/// Its line of the table.
+pub(super) const ROW: Row = Row {
+    names: &["text2text-generation", "summarization", "translation", LANGUAGES],
+    load: |task, model, options| Ok(Box::new(Text2TextGenerationPipeline::from_pretrained(task, model, options)?)),
+};
+
+impl Run for Text2TextGenerationPipeline {
+    fn name(&self) -> &'static str {
+        self.kind.name()
+    }
+
+    fn model(&self) -> &LoadedModel {
+        &self.model
+    }
+
+    fn run_each(&self, items: &[Value], options: &PipelineOptions) -> Result<Vec<Value>> {
+        let object = |text: &String| json!({ self.kind.field(): text });
+        let results = self.run(&input::texts(self.name(), items)?, options)?;
+        Ok(results.iter().map(|texts| texts.iter().map(object).collect()).collect())
+    }
+
+    fn gathered(&self, mut results: Vec<Value>, inputs: &Inputs, _options: &PipelineOptions) -> Value {
+        if inputs.is_one && results.len() == 1 {
+            return results.swap_remove(0);
+        }
+        // Each text of a list has one text, or a list of several.
+        let single = |result: &Value| result.as_array().is_some_and(|texts| texts.len() == 1);
+        match results.iter().all(single) {
+            true => results.iter().map(|result| result[0].clone()).collect(),
+            false => json!(results),
+        }
+    }
+
+    fn usual_batch_size(&self) -> usize {
+        1
+    }
+}
+
 /// What a config says of a task, `translation` being the first one of that kind by name.
 fn task_params(config: &Value, task: &str) -> Option<Map<String, Value>> {
     let all = config.get("task_specific_params")?.as_object()?;
@@ -138,7 +177,6 @@ fn task_params(config: &Value, task: &str) -> Option<Map<String, Value>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
 
     #[test]
     fn tasks_are_known_by_name() {

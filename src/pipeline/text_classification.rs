@@ -1,12 +1,15 @@
 //! text-classification: a class for a text, or for a pair of texts.
 
+use super::input::{self, Inputs};
+use super::save::saved;
 use super::scores::{ranking, sigmoid, softmax};
+use super::table::{Row, Run, one_or_all};
 use super::text_model::TextModel;
 use super::{FunctionToApply, PipelineOptions};
-use crate::{PretrainedOptions, Result};
+use crate::{LoadedModel, PretrainedOptions, Result};
 use kiln_models::Task;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// A class with its score.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -62,6 +65,39 @@ impl TextClassificationPipeline {
             .iter()
             .map(|r| classify(&r[0].values, model.id2label(), function, options.top_k.unwrap_or(1)))
             .collect())
+    }
+}
+
+saved!(TextClassificationPipeline);
+
+/// Its line of the table.
+pub(super) const ROW: Row = Row {
+    names: &["text-classification", "sentiment-analysis"],
+    load: |_, model, options| Ok(Box::new(TextClassificationPipeline::from_pretrained(model, options)?)),
+};
+
+impl Run for TextClassificationPipeline {
+    fn name(&self) -> &'static str {
+        "text-classification"
+    }
+
+    fn model(&self) -> &LoadedModel {
+        &self.text_model.model
+    }
+
+    fn run_each(&self, items: &[Value], options: &PipelineOptions) -> Result<Vec<Value>> {
+        let results = self.run(&input::text_pairs(self.name(), items)?, options)?;
+        let several = options.top_k.is_some();
+        Ok(results.into_iter().map(|classes| if several { json!(classes) } else { one_or_all(classes) }).collect())
+    }
+
+    fn gathered(&self, mut results: Vec<Value>, inputs: &Inputs, options: &PipelineOptions) -> Value {
+        let one = inputs.is_one && results.len() == 1;
+        // One text has a list of its one class.
+        match one && !(options.top_k.is_none() && inputs.items[0].is_string()) {
+            true => results.swap_remove(0),
+            false => json!(results),
+        }
     }
 }
 

@@ -1,7 +1,9 @@
 //! text-generation: how a text or a chat goes on.
 
-use super::PipelineOptions;
-use crate::{AutoModelForCausalLM, Chat, Error, GenerationConfig, PretrainedOptions, Result};
+use super::save::saved;
+use super::table::{Row, Run, values};
+use super::{PipelineOptions, input};
+use crate::{AutoModelForCausalLM, Chat, Error, GenerationConfig, LoadedModel, PretrainedOptions, Result};
 use kiln_runtime::text::EncodeOptions;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -84,6 +86,36 @@ impl TextGenerationPipeline {
         let own = options.tokenizer_kwargs.clone().unwrap_or_default();
         let encode = EncodeOptions { add_special_tokens: add_special_tokens && own.add_special_tokens, ..own };
         Ok(tokenizer.encode_batch(&[(&text, None)], &encode)?.swap_remove(0).ids)
+    }
+}
+
+saved!(TextGenerationPipeline);
+
+/// Its line of the table.
+pub(super) const ROW: Row = Row {
+    names: &["text-generation"],
+    load: |_, model, options| Ok(Box::new(TextGenerationPipeline::from_pretrained(model, options)?)),
+};
+
+impl Run for TextGenerationPipeline {
+    fn name(&self) -> &'static str {
+        "text-generation"
+    }
+
+    fn model(&self) -> &LoadedModel {
+        &self.model
+    }
+
+    fn run_each(&self, items: &[Value], options: &PipelineOptions) -> Result<Vec<Value>> {
+        Ok(values(self.run(&input::prompts(self.name(), items)?, options)?))
+    }
+
+    fn several(&self, input: &Value, _options: &PipelineOptions) -> Option<Vec<Value>> {
+        input.as_array().filter(|_| !input::is_chat(input)).cloned()
+    }
+
+    fn usual_batch_size(&self) -> usize {
+        1
     }
 }
 

@@ -2,13 +2,16 @@
 //!
 //! The meaning of the strategies is transformers': labels may begin with `B-` and `I-`, a word is a token with those that continue it.
 
+use super::save::saved;
 use super::scores::{best, softmax};
+use super::table::{Row, Run, values};
 use super::text_model::TextModel;
-use super::{AggregationStrategy, PipelineOptions};
-use crate::{Error, PretrainedOptions, Result};
+use super::{AggregationStrategy, PipelineOptions, input};
+use crate::{Error, LoadedModel, PretrainedOptions, Result};
 use kiln_models::Task;
 use kiln_runtime::text::{EncodeOptions, Encoding, Tokenizer, Truncation};
 use serde::Serialize;
+use serde_json::Value;
 
 const NAME: &str = "token-classification";
 
@@ -111,6 +114,40 @@ impl TokenClassificationPipeline {
         }
         let each = results.into_iter().zip(pieces);
         Ok(each.map(|(entities, pieces)| if pieces > 1 { without_overlap(entities) } else { entities }).collect())
+    }
+}
+
+saved!(TokenClassificationPipeline);
+
+/// Its line of the table.
+pub(super) const ROW: Row = Row {
+    names: &["token-classification", "ner"],
+    load: |_, model, options| Ok(Box::new(TokenClassificationPipeline::from_pretrained(model, options)?)),
+};
+
+impl Run for TokenClassificationPipeline {
+    fn name(&self) -> &'static str {
+        "token-classification"
+    }
+
+    fn model(&self) -> &LoadedModel {
+        &self.text_model.model
+    }
+
+    fn run_each(&self, items: &[Value], options: &PipelineOptions) -> Result<Vec<Value>> {
+        match options.is_split_into_words {
+            true => Ok(values(self.run_words(&input::all(self.name(), items, "a list of words")?, options)?)),
+            false => Ok(values(self.run(&input::texts(self.name(), items)?, options)?)),
+        }
+    }
+
+    fn several(&self, input: &Value, options: &PipelineOptions) -> Option<Vec<Value>> {
+        let items = input.as_array()?;
+        // The words of one text count as a list of one text.
+        match options.is_split_into_words && !items.iter().all(Value::is_array) {
+            true => Some(vec![input.clone()]),
+            false => Some(items.clone()),
+        }
     }
 }
 

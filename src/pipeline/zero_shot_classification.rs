@@ -1,12 +1,15 @@
 //! zero-shot-classification: which of a caller's labels fits a text, by a model that judges whether one sentence follows from another.
 
-use super::PipelineOptions;
+use super::save::saved;
 use super::scores::{ranking, softmax};
+use super::table::{Row, Run, values};
 use super::text_model::TextModel;
-use crate::{Error, PretrainedOptions, Result};
+use super::{PipelineOptions, input};
+use crate::{Error, LoadedModel, PretrainedOptions, Result};
 use kiln_models::Task;
 use kiln_runtime::text::{EncodeOptions, Truncation};
 use serde::Serialize;
+use serde_json::Value;
 
 const NAME: &str = "zero-shot-classification";
 const HYPOTHESIS: &str = "This example is {}.";
@@ -84,6 +87,28 @@ impl ZeroShotClassificationPipeline {
             }
         });
         Ok(results.collect())
+    }
+}
+
+saved!(ZeroShotClassificationPipeline);
+
+/// Its line of the table.
+pub(super) const ROW: Row = Row {
+    names: &["zero-shot-classification"],
+    load: |_, model, options| Ok(Box::new(ZeroShotClassificationPipeline::from_pretrained(model, options)?)),
+};
+
+impl Run for ZeroShotClassificationPipeline {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn model(&self) -> &LoadedModel {
+        &self.text_model.model
+    }
+
+    fn run_each(&self, items: &[Value], options: &PipelineOptions) -> Result<Vec<Value>> {
+        Ok(values(self.run(&input::texts(NAME, items)?, options)?))
     }
 }
 

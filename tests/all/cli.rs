@@ -133,6 +133,19 @@ fn an_artifact_carries_the_configs_of_processors() {
 }
 
 #[test]
+fn the_command_knows_every_pipeline() {
+    let bench = Bench::new();
+    let asked = |name: &'static str| ["pipeline", name, "--model", "/no/such/model", "--input", "x"];
+    for name in kiln::pipelines() {
+        bench.fails(&asked(name), &["/no/such/model"]);
+    }
+    bench.fails(
+        &asked("make-coffee"),
+        &[&["there is no pipeline `make-coffee`"], &kiln::pipelines().collect::<Vec<_>>()[..]].concat(),
+    );
+}
+
+#[test]
 fn the_verbs_work() {
     let bench = Bench::new();
     let (prompt, greedy) = prompt_and_greedy();
