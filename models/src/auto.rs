@@ -142,22 +142,29 @@ pub fn supported() -> BTreeMap<String, Vec<Task>> {
     supported
 }
 
-/// The task that a checkpoint was made for: that of the first class in its `architectures`. Where none is named, a model of a kind that
-/// writes text is for that, and another one for its hidden states.
+/// The task that a checkpoint was made for: that of the first class in its `architectures`. Where none is named, or a class that a user
+/// made, a model of a kind that writes text is for that, as transformers' `AutoModelForCausalLM` goes by `model_type` alone. Any other
+/// one without a class is for its hidden states.
 ///
 /// # Errors
-/// [`Error::UnknownArchitecture`] for a class that is for no task known here.
+/// [`Error::UnknownArchitecture`] for a class that is for no task known here, of a model that does not write text.
 pub fn task_of(config: &Value) -> Result<Task> {
-    let Some(class) = config.get("architectures").and_then(|all| all.get(0)).and_then(Value::as_str) else {
-        let tasks = supported().remove(config::model_type(config)?).unwrap_or_default();
-        let writes = [Task::CausalLm, Task::Seq2SeqLm].into_iter().find(|task| tasks.contains(task));
-        return Ok(writes.unwrap_or(Task::Base));
-    };
-    let tasks = Task::ALL.into_iter().chain(supported().into_values().flatten());
-    Task::of_class(class, tasks).ok_or_else(|| Error::UnknownArchitecture {
-        found: format!("`{class}`"),
-        expected: "a class such as LlamaForCausalLM or BertModel in `architectures`, or a task to be chosen".into(),
-    })
+    let class = config.get("architectures").and_then(|all| all.get(0)).and_then(Value::as_str);
+    let known = supported();
+    let tasks = Task::ALL.into_iter().chain(known.values().flatten().copied());
+    if let Some(task) = class.and_then(|class| Task::of_class(class, tasks)) {
+        return Ok(task);
+    }
+    let tasks = known.get(config::model_type(config)?).map_or(&[][..], Vec::as_slice);
+    let writes = [Task::CausalLm, Task::Seq2SeqLm].into_iter().find(|task| tasks.contains(task));
+    match (writes, class) {
+        (Some(task), _) => Ok(task),
+        (None, None) => Ok(Task::Base),
+        (None, Some(class)) => Err(Error::UnknownArchitecture {
+            found: format!("`{class}`"),
+            expected: "a class such as LlamaForCausalLM or BertModel in `architectures` of config.json".into(),
+        }),
+    }
 }
 
 /// Traces the model that a `config.json` describes, for a task or, without one, for that of [`task_of`].

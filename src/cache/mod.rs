@@ -221,6 +221,10 @@ impl Compiled<'_> {
         if let Some(folder) = path.parent() {
             std::fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
         }
+        // A link would lead out of the cache, and a FIFO or a device holds no entry: neither was put here by kiln.
+        if std::fs::symlink_metadata(path).is_ok_and(|found| !found.is_file() && !found.is_dir()) {
+            std::fs::remove_file(path).map_err(Error::io("remove", path))?;
+        }
         let out = Output::at(path).and_then(Output::create).map_err(Error::io("write", path))?;
         let mut writer = ArtifactWriter::over(out, path)?;
         compile::write(self.files, self.program, &mut writer, self.options)?;

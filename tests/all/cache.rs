@@ -82,6 +82,13 @@ fn a_damaged_entry_is_made_anew() {
         assert_eq!(generate(&bench, &llama(), &[]), (want.clone(), false, String::new()));
     }
     assert!(read(&entry).expect("reads") == whole);
+    // A link leads elsewhere, where nothing is written: an entry takes its place.
+    std::fs::remove_file(&entry).expect("removes");
+    let elsewhere = bench.path("elsewhere");
+    std::os::unix::fs::symlink(&elsewhere, &entry).expect("links");
+    let (got, compiled, _) = generate(&bench, &llama(), &[]);
+    assert!(got == want && compiled && !elsewhere.exists());
+    assert!(std::fs::symlink_metadata(&entry).expect("is there").is_file());
     // A folder in its place cannot be replaced, and stops nothing either.
     std::fs::remove_file(&entry).expect("removes");
     std::fs::create_dir_all(entry.join("inside")).expect("a folder");

@@ -127,8 +127,14 @@ fn whole_numbers_may_be_written_with_a_point() {
 }
 
 #[test]
-fn without_a_class_a_model_is_for_what_its_kind_is_for() {
+fn without_a_known_class_a_model_is_for_what_its_kind_is_for() {
     use kiln_models::{Task, auto::task_of};
+    let of_class =
+        |class: &str, model_type: &str| task_of(&json!({ "architectures": [class], "model_type": model_type }));
+    for (class, model_type) in [("MyOwnLlama", "llama"), ("LlamaForNothing", "llama"), ("QwenWithTools", "qwen2")] {
+        assert_eq!(of_class(class, model_type).unwrap(), Task::CausalLm);
+    }
+    assert_eq!(of_class("T5ForNothing", "t5").unwrap(), Task::Seq2SeqLm);
     for classes in [json!({}), json!({ "architectures": null }), json!({ "architectures": [] })] {
         let task = |model_type: &str| {
             let mut config = classes.clone();
@@ -139,7 +145,8 @@ fn without_a_class_a_model_is_for_what_its_kind_is_for() {
         assert_eq!([task("t5"), task("bart")], [Task::Seq2SeqLm; 2]);
         assert_eq!([task("bert"), task("modernbert")], [Task::Base; 2]);
     }
-    assert_says(task_of(&json!({ "architectures": ["LlamaForNothing"] })), &["`LlamaForNothing`"]);
+    assert_says(of_class("BertForNothing", "bert"), &["`BertForNothing`", "config.json"]);
+    assert_says(of_class("MyOwnLlama", "mamba"), &["`MyOwnLlama`"]);
     assert_says(task_of(&json!({})), &["`model_type`"]);
 }
 
