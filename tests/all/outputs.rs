@@ -55,6 +55,17 @@ fn what_is_read_is_not_written_over() {
     symlink("f.kir", bench.path("f.svg")).expect("links");
     refuses(&["graph", &bench.arg("f.kir")], &bench.arg("f.svg"));
 
+    // Through a descriptor, opened for reading or for both.
+    let open = |write| File::options().read(true).write(write).open(&given).expect("opens");
+    for (stdin, says) in [(open(false), "open for reading only"), (open(true), "which is read")] {
+        let old = before(&given);
+        let mut run = bench.command(&["run", &artifact, "--inputs", &given, "-o", "/dev/stdin"]);
+        let output = run.stdin(stdin).output().expect("runs");
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.code() == Some(1) && errors.contains(says), "{errors}");
+        assert!(before(&given) == old);
+    }
+
     let target = bench.arg("machine.toml");
     fs::copy(concat!(env!("CARGO_MANIFEST_DIR"), "/targets/zen4.toml"), &target).expect("copies");
     refuses(&["compile", &model, "--target", &target], &target);
