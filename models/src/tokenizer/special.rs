@@ -54,12 +54,15 @@ impl Stated {
             }
             None => stated.read_older(folder, json)?,
         }
-        let padding = json.and_then(|json| json.get("padding")).and_then(|padding| padding.get("pad_token"));
-        if let Some(token) = padding.and_then(AddedToken::from_json) {
-            stated.named.entry("pad_token").or_insert(Some(token));
-        }
         stated.fields = fields.map_or(Value::Null, |fields| Value::Object(fields.into_iter().collect()));
         Ok(stated)
+    }
+
+    /// Takes the padding token that `tokenizer.json` pads with, unless the other files say one.
+    pub fn pad_as(&mut self, json: &Value) {
+        if let Some(token) = json["padding"].get("pad_token").and_then(AddedToken::from_json) {
+            self.named.entry("pad_token").or_insert(Some(token));
+        }
     }
 
     /// The special tokens of `tokenizer_config.json`.
