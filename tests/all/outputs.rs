@@ -106,6 +106,11 @@ fn what_is_no_file_stays_what_it_is() {
     assert!(fs::symlink_metadata("/dev/null").expect("is there").file_type().is_char_device());
     let file = bench.arg("o.safetensors");
     bench.works(&["run", &artifact, "--inputs", &given, "-o", &file]);
+    let picture = bench.arg("p.svg");
+    bench.works(&["graph", &model, "-o", &picture]);
+    let streamed = bench.kiln(&["graph", &model, "-o", "/dev/stdout"]);
+    assert!(streamed.status.success() && streamed.stdout == fs::read(&picture).expect("reads"));
+    bench.fails(&["graph", &model, "-o", &bench.arg("p.png")], &["p.png", "expected a file .svg or .html"]);
     let streamed = bench.kiln(&["run", &artifact, "--inputs", &given, "-o", "/dev/stdout"]);
     assert!(streamed.status.success() && streamed.stdout == fs::read(&file).expect("reads"));
 }
