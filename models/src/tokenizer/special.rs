@@ -1,8 +1,8 @@
 //! What the small files beside a vocabulary say: `tokenizer_config.json`, `special_tokens_map.json` and `added_tokens.json`.
 
 use super::added::AddedToken;
+use crate::Result;
 use crate::source::read;
-use crate::{Error, Result};
 use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::{Map, Value, json};
@@ -242,6 +242,5 @@ impl<'de> Deserialize<'de> for Ordered {
 /// A JSON file of the folder; `None` if there is no such file.
 fn parse<T: for<'de> Deserialize<'de>>(folder: &Path, name: &str) -> Result<Option<T>> {
     let path = folder.join(name);
-    let Some(bytes) = read(&path)? else { return Ok(None) };
-    serde_json::from_slice(&bytes).map(Some).map_err(|source| Error::Json { path, source })
+    read(&path)?.map(|bytes| crate::json::object(&path, &bytes)).transpose()
 }
