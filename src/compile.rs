@@ -11,7 +11,7 @@ use kiln_passes::Compiled;
 use kiln_runtime::artifact::section_of_file;
 use kiln_runtime::causal_lm::{ENCODE, STEP};
 use kiln_runtime::generate::GenerationConfig;
-use kiln_runtime::text::Tokenizer;
+use kiln_runtime::text::{ChatTemplates, Tokenizer};
 use kiln_runtime::{ArtifactWriter, LoadOptions, Manifest, MemoryReport, Model, ModelInfo, Section};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
@@ -179,6 +179,12 @@ pub(crate) fn check_texts(files: &ModelFiles) -> Result<()> {
     }
     if let Some(json) = &files.generation_config {
         GenerationConfig::from_json(json.to_string().as_bytes())?;
+    }
+    // A chat template is needed by who asks for it only.
+    let config = files.tokenizer_config.as_ref().map(ToString::to_string);
+    match ChatTemplates::new(config.as_deref().map(str::as_bytes), files.chat_template.as_deref()) {
+        Ok(templates) => templates.iter().flat_map(ChatTemplates::unreadable).for_each(|e| tracing::warn!("{e}")),
+        Err(e) => tracing::warn!("{e}"),
     }
     Ok(())
 }

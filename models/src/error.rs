@@ -168,12 +168,22 @@ pub enum Error {
     },
 
     /// A file that should be JSON is not.
-    #[error("{} is not valid JSON: {source}; the file is truncated or corrupt, so fetch or write it again", path.display())]
+    #[error("{} is not {}: {source}; the file is truncated or corrupt, so fetch or write it again", path.display(),
+        if source.is_data() { "what it should be" } else { "valid JSON" })]
     Json {
         /// The file.
         path: PathBuf,
         /// The parser's complaint, with line and column.
         source: serde_json::Error,
+    },
+
+    /// A file holds JSON of another kind.
+    #[error("{}: expected a JSON object, found {found}; fetch or write it again", path.display())]
+    NoObject {
+        /// The file.
+        path: PathBuf,
+        /// What it holds.
+        found: &'static str,
     },
 
     /// A config lacks a field that has no default.

@@ -19,6 +19,7 @@ pub mod config;
 mod error;
 pub mod families;
 pub mod gguf;
+mod json;
 pub mod sentence;
 pub mod source;
 mod task;

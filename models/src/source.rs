@@ -18,9 +18,9 @@ pub use processors::{CHAT_TEMPLATE, PROCESSOR_CONFIG, Processors, TOKENIZER, TOK
 
 use crate::gguf::{self, Gguf};
 use crate::weights::{Checkpoint, WEIGHTS};
-use crate::{Error, Result};
+use crate::{Error, Result, json};
 use indicatif::{ProgressBar, ProgressStyle};
-use serde_json::Value;
+use serde_json::{Map, Value};
 use std::path::{Component, Path};
 
 /// Everything a model consists of.
@@ -89,7 +89,7 @@ impl ModelFiles {
     /// # Errors
     /// Whatever is wrong with the files.
     pub fn open_folder(folder: &Path) -> Result<ModelFiles> {
-        let config = read_json(&folder.join("config.json"))?.ok_or_else(|| Error::MissingFile {
+        let config = read_config(&folder.join("config.json"))?.ok_or_else(|| Error::MissingFile {
             folder: folder.to_path_buf(),
             expected: "config.json",
             advice: "give the folder that transformers' save_pretrained wrote, or the path of a .gguf file".to_string(),
@@ -99,7 +99,7 @@ impl ModelFiles {
             id: name_of(folder),
             revision: None,
             config,
-            generation_config: read_json(&folder.join("generation_config.json"))?,
+            generation_config: read_config(&folder.join("generation_config.json"))?,
             processors,
             sentence_transformer: sentence_transformer(folder)?,
             checkpoint: Checkpoint::open(folder)?,
@@ -187,8 +187,13 @@ pub(crate) fn read(path: &Path) -> Result<Option<Vec<u8>>> {
 }
 
 fn read_json(path: &Path) -> Result<Option<Value>> {
-    let Some(bytes) = read(path)? else { return Ok(None) };
-    serde_json::from_slice(&bytes).map(Some).map_err(|source| Error::Json { path: path.to_path_buf(), source })
+    read(path)?.map(|bytes| json::parse(path, &bytes)).transpose()
+}
+
+/// A config, which is an object.
+fn read_config(path: &Path) -> Result<Option<Value>> {
+    let config = read(path)?.map(|bytes| json::object::<Map<String, Value>>(path, &bytes)).transpose()?;
+    Ok(config.map(Value::Object))
 }
 
 /// `modules.json` and the configs of the folders that it names.

@@ -95,6 +95,8 @@ impl CompileCache {
         options: &CompileOptions,
         open: &OpenOptions,
     ) -> Result<(Artifact, Option<CompileReport>)> {
+        // What cannot be loaded is not compiled either.
+        kiln_runtime::device::threads(open.threads)?;
         let start = Instant::now();
         let traced = trace(files, options)?;
         let trace_seconds = start.elapsed().as_secs_f64();
@@ -102,7 +104,9 @@ impl CompileCache {
         let contents = Contents::remembered_in(folder);
         let key = key::of(files, options, &traced, &contents);
         let path = folder.map(|folder| folder.join(format!("{key}{END}")));
-        if let Some(artifact) = path.as_deref().and_then(|path| kept(path, open)) {
+        if let Some(path) = &path
+            && let Some(artifact) = kept(path, open)?
+        {
             return Ok((artifact, None));
         }
         check_texts(files)?;
@@ -181,20 +185,26 @@ impl CompileCache {
 }
 
 /// An entry that is there and whole.
-fn kept(path: &Path, open: &OpenOptions) -> Option<Artifact> {
+///
+/// # Errors
+/// What is wrong with the options or with the machine, and not with the entry.
+fn kept(path: &Path, open: &OpenOptions) -> Result<Option<Artifact>> {
+    use kiln_runtime::Error;
     match Artifact::open(path, open) {
         Ok(artifact) => {
             limit::touch(path);
-            Some(artifact)
+            Ok(Some(artifact))
         }
-        Err(kiln_runtime::Error::Io { source, .. })
-            if matches!(source.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) =>
-        {
-            None
+        Err(e @ (Error::Memory { .. } | Error::Thread { .. } | Error::Threads { .. })) => Err(e.into()),
+        Err(Error::Io { source, .. }) if matches!(source.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+            Ok(None)
+        }
+        Err(Error::Io { action, path, source }) if source.kind() == ErrorKind::OutOfMemory => {
+            Err(Error::Io { action, path, source }.into())
         }
         Err(e) => {
             tracing::warn!("the compile cache's entry is of no use and is made anew: {e}");
-            None
+            Ok(None)
         }
     }
 }

@@ -1,6 +1,6 @@
 //! `kiln graph`: pictures of blocks, before and after.
 
-use super::{CompileArgs, blocks, module, outln};
+use super::{CompileArgs, blocks, module, note, outln};
 use crate::passes::egraph::Point;
 use crate::{Error, Result, graph};
 use clap::Args;
@@ -12,7 +12,7 @@ pub struct GraphArgs {
     model: String,
     #[command(flatten)]
     options: CompileArgs,
-    /// The picture to write: .svg, or .html with zoom and details.
+    /// The picture to write: .svg, or .html with zoom and details; a stream gets SVG.
     #[arg(short, long)]
     output: PathBuf,
     /// The function; by default all that call no other.
@@ -27,14 +27,16 @@ pub struct GraphArgs {
 }
 
 pub fn run(args: &GraphArgs) -> Result<()> {
+    let output = super::output(&args.output, args.options.inputs(&args.model))?;
+    let is_stream = output.is_stream();
     let draw = match args.output.extension().and_then(|e| e.to_str()) {
-        Some("svg") => graph::to_svg,
         Some("html") => graph::to_html,
+        Some("svg") => graph::to_svg,
+        _ if is_stream => graph::to_svg,
         _ => {
             return Err(Error::Option(format!("cannot draw {}: expected a file .svg or .html", args.output.display())));
         }
     };
-    let output = super::output(&args.output, args.options.inputs(&args.model))?;
     let module = module(&args.model, &args.options)?;
     let chosen = match &args.block {
         Some(name) => blocks(&module, Some(name))?,
@@ -48,7 +50,7 @@ pub fn run(args: &GraphArgs) -> Result<()> {
     for p in &pictures {
         let [before, after] = &p.panels;
         let us = |seconds: f64| seconds * 1e6;
-        outln!(
+        let line = format!(
             "@{}: {} -> {} kernels, {:.1} -> {:.1} kB, predicted {:.1} -> {:.1} µs",
             p.block,
             before.steps,
@@ -57,7 +59,13 @@ pub fn run(args: &GraphArgs) -> Result<()> {
             after.bytes * 1e-3,
             us(before.seconds),
             us(after.seconds)
-        )?;
+        );
+        // A stream may be stdout, where nothing but the picture belongs.
+        if is_stream {
+            note!("{line}");
+        } else {
+            outln!("{line}")?;
+        }
     }
     Ok(())
 }

@@ -96,6 +96,19 @@ fn a_damaged_entry_is_made_anew() {
     assert!(got == want && compiled && errors.contains("WARN"), "{errors}");
 }
 
+#[test]
+fn a_wrong_option_does_an_entry_no_harm() {
+    let bench = Bench::new();
+    generate(&bench, &llama(), &[]);
+    let [entry] = &entries(&bench)[..] else { panic!("expected one entry") };
+    let state = || (read(entry).expect("reads"), entry.metadata().and_then(|m| m.modified()).expect("a time"));
+    let before = state();
+    let output = bench.kiln(&[&["generate", &llama()][..], &IDS, &["--threads", "100000"]].concat());
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.code() == Some(1) && errors.contains("100000 threads, expected at most"), "{errors}");
+    assert!(!errors.contains("made anew") && state() == before, "{errors}");
+}
+
 /// Read-only homes, users without one, full disks: a model runs all the same.
 #[test]
 fn no_folder_is_needed() {

@@ -55,6 +55,17 @@ fn what_is_read_is_not_written_over() {
     symlink("f.kir", bench.path("f.svg")).expect("links");
     refuses(&["graph", &bench.arg("f.kir")], &bench.arg("f.svg"));
 
+    // Through a descriptor, opened for reading or for both.
+    let open = |write| File::options().read(true).write(write).open(&given).expect("opens");
+    for (stdin, says) in [(open(false), "open for reading only"), (open(true), "which is read")] {
+        let old = before(&given);
+        let mut run = bench.command(&["run", &artifact, "--inputs", &given, "-o", "/dev/stdin"]);
+        let output = run.stdin(stdin).output().expect("runs");
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.code() == Some(1) && errors.contains(says), "{errors}");
+        assert!(before(&given) == old);
+    }
+
     let target = bench.arg("machine.toml");
     fs::copy(concat!(env!("CARGO_MANIFEST_DIR"), "/targets/zen4.toml"), &target).expect("copies");
     refuses(&["compile", &model, "--target", &target], &target);
@@ -95,6 +106,11 @@ fn what_is_no_file_stays_what_it_is() {
     assert!(fs::symlink_metadata("/dev/null").expect("is there").file_type().is_char_device());
     let file = bench.arg("o.safetensors");
     bench.works(&["run", &artifact, "--inputs", &given, "-o", &file]);
+    let picture = bench.arg("p.svg");
+    bench.works(&["graph", &model, "-o", &picture]);
+    let streamed = bench.kiln(&["graph", &model, "-o", "/dev/stdout"]);
+    assert!(streamed.status.success() && streamed.stdout == fs::read(&picture).expect("reads"));
+    bench.fails(&["graph", &model, "-o", &bench.arg("p.png")], &["p.png", "expected a file .svg or .html"]);
     let streamed = bench.kiln(&["run", &artifact, "--inputs", &given, "-o", "/dev/stdout"]);
     assert!(streamed.status.success() && streamed.stdout == fs::read(&file).expect("reads"));
 }

@@ -276,8 +276,7 @@ fn why_unusable(files: &BTreeSet<String>) -> String {
 /// The files that an index lists. [`Checkpoint::open`](crate::weights::Checkpoint::open) checks the rest of it.
 fn shards(index: &Path) -> Result<BTreeSet<String>> {
     let bytes = std::fs::read(index).map_err(Error::io("read", index))?;
-    let json: Value =
-        serde_json::from_slice(&bytes).map_err(|source| Error::Json { path: index.to_path_buf(), source })?;
+    let json: Value = crate::json::parse(index, &bytes)?;
     let names = json.get("weight_map").and_then(Value::as_object).into_iter().flat_map(|map| map.values());
     Ok(names.filter_map(Value::as_str).filter(|name| plain(name)).map(str::to_string).collect())
 }

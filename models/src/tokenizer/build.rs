@@ -55,14 +55,15 @@ pub(super) fn build(class: Class, stated: &Stated, mut vocabulary: Vocabulary, j
             }
         }
     }
+    let of_file = |part: &str| json.map_or(&Value::Null, |json| &json[part]);
     let mut json = json!({
         "version": "1.0",
-        "truncation": null,
-        "padding": null,
+        "truncation": of_file("truncation"),
+        "padding": of_file("padding"),
         "added_tokens": [],
         "normalizer": parts.normalizer,
         "pre_tokenizer": parts.pre_tokenizer,
-        "post_processor": json.map_or(&Value::Null, |json| &json["post_processor"]),
+        "post_processor": of_file("post_processor"),
         "decoder": parts.decoder,
     });
     json["model"] = parts.model;

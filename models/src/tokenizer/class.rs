@@ -180,6 +180,11 @@ impl Class {
         }
     }
 
+    /// Whether a class says what the padding token is, or that there is none, and so leaves it to no `tokenizer.json`.
+    pub fn names_padding(self) -> bool {
+        !matches!(self, Class::CodeLlama | Class::General | Class::Llama | Class::Other)
+    }
+
     /// Whether texts are padded on the left.
     pub fn pads_left(self) -> bool {
         matches!(self, Class::CodeLlama | Class::Gemma | Class::Llama)

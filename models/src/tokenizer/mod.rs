@@ -57,7 +57,7 @@ pub(crate) fn of_folder(folder: &Path, model: &Value) -> Result<FolderTokenizer>
     let bytes = crate::source::read(&folder.join(TOKENIZER))?;
     let parsed = bytes.as_deref().and_then(|bytes| serde_json::from_slice::<Value>(bytes).ok());
     let mut json = parsed.filter(|json| json.get("model").is_some_and(Value::is_object));
-    let stated = Stated::read(folder, json.as_ref())?;
+    let mut stated = Stated::read(folder, json.as_ref())?;
     let unread = bytes.is_some() && json.is_none();
     let has_byte_level = json.as_ref().is_some_and(class::has_byte_level);
     let class = Class::of_model(model, stated.text("tokenizer_class"), has_byte_level);
@@ -67,6 +67,10 @@ pub(crate) fn of_folder(folder: &Path, model: &Value) -> Result<FolderTokenizer>
         None => vocabulary::of_files(folder, class, model)?,
     };
     let anew = vocabulary.is_some();
+    let names_padding = vocabulary.as_ref().is_some_and(|(class, _)| class.names_padding());
+    if let Some(json) = json.as_ref().filter(|_| !names_padding) {
+        stated.pad_as(json);
+    }
     let built = match (vocabulary, &json) {
         (Some((class, vocabulary)), _) => build::build(class, &stated, vocabulary, json.as_ref()),
         (None, Some(_)) => build::as_it_is(class, &stated, json.take().unwrap_or_default()),

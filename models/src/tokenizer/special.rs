@@ -1,8 +1,8 @@
 //! What the small files beside a vocabulary say: `tokenizer_config.json`, `special_tokens_map.json` and `added_tokens.json`.
 
 use super::added::AddedToken;
+use crate::Result;
 use crate::source::read;
-use crate::{Error, Result};
 use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::{Map, Value, json};
@@ -54,12 +54,15 @@ impl Stated {
             }
             None => stated.read_older(folder, json)?,
         }
-        let padding = json.and_then(|json| json.get("padding")).and_then(|padding| padding.get("pad_token"));
-        if let Some(token) = padding.and_then(AddedToken::from_json) {
-            stated.named.entry("pad_token").or_insert(Some(token));
-        }
         stated.fields = fields.map_or(Value::Null, |fields| Value::Object(fields.into_iter().collect()));
         Ok(stated)
+    }
+
+    /// Takes the padding token that `tokenizer.json` pads with, unless the other files say one.
+    pub fn pad_as(&mut self, json: &Value) {
+        if let Some(token) = json["padding"].get("pad_token").and_then(AddedToken::from_json) {
+            self.named.entry("pad_token").or_insert(Some(token));
+        }
     }
 
     /// The special tokens of `tokenizer_config.json`.
@@ -239,6 +242,5 @@ impl<'de> Deserialize<'de> for Ordered {
 /// A JSON file of the folder; `None` if there is no such file.
 fn parse<T: for<'de> Deserialize<'de>>(folder: &Path, name: &str) -> Result<Option<T>> {
     let path = folder.join(name);
-    let Some(bytes) = read(&path)? else { return Ok(None) };
-    serde_json::from_slice(&bytes).map(Some).map_err(|source| Error::Json { path, source })
+    read(&path)?.map(|bytes| crate::json::object(&path, &bytes)).transpose()
 }

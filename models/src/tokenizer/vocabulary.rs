@@ -111,8 +111,7 @@ fn words(path: &Path) -> Result<Option<Vocabulary>> {
 fn bpe(folder: &Path) -> Result<Option<Vocabulary>> {
     let path = folder.join(BPE);
     let Some(bytes) = read(&path)? else { return Ok(None) };
-    let ids: HashMap<String, usize> =
-        serde_json::from_slice(&bytes).map_err(|source| Error::Json { path: path.clone(), source })?;
+    let ids: HashMap<String, usize> = crate::json::object(&path, &bytes)?;
     let merges_path = folder.join(MERGES);
     let text = text(&merges_path)?.ok_or_else(|| Error::MissingFile {
         folder: folder.to_path_buf(),

@@ -4,7 +4,7 @@ use kiln_frontend::{ParamSource, Storage};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A checkpoint as transformers' `from_pretrained` looks at it. The body of a model with a head has a prefix (`bert.`) that the body
-/// saved alone lacks, and either may be loaded from either; old checkpoints call LayerNorm's parameters `gamma` and `beta`; and of
+/// saved alone lacks, and either may be loaded from either; a wrapper may have put it before all names once more; old checkpoints call LayerNorm's parameters `gamma` and `beta`; and of
 /// parameters that are one, such as an embedding that is the output projection too, a checkpoint may hold any or all.
 pub(crate) struct Pretrained<'a> {
     source: &'a dyn ParamSource,
@@ -81,7 +81,9 @@ impl<'a> Pretrained<'a> {
             };
             Some(format!("{module}LayerNorm.{parameter}"))
         };
-        let candidates = [Some(name.to_string()), Some(other.clone()), old(name), old(&other)];
+        let wrapped = format!("{}.{name}", self.prefix);
+        let candidates =
+            [Some(name.to_string()), Some(other.clone()), old(name), old(&other), old(&wrapped), Some(wrapped)];
         let mut found = candidates.into_iter().flatten().map(|n| self.source.resolve(&n));
         found.find(|n| self.source.has(n))
     }

@@ -4,11 +4,12 @@
 //! asked, the header is read here once more, in order, because a user needs to hear which tensor is wrong and how.
 
 use super::{Checkpoint, Conversion, Mapped, map_file};
-use crate::{Error, Result};
+use crate::{Error, Result, json};
 use ::safetensors::{Dtype, SafeTensors};
 use kiln_core::{DType, Storage};
 use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
+use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Component, Path, PathBuf};
@@ -36,17 +37,29 @@ pub(super) fn open_sharded(
 ) -> Result<Checkpoint> {
     #[derive(Deserialize)]
     struct Index {
-        weight_map: UniqueMap<String>,
+        weight_map: UniqueMap<Value>,
     }
     let text = std::fs::read(index_path).map_err(Error::io("read", index_path))?;
-    let index: Index =
-        serde_json::from_slice(&text).map_err(|source| Error::Json { path: index_path.to_path_buf(), source })?;
     let corrupt = |problem: String| Error::CorruptIndex { path: index_path.to_path_buf(), problem };
+    let index: serde_json::Map<String, Value> = json::object(index_path, &text)?;
+    let found = index.get("weight_map").map_or("nothing", json::kind);
+    if found != "an object" {
+        return Err(corrupt(format!(
+            "expected an object `weight_map` of tensor names and the file each is in, found {found}"
+        )));
+    }
+    let index: Index = json::object(index_path, &text)?;
     if let Some(tensor) = index.weight_map.repeated {
         return Err(corrupt(format!("`weight_map` lists tensor `{tensor}` twice; expected each name once")));
     }
     let mut shards: BTreeMap<String, usize> = BTreeMap::new();
-    for shard in index.weight_map.entries.into_values() {
+    for (tensor, shard) in index.weight_map.entries {
+        let Value::String(shard) = shard else {
+            let found = json::kind(&shard);
+            return Err(corrupt(format!(
+                "`weight_map`, tensor `{tensor}`: expected the name of a file, found {found}"
+            )));
+        };
         *shards.entry(shard).or_default() += 1;
     }
     if shards.is_empty() {

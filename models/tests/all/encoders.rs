@@ -78,6 +78,11 @@ fn a_body_comes_from_a_model_with_a_head_and_from_one_without() {
         let bare = traced(bare.path(), Task::Base).unwrap();
         assert_eq!(bare.traced.unused_tensors, [""; 0], "{name}");
         assert_eq!(bare.forward(&inputs), hidden, "{name}");
+        // With the prefix before all names once more.
+        let wrapped = folder();
+        renamed(name, wrapped.path(), |n| vec![format!("{prefix}{n}")]);
+        let wrapped = traced(wrapped.path(), Task::Base).unwrap();
+        assert_eq!(wrapped.forward(&inputs), hidden, "{name}");
         assert_eq!(hidden["last_hidden_state"].shape(), [2, 17, 64]);
         assert_eq!(hidden.contains_key("pooler_output"), name == "bert-classify", "{name}");
     }

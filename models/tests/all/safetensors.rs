@@ -292,7 +292,14 @@ fn bad_indexes_are_refused() {
     let both = [("m-1.safetensors", "a"), ("m-2.safetensors", "b")];
     assert_says(open_index(INDEX, &both[..1]), &["m-2.safetensors is missing", "index.json", "1 tensor"]);
     assert_says(open_index(&INDEX[..40], &both), &["not valid JSON"]);
-    assert_says(open_index("{}", &both), &["weight_map"]);
+    assert_says(open_index("{}", &both), &["expected an object `weight_map`", "found nothing"]);
+    assert_says(open_index(r#"{"weight_map":[]}"#, &both), &["expected an object `weight_map`", "found a list"]);
+    assert_says(open_index("[]", &both), &["index.json: expected a JSON object, found a list"]);
+    let number = r#"{"weight_map":{"a":"m-1.safetensors","b":3}}"#;
+    assert_says(
+        open_index(number, &both),
+        &["`weight_map`, tensor `b`", "expected the name of a file, found a number"],
+    );
     assert_says(open_index(r#"{"weight_map":{}}"#, &both), &["`weight_map` is empty"]);
     assert_says(open_index(r#"{"weight_map":{"a":"../m.safetensors"}}"#, &both), &["lies outside the folder"]);
     assert_says(open_index(r#"{"weight_map":{"a":"/etc/passwd"}}"#, &both), &["lies outside the folder"]);

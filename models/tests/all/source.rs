@@ -96,7 +96,13 @@ fn what_is_no_model_is_said_to_be_none() {
     assert_says(ModelFiles::resolve(empty.path().to_str().unwrap()), &["has no config.json"]);
     std::fs::write(empty.path().join("config.json"), "{\"a\":").unwrap();
     assert_says(ModelFiles::open_folder(empty.path()), &["config.json is not valid JSON"]);
-    std::fs::write(empty.path().join("config.json"), "{}").unwrap();
+    for (text, found) in [("[]", "a list"), ("null", "null"), ("\"llama\"", "a string")] {
+        std::fs::write(empty.path().join("config.json"), text).unwrap();
+        let says = format!("config.json: expected a JSON object, found {found}");
+        assert_says(ModelFiles::open_folder(empty.path()), &[&says]);
+    }
+    // What Python writes of numbers that JSON has not is no fault where nobody asks for it.
+    std::fs::write(empty.path().join("config.json"), "{\"x\": [NaN, -Infinity]}").unwrap();
     assert_says(ModelFiles::open_folder(empty.path()), &["has no model.safetensors"]);
 }
 

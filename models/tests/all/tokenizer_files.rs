@@ -72,6 +72,43 @@ fn files_make_the_tokenizer_that_transformers_makes() {
     }
 }
 
+/// What `tokenizer.json` says of cutting and padding counts for every class; its padding token only for those that name none. The values
+/// are those of transformers.
+#[test]
+fn sides_and_padding_are_those_of_the_tokenizers_file() {
+    let goldens = goldens();
+    for (source, model_type, class, pad) in [
+        ("roberta", "roberta", None, Some("<pad>")),
+        ("cased", "bert", None, Some("[PAD]")),
+        ("cased", "bert", Some("TokenizersBackend"), Some("the")),
+        ("llama", "llama", Some("LlamaTokenizer"), Some("the")),
+        ("bpe", "gpt2", None, None),
+        ("bpe-bos", "gpt_neox", None, Some("<|padding|>")),
+        ("bpe", "qwen2", None, Some("<|endoftext|>")),
+        ("bpe", "llama", None, Some("the")),
+    ] {
+        let mut json: Value =
+            serde_json::from_str(goldens["sources"][source]["tokenizer.json"].as_str().unwrap()).unwrap();
+        json["truncation"] = json!({"direction": "Left", "max_length": 5, "strategy": "LongestFirst", "stride": 0});
+        json["padding"] = json!({
+            "strategy": "BatchLongest", "direction": "Left", "pad_to_multiple_of": null, "pad_id": 9, "pad_type_id": 0,
+            "pad_token": "the"
+        });
+        let config = class.map_or(json!({}), |class| json!({ "tokenizer_class": class }));
+        let files = json!({"tokenizer.json": json, "tokenizer_config.json": config});
+        let folder = model(model_type, &[&files]);
+        let check = |folder: &Path| {
+            let (_, config) = open(folder);
+            let said = ["truncation_side", "padding_side", "pad_token"].map(|name| config[name].as_str());
+            assert_eq!(said, [Some("left"), Some("left"), pad], "{source} of {model_type}, {class:?}");
+        };
+        check(folder.path());
+        let saved = folder.path().join("saved");
+        ModelFiles::open_folder(folder.path()).unwrap().save_pretrained(&saved).unwrap();
+        check(&saved);
+    }
+}
+
 #[test]
 fn what_is_missing_or_broken_is_named() {
     let goldens = goldens();

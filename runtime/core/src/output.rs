@@ -2,7 +2,8 @@
 //!
 //! [`Output`] looks at the path before any work is done. A link is followed, and what it leads to is written. A folder, a FIFO, a socket
 //! and a block device are refused. A character device (`/dev/null`, a terminal) and a descriptor of this process (`/dev/stdout`,
-//! `/dev/fd/3`) are streams: they take bytes as they come and cannot hold a file that is put together out of order.
+//! `/dev/fd/3`) are streams: they take bytes as they come and cannot hold a file that is put together out of order. What is written to a
+//! descriptor goes where its position is, and one that was opened for reading takes nothing, whatever it leads to.
 //!
 //! [`OutputFile`] is written without a name where the system can (Linux: `O_TMPFILE`), so that a process that is killed leaves nothing
 //! behind. Elsewhere, and for the moment between naming and moving, it is called `.kiln-PID-N.part`, beside its place, and is locked for as
@@ -22,17 +23,17 @@ const SUFFIX: &str = ".part";
 const MOST_LINKS: usize = 40;
 
 /// Where an output goes.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct Output(Place);
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 enum Place {
     /// A file that is there or will be, links followed.
     File(PathBuf),
     /// A character device.
     Device(PathBuf),
-    /// A descriptor of this process, by a path that opens it, and its number.
-    Descriptor(PathBuf, u32),
+    /// A descriptor of this process: a duplicate of it, with its position and rights, and its number.
+    Descriptor(File, i32),
 }
 
 impl Output {
@@ -43,7 +44,7 @@ impl Output {
     pub fn at(path: impl AsRef<Path>) -> io::Result<Output> {
         let path = follow(path.as_ref())?;
         if let Some(number) = descriptor(&path) {
-            return Ok(Output(Place::Descriptor(path, number)));
+            return Ok(Output(Place::Descriptor(writable(number)?, number)));
         }
         match fs::metadata(&path) {
             Ok(meta) => match kind(&meta.file_type()) {
@@ -64,13 +65,18 @@ impl Output {
         }
     }
 
-    /// The same, unless it is one of these files, by whatever path or link: writing there would destroy what is read.
+    /// The same, unless it is one of these files, by whatever path, link or descriptor: writing there would destroy what is read.
     ///
     /// # Errors
     /// The file that it is.
     pub fn not_among(self, inputs: impl IntoIterator<Item = impl AsRef<Path>>) -> io::Result<Output> {
-        let Output(Place::File(path)) = &self else { return Ok(self) };
-        let Ok(meta) = fs::metadata(path) else { return Ok(self) };
+        let (path, meta) = match &self.0 {
+            Place::File(path) => (path.as_path(), fs::metadata(path)),
+            Place::Descriptor(file, _) => (Path::new(""), file.metadata()),
+            Place::Device(_) => return Ok(self),
+        };
+        // A terminal or a pipe loses nothing.
+        let Some(meta) = meta.ok().filter(fs::Metadata::is_file) else { return Ok(self) };
         for input in inputs {
             let input = input.as_ref();
             if fs::metadata(input).is_ok_and(|other| same(path, &meta, input, &other)) {
@@ -81,6 +87,11 @@ impl Output {
             }
         }
         Ok(self)
+    }
+
+    /// Whether it takes bytes as they come, and so no file that is put together out of order.
+    pub fn is_stream(&self) -> bool {
+        !matches!(self.0, Place::File(_))
     }
 
     /// Begins the file.
@@ -107,10 +118,10 @@ impl Output {
                 file.write_all(bytes)?;
                 file.finish()
             }
-            // The descriptor itself, where the position is shared with what is printed there.
+            // After what is printed there and waits to be written.
             Place::Descriptor(_, 1) => io::stdout().write_all(bytes).and_then(|()| io::stdout().flush()),
             Place::Descriptor(_, 2) => io::stderr().write_all(bytes),
-            Place::Descriptor(path, _) => fs::OpenOptions::new().append(true).open(path)?.write_all(bytes),
+            Place::Descriptor(mut file, _) => file.write_all(bytes),
             Place::Device(path) => fs::OpenOptions::new().write(true).open(path)?.write_all(bytes),
         }
     }
@@ -329,11 +340,39 @@ fn follow(path: &Path) -> io::Result<PathBuf> {
 }
 
 /// The number of the open descriptor that a path is, such as `/proc/self/fd/1`.
-fn descriptor(path: &Path) -> Option<u32> {
+fn descriptor(path: &Path) -> Option<i32> {
     let number = path.file_name()?.to_str()?.parse().ok()?;
     let folder = fs::canonicalize(folder_of(path)).ok()?;
     let own = folder == Path::new("/dev/fd") || fs::canonicalize("/proc/self/fd").is_ok_and(|fd| fd == folder);
     own.then_some(number)
+}
+
+/// A duplicate of a descriptor, if that may be written to.
+#[cfg(unix)]
+fn writable(number: i32) -> io::Result<File> {
+    use std::os::fd::FromRawFd;
+    // SAFETY: the call takes any number, and says of one that is no open descriptor that it is none.
+    let flags = unsafe { libc::fcntl(number, libc::F_GETFL) };
+    if flags < 0 {
+        return Err(refused(format!("there is no open descriptor {number}: {}", Error::last_os_error())));
+    }
+    if flags & libc::O_ACCMODE == libc::O_RDONLY {
+        return Err(refused(format!(
+            "descriptor {number} is open for reading only: give one that is open for writing"
+        )));
+    }
+    // SAFETY: as above.
+    let duplicate = unsafe { libc::fcntl(number, libc::F_DUPFD_CLOEXEC, 0) };
+    if duplicate < 0 {
+        return Err(Error::last_os_error());
+    }
+    // SAFETY: it is open, and nobody else's.
+    Ok(unsafe { File::from_raw_fd(duplicate) })
+}
+
+#[cfg(not(unix))]
+fn writable(_: i32) -> io::Result<File> {
+    Err(Error::from(ErrorKind::Unsupported))
 }
 
 /// The folder that a path is in.

@@ -56,6 +56,7 @@ struct Search {
     limit: usize,
     /// How many tokens the prompt is shorter than the longest of the batch.
     missing: usize,
+    pad: u32,
     random: Option<RandomStream>,
     /// The best one first.
     running: Vec<Beam>,
@@ -244,6 +245,7 @@ impl Search {
             padding: start.padding,
             limit: start.limit,
             missing: start.missing,
+            pad: start.pad,
             random: seed.map(|seed| RandomStream::new(seed, start.stream)),
             running: running.collect(),
             next: (0..num_beams).map(|_| beam(0.0)).collect(),
@@ -259,13 +261,13 @@ impl Search {
 
     /// Goes on by one token. `logits` are `[beams, vocab]`, or `[1, vocab]` for all of them alike.
     fn step(&mut self, logits: &mut [f32], vocab_size: usize, rules: &mut Rules<'_>) -> Result<(), GenerateError> {
-        let Search { prompt_len, padding, missing, .. } = *self;
+        let Search { prompt_len, padding, missing, pad, .. } = *self;
         let max_len = prompt_len + self.limit;
         // Why a beam has no continuation; others may have some.
         let mut nothing_left = SampleError::NothingLeft;
         for (beam, logits) in self.running.iter().zip(logits.chunks_exact_mut(vocab_size)) {
             log_softmax(logits);
-            let history = History { ids: &beam.ids, padding, prompt_len, max_len, missing };
+            let history = History { ids: &beam.ids, padding, prompt_len, max_len, missing, pad };
             match processors::process(&mut rules.processors, history, logits) {
                 Err(error @ SampleError::Removed { .. }) => nothing_left = error,
                 other => other.map_err(|source| self.failed(source))?,
@@ -282,7 +284,8 @@ impl Search {
                 _ => false,
             };
             ids.push(candidate.id);
-            candidate.reason = rules.endings.reason(History { ids, padding, prompt_len, max_len, missing }, stopped);
+            candidate.reason =
+                rules.endings.reason(History { ids, padding, prompt_len, max_len, missing, pad }, stopped);
             ids.pop();
         }
         self.finish(rules);

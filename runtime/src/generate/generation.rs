@@ -92,6 +92,8 @@ pub(super) struct Start {
     pub limit: usize,
     /// How many tokens it is shorter than the longest of the batch.
     pub missing: usize,
+    /// The token that stands for those.
+    pub pad: u32,
     /// Number of the stream of random numbers.
     pub stream: u64,
 }
@@ -137,7 +139,7 @@ impl<'a> Generation<'a> {
             // The last new token need not enter the cache.
             let limit = max_context + 1 - (ids.len() - padding);
             let stream = prompt.stream.unwrap_or(index as u64);
-            starts.push(Start { limit, ids, padding, missing: 0, stream });
+            starts.push(Start { limit, ids, padding, missing: 0, pad: config.pad_token_id(), stream });
         }
         // As in transformers, lengths count the padding that makes all rows as long as the longest.
         let longest = starts.iter().map(|start| start.ids.len()).max().unwrap_or(0);

@@ -31,6 +31,7 @@ struct Row<'a> {
     padding: usize,
     max_len: usize,
     missing: usize,
+    pad: u32,
     random: Option<RandomStream>,
     text: Option<RowText<'a>>,
     finish_reason: Option<FinishReason>,
@@ -143,6 +144,7 @@ impl<'a> Row<'a> {
             ids,
             padding: start.padding,
             missing: start.missing,
+            pad: start.pad,
             random: options.seed.map(|seed| RandomStream::new(seed, stream)),
             text,
             finish_reason: None,
@@ -154,8 +156,8 @@ impl<'a> Row<'a> {
     }
 
     fn history(&self) -> History<'_> {
-        let Row { ids, padding, prompt_len, max_len, missing, .. } = self;
-        History { ids, padding: *padding, prompt_len: *prompt_len, max_len: *max_len, missing: *missing }
+        let Row { ref ids, padding, prompt_len, max_len, missing, pad, .. } = *self;
+        History { ids, padding, prompt_len, max_len, missing, pad }
     }
 
     fn choose(

@@ -122,6 +122,33 @@ fn an_input_is_known_by_any_path() {
     Output::at(at("new")).unwrap().not_among([at("in")]).unwrap();
 }
 
+#[cfg(unix)]
+#[test]
+fn a_descriptor_is_written_as_it_was_opened() {
+    use std::os::fd::AsRawFd;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("file");
+    let output = |file: &File| Output::at(format!("/dev/fd/{}", file.as_raw_fd()));
+    fs::write(&path, "read").unwrap();
+    let reading = File::open(&path).unwrap();
+    let message = output(&reading).unwrap_err().to_string();
+    assert!(message.contains("open for reading only"), "{message}");
+    // One that may be written to: at its position, and not if the file is read besides.
+    let mut both = File::options().read(true).write(true).open(&path).unwrap();
+    let message = output(&both).unwrap().not_among([&path]).unwrap_err().to_string();
+    assert!(message.contains("which is read"), "{message}");
+    both.seek(SeekFrom::Start(2)).unwrap();
+    output(&both).unwrap().not_among([folder.path().join("other")]).unwrap().write(b"st").unwrap();
+    both.write_all(b"!").unwrap();
+    assert_eq!(fs::read(&path).unwrap(), b"rest!");
+    // A pipe has one file number at both ends, and loses nothing.
+    let (_reader, writer) = io::pipe().unwrap();
+    let file = File::from(std::os::fd::OwnedFd::from(writer));
+    output(&file).unwrap().not_among([format!("/dev/fd/{}", file.as_raw_fd())]).unwrap().write(b"x").unwrap();
+    let message = Output::at("/dev/fd/987654").unwrap_err().to_string();
+    assert!(message.contains("no open descriptor 987654"), "{message}");
+}
+
 #[test]
 fn what_a_dead_process_left_is_cleared() {
     let folder = tempfile::tempdir().unwrap();

@@ -16,6 +16,7 @@ pub use tokens::{ExponentialDecay, ForcedBos, ForcedEos, MinLength, Normalize, R
 use super::config::GenerationConfig;
 use super::logits::max;
 use super::sample::SampleError;
+use std::borrow::Cow;
 
 /// The tokens of one row, the newest last.
 #[derive(Debug, Clone, Copy)]
@@ -31,12 +32,22 @@ pub struct History<'a> {
     /// How many tokens the prompt is shorter than the longest of its batch. transformers pads it by these; here they are not among
     /// the ids.
     pub missing: usize,
+    /// The token that transformers pads it with.
+    pub pad: u32,
 }
 
 impl<'a> History<'a> {
     /// The new tokens.
     pub fn new_ids(&self) -> &'a [u32] {
         self.ids.get(self.prompt_len..).unwrap_or_default()
+    }
+
+    /// The ids after the padding that is not among them, of which `most` tokens do.
+    pub fn padded_ids(&self, most: usize) -> Cow<'a, [u32]> {
+        match self.missing.min(most) {
+            0 => Cow::Borrowed(self.ids),
+            padding => std::iter::repeat_n(self.pad, padding).chain(self.ids.iter().copied()).collect(),
+        }
     }
 
     /// The row's length as transformers counts it, with all padding.

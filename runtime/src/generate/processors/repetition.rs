@@ -51,7 +51,8 @@ impl LogitsProcessor for NoRepeatNgram {
 
     fn process(&mut self, history: History<'_>, logits: &mut [f32]) {
         let Some(prefix_len) = self.size.checked_sub(1) else { return };
-        let ids = history.ids;
+        // Further padding holds no other n-gram.
+        let ids = history.padded_ids(self.size);
         if ids.len() < self.size {
             return;
         }

@@ -4,7 +4,7 @@ const X: f32 = f32::NEG_INFINITY;
 
 /// A row that is all prompt and has no limit.
 fn prompt(ids: &[u32], padding: usize) -> History<'_> {
-    History { ids, padding, prompt_len: ids.len(), max_len: usize::MAX, missing: 0 }
+    History { ids, padding, prompt_len: ids.len(), max_len: usize::MAX, missing: 0, pad: 0 }
 }
 
 fn run(processor: &mut dyn LogitsProcessor, ids: &[u32], padding: usize, logits: &[f32]) -> Vec<f32> {
@@ -16,8 +16,8 @@ fn run(processor: &mut dyn LogitsProcessor, ids: &[u32], padding: usize, logits:
 /// As `run`, on a row of `new` new tokens after `prompt_len` of the prompt, of `max_len` at most.
 fn run_new(processor: &mut dyn LogitsProcessor, [prompt_len, new, max_len]: [usize; 3], logits: &[f32]) -> Vec<f32> {
     let mut logits = logits.to_vec();
-    processor
-        .process(History { ids: &vec![0; prompt_len + new], padding: 0, prompt_len, max_len, missing: 0 }, &mut logits);
+    let ids = vec![0; prompt_len + new];
+    processor.process(History { prompt_len, max_len, ..prompt(&ids, 0) }, &mut logits);
     logits
 }
 
@@ -61,6 +61,30 @@ fn ngrams_ban_what_followed_the_same_beginning() {
     assert_eq!(run(&mut NoRepeatNgram { size: 2 }, &[1, 77, 1], 0, &zeros), zeros);
     // padding counts here.
     assert_eq!(kept(&run(&mut NoRepeatNgram { size: 2 }, &[1, 2, 1], 2, &zeros)), [0, 1, 3, 4, 5]);
+}
+
+/// transformers sees a row of a batch as long as the longest: what it is padded with is among its tokens.
+#[test]
+fn padding_that_is_not_among_the_ids_counts_too() {
+    let zeros = [0.0f32; 6];
+    let kept = |processor: &mut dyn LogitsProcessor, ids: &[u32], missing: usize| {
+        let mut logits = zeros.to_vec();
+        processor.process(History { missing, pad: 3, ..prompt(ids, 0) }, &mut logits);
+        kept(&logits)
+    };
+    let ngram = |size, ids: &[u32], missing| kept(&mut NoRepeatNgram { size }, ids, missing);
+    assert_eq!(ngram(1, &[4], 0), [0, 1, 2, 3, 5]);
+    assert_eq!(ngram(1, &[4], 2), [0, 1, 2, 5]);
+    // 3 3 4 3: 3 was followed by itself and by 4; with one of padding by 4 only.
+    assert_eq!(ngram(2, &[4, 3], 2), [0, 1, 2, 5]);
+    assert_eq!(ngram(2, &[4, 3], 1), [0, 1, 2, 3, 5]);
+    // 3 3 3 3 3 -> 3, of which no id is there, or one; and a row that is too short.
+    assert_eq!(ngram(3, &[], 5), [0, 1, 2, 4, 5]);
+    assert_eq!(ngram(3, &[3], 4), [0, 1, 2, 4, 5]);
+    assert_eq!(ngram(3, &[3], 1), [0, 1, 2, 3, 4, 5]);
+    let words = |missing| kept(&mut SequenceBias::bad_words(&[vec![3, 3, 1, 2], vec![1, 4]], &[]), &[1], missing);
+    assert_eq!(words(1), [0, 1, 2, 3, 5]);
+    assert_eq!(words(2), [0, 1, 3, 5]);
 }
 
 #[test]

@@ -36,8 +36,10 @@ impl LogitsProcessor for SequenceBias {
     }
 
     fn process(&mut self, history: History<'_>, logits: &mut [f32]) {
+        let longest = self.sequences.iter().map(|(before, ..)| before.len()).max().unwrap_or(0);
+        let ids = history.padded_ids(longest.saturating_sub(history.ids.len()));
         for (before, last, bias) in &self.sequences {
-            if history.ids.ends_with(before)
+            if ids.ends_with(before)
                 && let Some(score) = logits.get_mut(*last as usize)
             {
                 *score += bias;

@@ -23,7 +23,8 @@ pub const TOOL_TEMPLATE: &str = "tool_use";
 /// A model's chat templates.
 #[derive(Clone)]
 pub struct ChatTemplates {
-    templates: BTreeMap<String, Arc<Template>>,
+    /// By name: a template, or why it cannot be read. One that nobody asks for does no harm.
+    templates: BTreeMap<String, Result<Arc<Template>, Error>>,
     /// Names of the templates, in the order of the file.
     names: Vec<String>,
     /// `bos_token` and the like, with their texts.
@@ -35,7 +36,7 @@ impl ChatTemplates {
     /// where there are none.
     ///
     /// # Errors
-    /// A config that is no JSON object, or a template that does not parse.
+    /// A config that is no JSON object, or whose templates are no texts.
     pub fn new(tokenizer_config: Option<&[u8]>, default: Option<&str>) -> Result<Option<Self>, TextError> {
         let config = match tokenizer_config {
             Some(json) => messages::object(json, "tokenizer_config.json")?,
@@ -52,11 +53,7 @@ impl ChatTemplates {
             return Ok(None);
         }
         let names = templates.iter().map(|(name, _)| name.clone()).collect();
-        let read = |(name, text): (String, String)| match Template::new(&text) {
-            Ok(template) => Ok((name, Arc::new(template))),
-            Err(error) => Err(template_error(&name, &error)),
-        };
-        let templates = templates.into_iter().map(read).collect::<Result<_, _>>()?;
+        let templates = templates.into_iter().map(|(name, text)| (name, Template::new(&text).map(Arc::new))).collect();
         Ok(Some(ChatTemplates { templates, names, special_tokens: special_tokens(&config) }))
     }
 
@@ -65,12 +62,17 @@ impl ChatTemplates {
         &self.names
     }
 
+    /// What is wrong with the templates that cannot be read; using one of these gives the error.
+    pub fn unreadable(&self) -> impl Iterator<Item = TextError> {
+        self.templates.iter().filter_map(|(name, read)| read.as_ref().err().map(|error| template_error(name, error)))
+    }
+
     /// The text of a chat; with `add_generation_prompt`, as far as to where the model's answer begins.
     ///
     /// The template is the one that the chat names, else `tool_use` where there are tools, else `default`.
     ///
     /// # Errors
-    /// An empty chat, a template that is not there, or what the template says is wrong with the chat.
+    /// An empty chat, a template that is not there or cannot be read, or what the template says is wrong with the chat.
     pub fn apply(&self, chat: &Chat, add_generation_prompt: bool) -> Result<String, TextError> {
         if chat.messages.is_empty() {
             return Err(TextError::Chat("the chat is empty, expected at least one message".into()));
@@ -81,7 +83,8 @@ impl ChatTemplates {
             None => DEFAULT_TEMPLATE,
         };
         let unknown = || TextError::UnknownTemplate { name: name.into(), known: self.names.join(", ") };
-        let template = self.templates.get(name).ok_or_else(unknown)?;
+        let read = self.templates.get(name).ok_or_else(unknown)?;
+        let template = read.as_ref().map_err(|e| template_error(name, e))?;
         let messages = Value::list(messages::normalized(&chat.messages)).map_err(|e| template_error(name, &e))?;
         let given = [
             ("messages", messages),

@@ -115,6 +115,19 @@ fn the_template_is_the_one_for_tools_where_there_are_some() {
 }
 
 #[test]
+fn a_template_that_cannot_be_read_spoils_no_other() {
+    let config = json!({"chat_template": [
+        {"name": "default", "template": "plain"}, {"name": "rag", "template": "a\n{% nonsense %}"}
+    ]});
+    let both = templates(&config, None);
+    assert_eq!(both.apply(&hello(), true).unwrap(), "plain");
+    assert_eq!(both.names(), ["default", "rag"]);
+    let message = both.apply(&hello().with_template("rag"), true).unwrap_err().to_string();
+    assert!(message.contains("`rag`, line 2: unknown tag 'nonsense'"), "{message}");
+    assert_eq!(both.unreadable().map(|e| e.to_string()).collect::<Vec<_>>(), [message]);
+}
+
+#[test]
 fn special_tokens_are_variables() {
     let config = json!({
         "bos_token": "<s>", "eos_token": {"content": "</s>", "lstrip": false}, "pad_token": null, "add_bos_token": true,
@@ -171,7 +184,7 @@ fn what_is_wrong_is_said() {
     let message = refused("line\n{{ raise_exception('Only one turn') }}");
     assert!(message.contains("`default`, line 2: Only one turn"), "{message}");
     for text in ["{% if %}", "{{ x", "{% endfor %}", "{% generation %}"] {
-        let message = ChatTemplates::new(None, Some(text)).unwrap_err().to_string();
+        let message = refused(text);
         assert!(message.contains("chat template `default`"), "{text}: {message}");
     }
     assert!(refused("{{ messages[0].content.nothing.more }}").contains("chat template"));

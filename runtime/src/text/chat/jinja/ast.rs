@@ -29,6 +29,10 @@ pub enum Node {
     With(Vec<(Target, Expression)>, Body),
     /// A body with variables of its own.
     Scope(Body),
+    /// A body that escapes what it prints where the value is true.
+    Autoescape(Expression, Body),
+    /// A tag that reads another template, and the one that it names: it fails when it is come to.
+    Elsewhere(Name, Expression),
     Break,
     Continue,
 }

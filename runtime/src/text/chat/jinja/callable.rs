@@ -37,6 +37,8 @@ impl Global {
 pub struct Macro {
     pub definition: Arc<ast::Macro>,
     pub scope: Arc<Scope>,
+    /// Whether it was defined where what is printed is escaped.
+    pub escapes: bool,
 }
 
 /// The variable `loop`.

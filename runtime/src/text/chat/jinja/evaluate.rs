@@ -180,6 +180,6 @@ impl Renderer {
         };
         let mut out = String::new();
         self.for_loop(node, &values.unwrap_or(Value::None), scope, the_loop.depth + 1, &mut out)?;
-        Ok(out.into())
+        Ok(self.written(out))
     }
 }

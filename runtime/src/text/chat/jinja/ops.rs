@@ -31,9 +31,19 @@ impl Number {
     }
 }
 
+/// Two values as one HTML, of which one at least is HTML.
+fn markup_joined(renderer: &Renderer, left: &Value, right: &Value) -> Result<Value, Error> {
+    let joined = escape(left) + &escape(right);
+    renderer.charge(joined.len())?;
+    Ok(Value::Markup(joined.into()))
+}
+
 /// `left op right`.
 pub fn binary(renderer: &Renderer, op: Binary, left: &Value, right: &Value) -> Result<Value, Error> {
     if op == Binary::Concatenate {
+        if renderer.escapes() && [left, right].iter().any(|side| matches!(side, Value::Markup(_))) {
+            return markup_joined(renderer, left, right);
+        }
         let (mut joined, right) = (text(left), text(right));
         renderer.charge(joined.len() + right.len())?;
         joined.push_str(&right);
@@ -55,9 +65,7 @@ pub fn binary(renderer: &Renderer, op: Binary, left: &Value, right: &Value) -> R
             Ok(format!("{a}{b}").into())
         }
         (Binary::Add, Value::Markup(_), b) | (Binary::Add, b, Value::Markup(_)) if b.as_str().is_some() => {
-            let joined = escape(left) + &escape(right);
-            renderer.charge(joined.len())?;
-            Ok(Value::Markup(joined.into()))
+            markup_joined(renderer, left, right)
         }
         (Binary::Add, Value::List(a), Value::List(b)) => Value::list(joined(renderer, a, b)?),
         (Binary::Add, Value::Tuple(a), Value::Tuple(b)) => Value::tuple(joined(renderer, a, b)?),

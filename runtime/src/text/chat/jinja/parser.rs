@@ -193,8 +193,17 @@ impl Parser {
             "break" if self.loops > 0 => Node::Break,
             "continue" if self.loops > 0 => Node::Continue,
             "break" | "continue" => return Err(Error::new(format!("'{tag}' outside of a loop")).at(self.line())),
+            "autoescape" => {
+                let is_on = self.expression()?;
+                Node::Autoescape(is_on, self.body("endautoescape")?)
+            }
             "extends" | "include" | "import" | "from" => {
-                return Err(Error::new(format!("'{tag}': a chat template stands alone")).at(self.line()));
+                let other = self.expression()?;
+                // How it would be read is of no account.
+                while self.peek().is_some_and(|token| *token != Token::BlockEnd) {
+                    self.at += 1;
+                }
+                Node::Elsewhere(tag, other)
             }
             _ => return Err(Error::new(format!("unknown tag '{tag}'")).at(self.line())),
         })

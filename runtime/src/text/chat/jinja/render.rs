@@ -5,6 +5,7 @@ use super::arguments::Arguments;
 use super::ast::*;
 use super::callable::{Loop, Macro as MacroValue};
 use super::filters;
+use super::html::escape;
 use super::repr::text;
 use super::scope::Scope;
 use super::value::{Namespace, Value, locked};
@@ -26,6 +27,7 @@ pub fn render(body: &[Statement], variables: HashMap<Arc<str>, Value>) -> Result
     let renderer = Renderer {
         fuel: Cell::new(FUEL),
         depth: Cell::new(0),
+        escapes: Cell::new(false),
         scopes: RefCell::default(),
         namespaces: RefCell::default(),
     };
@@ -48,6 +50,8 @@ pub enum Flow {
 pub struct Renderer {
     fuel: Cell<usize>,
     depth: Cell<usize>,
+    /// Whether what is printed is escaped.
+    escapes: Cell<bool>,
     /// Scopes that macros or recursive loops hold, and that may hold those.
     scopes: RefCell<Vec<Arc<Scope>>>,
     namespaces: RefCell<Vec<Arc<Namespace>>>,
@@ -76,6 +80,29 @@ impl Renderer {
         let result = run();
         self.depth.set(depth);
         result
+    }
+
+    /// Whether what is printed is escaped (`autoescape`).
+    pub fn escapes(&self) -> bool {
+        self.escapes.get()
+    }
+
+    /// Runs something that escapes what it prints, or does not.
+    fn escaping<T>(&self, escapes: bool, run: impl FnOnce() -> T) -> T {
+        let before = self.escapes.replace(escapes);
+        let result = run();
+        self.escapes.set(before);
+        result
+    }
+
+    /// What a body wrote, as a value: HTML where it was escaped.
+    pub fn written(&self, text: String) -> Value {
+        if self.escapes() { Value::Markup(text.into()) } else { text.into() }
+    }
+
+    /// Prints a value.
+    fn print(&self, value: &Value, out: &mut String) -> Result<(), Error> {
+        self.write(&if self.escapes() { escape(value) } else { text(value) }, out)
     }
 
     /// A namespace that is freed when the run is over.
@@ -113,7 +140,7 @@ impl Renderer {
     fn statement(&self, node: &Node, scope: &Arc<Scope>, out: &mut String) -> Result<Flow, Error> {
         match node {
             Node::Text(text) => self.write(text, out)?,
-            Node::Print(value) => self.write(&text(&self.value(value, scope)?), out)?,
+            Node::Print(value) => self.print(&self.value(value, scope)?, out)?,
             Node::For(node) => {
                 let values = self.value(&node.values, scope)?;
                 self.for_loop(node, &values, scope, 0, out)?;
@@ -155,6 +182,14 @@ impl Renderer {
                 return self.body(body, &inner, out);
             }
             Node::Scope(body) => return self.body(body, &Scope::within(scope), out),
+            Node::Autoescape(is_on, body) => {
+                let is_on = self.value(is_on, scope)?.is_true();
+                return self.escaping(is_on, || self.body(body, &Scope::within(scope), out));
+            }
+            Node::Elsewhere(tag, other) => {
+                self.value(other, scope)?;
+                return Err(Error::new(format!("'{tag}': a chat template stands alone")));
+            }
             Node::Break => return Ok(Flow::Break),
             Node::Continue => return Ok(Flow::Continue),
         }
@@ -171,7 +206,7 @@ impl Renderer {
     fn filtered(&self, filters: &[Filter], body: &[Statement], scope: &Arc<Scope>) -> Result<Value, Error> {
         let mut written = String::new();
         self.body(body, &Scope::within(scope), &mut written)?;
-        let mut value = written.into();
+        let mut value = self.written(written);
         for filter in filters {
             let arguments = self.arguments(&filter.arguments, scope)?;
             value = filters::apply(self, &filter.name, value, arguments)?;
@@ -211,7 +246,7 @@ impl Renderer {
     /// A macro with the variables around it.
     fn macro_value(&self, definition: &Arc<Macro>, scope: &Arc<Scope>) -> Arc<MacroValue> {
         self.hold(scope);
-        Arc::new(MacroValue { definition: definition.clone(), scope: scope.clone() })
+        Arc::new(MacroValue { definition: definition.clone(), scope: scope.clone(), escapes: self.escapes() })
     }
 
     /// A loop over values; `depth` counts the calls of itself around it.
@@ -295,7 +330,7 @@ impl Renderer {
             return Err(Error::new(format!("macro '{called}' takes not more than {most} argument(s)")));
         }
         let mut out = String::new();
-        self.deeper(|| self.body(&definition.body, &scope, &mut out))?;
-        Ok(out.into())
+        self.escaping(called.escapes, || self.deeper(|| self.body(&definition.body, &scope, &mut out)))?;
+        Ok(self.written(out))
     }
 }

@@ -68,7 +68,8 @@ fn own(renderer: &Renderer, name: &str, value: &Value, arguments: Arguments) -> 
                 }
                 out.push_str(&format!(" {}=\"{}\"", escaped(&key), escape(value)));
             }
-            Ok(if flag(space, true) { out.into() } else { out.trim_start().into() })
+            let out = if flag(space, true) { out } else { out.trim_start().to_string() };
+            Ok(renderer.written(out))
         }
         _ => {
             arguments.none(name)?;

@@ -3,6 +3,7 @@
 use super::super::Error;
 use super::super::arguments::{Arguments, flag, int, text as text_argument};
 use super::super::format;
+use super::super::html::escape;
 use super::super::lexer::is_space;
 use super::super::methods::split;
 use super::super::methods::text::{aligned, capitalize, replace, strip, title};
@@ -56,20 +57,32 @@ pub fn apply(renderer: &Renderer, name: &str, value: &Value, arguments: Argument
         "join" => {
             let [separator, attribute] = arguments.bind(name, ["d", "attribute"], 0)?;
             let getter = super::sequences::Getter::new(attribute, None)?;
-            let separator = separator.map_or(String::new(), |separator| text(&separator));
+            let separator = separator.unwrap_or_else(|| "".into());
+            let items = value.values()?.iter().map(|item| getter.get(item)).collect::<Result<Vec<_>, _>>()?;
+            // Where texts are escaped, one that is HTML makes HTML of all.
+            let is_html =
+                renderer.escapes() && items.iter().chain([&separator]).any(|item| matches!(item, Value::Markup(_)));
+            let shown = if is_html { escape } else { text };
+            let separator = shown(&separator);
             let mut out = String::new();
-            for (i, item) in value.values()?.iter().enumerate() {
-                let item = text(&getter.get(item)?);
+            for (i, item) in items.iter().enumerate() {
+                let item = shown(item);
                 renderer.charge(separator.len() + item.len())?;
                 out.push_str(if i > 0 { &separator } else { "" });
                 out.push_str(&item);
             }
-            Ok(out.into())
+            Ok(if is_html { Value::Markup(out.into()) } else { out.into() })
         }
         "replace" => {
             let [old, new, count] = arguments.bind(name, ["old", "new", "count"], 2)?;
-            let (old, new) = (text(&old.unwrap_or(Value::None)), text(&new.unwrap_or(Value::None)));
-            replace(renderer, &own, &old, &new, int(count, -1)?).map(Value::from)
+            let (old, new) = (old.unwrap_or(Value::None), new.unwrap_or(Value::None));
+            let is_html = |value: &Value| renderer.escapes() && matches!(value, Value::Markup(_));
+            if !is_html(value) && !is_html(&old) && !is_html(&new) {
+                return replace(renderer, &own, &text(&old), &text(&new), int(count, -1)?).map(Value::from);
+            }
+            // Where texts are escaped, one that is HTML makes HTML of all, but for what is looked for.
+            let replaced = replace(renderer, &escape(value), &text(&old), &escape(&new), int(count, -1)?)?;
+            Ok(Value::Markup(replaced.into()))
         }
         "trim" => {
             let [chars] = arguments.bind(name, ["chars"], 0)?;
