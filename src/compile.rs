@@ -6,7 +6,7 @@ use kiln_core::output::Output;
 use kiln_core::{DType, Plan, TargetSpec};
 use kiln_models::Task;
 use kiln_models::auto::{TraceOptions, Traced, task_of, trace as trace_model};
-use kiln_models::source::{ModelFiles, TOKENIZER, TOKENIZER_CONFIG};
+use kiln_models::source::{CHAT_TEMPLATE, ModelFiles, TOKENIZER, TOKENIZER_CONFIG};
 use kiln_passes::Compiled;
 use kiln_runtime::artifact::section_of_file;
 use kiln_runtime::causal_lm::{ENCODE, STEP};
@@ -181,8 +181,8 @@ pub(crate) fn check_texts(files: &ModelFiles) -> Result<()> {
         GenerationConfig::from_json(json.to_string().as_bytes())?;
     }
     // A chat template is needed by who asks for it only.
-    let config = files.tokenizer_config.as_ref().map(ToString::to_string);
-    match ChatTemplates::new(config.as_deref().map(str::as_bytes), files.chat_template.as_deref()) {
+    let template = files.processors.get(CHAT_TEMPLATE).map(String::from_utf8_lossy);
+    match ChatTemplates::new(files.processors.get(TOKENIZER_CONFIG), template.as_deref()) {
         Ok(templates) => templates.iter().flat_map(ChatTemplates::unreadable).for_each(|e| tracing::warn!("{e}")),
         Err(e) => tracing::warn!("{e}"),
     }
