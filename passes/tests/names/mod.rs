@@ -82,7 +82,7 @@ fn a_module_under_other_names_has_the_same_plan() {
         let names: Vec<String> = module.symbols.keys().map(ToString::to_string).collect();
         let unusual = names.iter().rev().enumerate().map(|(i, name)| (name.clone(), format!("{name}{i}")));
         let swapped = names.iter().zip(names.iter().cycle().skip(1)).map(|(from, to)| (from.clone(), to.clone()));
-        let of_pixels = names.iter().enumerate().map(|(i, name)| (name.clone(), format!("pixels.{i}")));
+        let of_pixels = names.iter().enumerate().map(|(i, name)| (name.clone(), format!("pixels_{i}")));
         for symbols in [unusual.collect::<Names>(), swapped.collect(), of_pixels.collect()] {
             let back: Names = symbols.iter().map(|(from, to)| (to.clone(), from.clone())).collect();
             let other = renamed(&module, &symbols, |name| format!("its {name}"));
