@@ -76,7 +76,11 @@ pub(crate) fn of_folder(folder: &Path, model: &Value) -> Result<FolderTokenizer>
         (None, Some(_)) => build::as_it_is(class, &stated, json.take().unwrap_or_default()),
         (None, None) => return Ok(FolderTokenizer { json: bytes, config: stated.config(Map::new()) }),
     };
-    let (json, mut besides, changed) = build::finish(built, &stated);
+    let (mut json, mut besides, changed) = build::finish(built, &stated);
+    if names_padding {
+        // Whoever reads the file again would take its token; the side is in the config.
+        json["padding"] = Value::Null;
+    }
     if anew {
         // Whoever reads the two files again has nothing to build.
         besides.insert("tokenizer_class".into(), "PreTrainedTokenizerFast".into());
