@@ -262,20 +262,6 @@ impl Check<'_> {
                 }
             }
         }
-        for (i, arg) in f.args.iter().enumerate() {
-            let updates = f.outputs.iter().filter(|o| o.updates == Some(i as u32)).count();
-            if updates > 1 {
-                return Err(self.error(None, format!("{updates} results update argument {i} (`{}`)", arg.name)));
-            }
-        }
-        for (id, node) in f.nodes() {
-            if let (Op::Arg(i), Some(by)) = (&node.op, consumed_by[id.index()])
-                && !f.outputs.iter().any(|o| o.updates == Some(*i))
-            {
-                let name = &f.args[*i as usize].name;
-                return Err(self.error(Some(by), format!("consumes `{name}`, whose last version no result returns")));
-            }
-        }
         for o in &f.outputs {
             if consumed_by[o.value.index()].is_some() {
                 return Err(self.error(Some(o.value), format!("the result `{}` was consumed", o.name)));
@@ -294,6 +280,20 @@ impl Check<'_> {
                     ));
                 }
                 _ => {}
+            }
+        }
+        for (i, arg) in f.args.iter().enumerate() {
+            let updates = f.outputs.iter().filter(|o| o.updates == Some(i as u32)).count();
+            if updates > 1 {
+                return Err(self.error(None, format!("{updates} results update argument {i} (`{}`)", arg.name)));
+            }
+        }
+        for (id, node) in f.nodes() {
+            if let (Op::Arg(i), Some(by)) = (&node.op, consumed_by[id.index()])
+                && !f.outputs.iter().any(|o| o.updates == Some(*i))
+            {
+                let name = &f.args[*i as usize].name;
+                return Err(self.error(Some(by), format!("consumes `{name}`, whose last version no result returns")));
             }
         }
         Ok(version_of)

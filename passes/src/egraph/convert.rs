@@ -143,7 +143,8 @@ impl<'a> Writer<'a> {
         let root = self.term(self.problem.root)?;
         self.find_consumers()?;
         if !matches!(root.head, Head::Results) {
-            // One term, as its own result.
+            // One term, as its own result. It is a value and no version of a state, whose next version something returns.
+            out.args.iter_mut().filter(|arg| arg.kind.is_written()).for_each(|arg| arg.kind = ArgKind::Input);
             let value = self.term_node(&mut out, root, None)?;
             out.add_output("value", value, None);
             return Ok(out);
