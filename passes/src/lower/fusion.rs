@@ -63,7 +63,7 @@ pub fn fusion(module: &Module, target: &TargetSpec, entry: &str, sizes: &[(Strin
     let range = ranges.swap_remove(at);
     let (function, info) = variants::variant(flat, &range)?;
     let mut shared = Shared::new(target, &module.symbols);
-    let mut lowering = Lowering::new(&mut shared, &function, &info, &range)?;
+    let mut lowering = Lowering::new(&mut shared, &function, flat, &info, &range)?;
     lowering.nodes()?;
     let is_static: Vec<bool> = lowering.statics.iter().map(Option::is_some).collect();
     let (origins, steps) = (std::mem::take(&mut lowering.origins), std::mem::take(&mut lowering.steps.steps));

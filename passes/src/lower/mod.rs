@@ -51,7 +51,7 @@ pub(crate) fn lower(module: &Module, target: &TargetSpec) -> Result<Compiled, Pa
         for mut range in variants::ranges(module, flat) {
             range.guards.extend(room.iter().map(|dim| (dim.clone(), DimBounds { min: 0, max: i64::MAX })));
             let (function, info) = variants::variant(flat, &range)?;
-            let schedule = Lowering::new(&mut shared, &function, &info, &range)?.run()?;
+            let schedule = Lowering::new(&mut shared, &function, flat, &info, &range)?.run()?;
             variants.push(Variant { guards: range.guards, schedule });
         }
         let signature = signature(flat, variants, &slots);
@@ -142,6 +142,8 @@ enum Value {
 struct Lowering<'s, 't> {
     shared: &'s mut Shared<'t>,
     f: &'s Function,
+    /// The entry itself, with the sizes that have one value in this variant as symbols still.
+    entry: &'s Function,
     range: &'s variants::VariantRange,
     users: Vec<Vec<NodeId>>,
     /// How often each node is a result.
@@ -165,6 +167,7 @@ impl<'s, 't> Lowering<'s, 't> {
     fn new(
         shared: &'s mut Shared<'t>,
         f: &'s Function,
+        entry: &'s Function,
         info: &FunctionInfo,
         range: &'s variants::VariantRange,
     ) -> Result<Self, PassError> {
@@ -192,6 +195,7 @@ impl<'s, 't> Lowering<'s, 't> {
             output_of,
             shared,
             f,
+            entry,
             range,
         })
     }
@@ -377,7 +381,10 @@ impl<'s, 't> Lowering<'s, 't> {
                 Buffer::Input(before.count() as u32)
             }
             ArgKind::Param { live: false } => Buffer::Weight(self.shared.weight(self.f, arg)?),
-            ArgKind::Param { live: true } | ArgKind::State => Buffer::State(self.shared.state(self.f, arg)?),
+            ArgKind::Param { live: true } | ArgKind::State => {
+                // All variants share it, so it has the shape that the entry gives it.
+                Buffer::State(self.shared.state(self.entry, &self.entry.args[number as usize])?)
+            }
         };
         Ok(Lazy::leaf(&arg.ty.shape, Leaf::contiguous(buffer, arg.ty.storage, &arg.ty.shape)))
     }

@@ -131,9 +131,10 @@ impl<'a> Shared<'a> {
         if let Some(i) = self.plan.states.iter().position(|s| s.name == *arg.name) {
             let known = &self.plan.states[i];
             if known.storage != arg.ty.storage || known.shape != *arg.ty.shape || known.initial != initial {
-                let text = |ty: &TensorType, initial: Option<u32>| match initial {
-                    Some(_) => format!("{ty} (a parameter)"),
-                    None => format!("{ty} (a state)"),
+                let text = |ty: &TensorType, own: Option<u32>| match own {
+                    _ if known.initial == initial => ty.to_string(),
+                    Some(_) => format!("the parameter {ty}"),
+                    None => format!("the state {ty}"),
                 };
                 return Err(PassError::Conflict {
                     name: arg.name.to_string(),

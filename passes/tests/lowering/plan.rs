@@ -1,7 +1,7 @@
 //! Runs a plan by the reference meaning of its kernels.
 
 use kiln_core::{Buffer, DType, Dim, Schedule, Storage, reference::eval_spec};
-use kiln_ir::{ArgKind, Function, interp::Tensor};
+use kiln_ir::{Function, interp::Tensor};
 use kiln_passes::Compiled;
 
 fn eval(d: &Dim, sizes: &[(&str, i64)]) -> i64 {
@@ -151,7 +151,7 @@ pub fn run_plan(compiled: &Compiled, f: &Function, args: &[Tensor], sizes: &[(&s
         let ty = f.tensor(o.value);
         let data = match o.updates {
             Some(arg) => {
-                assert_eq!(f.args[arg as usize].kind, ArgKind::State);
+                assert!(f.args[arg as usize].kind.is_written());
                 let i = plan.states.iter().position(|s| s.name == *f.args[arg as usize].name).expect("the state");
                 memory.states[i].clone()
             }
