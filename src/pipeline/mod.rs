@@ -14,7 +14,7 @@
 //! [`pipeline()`] chooses by name and speaks JSON; the type of each task, such as [`TextClassificationPipeline`], speaks Rust. Texts go
 //! through the model in batches, padded on the right; what is longer than the model takes is cut, where transformers fails.
 //!
-//! Each pipeline is a file here, which says of its names, of how it is loaded and of its JSON in a [`Row`], and a line of [`TABLE`].
+//! Each pipeline is a file here, which says of its names, of how it is loaded and of its JSON in a `Row`, and a line of `TABLE`.
 
 mod feature_extraction;
 mod fill_mask;

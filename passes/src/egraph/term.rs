@@ -17,7 +17,7 @@ pub enum Head {
     Named(&'static str),
     /// An attribute. A real number on the left of a law stands for any tensor all of whose elements have that value.
     Attr(Attr),
-    /// A word that builders understand: one of [`MARKS`].
+    /// A word that builders understand: one of `MARKS`.
     Mark(&'static str),
     /// A notation: it has a meaning and a type, but no op. Laws speak through it, and extraction never picks it.
     Notation(Notation),
