@@ -143,6 +143,38 @@ fn what_was_read_of_a_state_stays_as_it_was() {
     }
 }
 
+/// A view of a state that is written to the state, and used again after that.
+const TURN: &str = r#"
+entry @f(%0: f32[2, 2] input "x", %1: f32[2, 2] state "a") {
+  %2: f32[2, 2] = transpose %1 {perm = [1, 0]}
+  %3: f32[2, 2] = add %2, %0
+  %4: f32[2, 2] = write %1, %3
+  %5: f32[2, 2] = transpose %4 {perm = [1, 0]}
+  %6: f32[2, 2] = write %4, %5
+  %7: f32[2, 2] = sub %5, %2
+  return "y" %7, "a" %6 updates 1
+}
+"#;
+
+#[test]
+fn a_view_that_was_written_stays_as_it_was() {
+    let module = text::parse(TURN).expect("parses");
+    let turned = |a: [f32; 4]| [a[0], a[2], a[1], a[3]];
+    for rewrite in [false, true] {
+        let mut s = session(&load(&module, &[], rewrite));
+        let mut a = [0.0f32; 4];
+        for x in [[1.0f32, 2.0, 3.0, 4.0], [0.5, -1.0, 7.0, 0.25], [9.0, 8.0, -7.0, 6.0]] {
+            let before = turned(a);
+            let sum = [0, 1, 2, 3].map(|i| before[i] + x[i]);
+            a = turned(sum);
+            let y = [0, 1, 2, 3].map(|i| a[i] - before[i]);
+            let outputs = s.call("f", &[("x", TensorView::new(&[2, 2], &x))]).expect("runs");
+            assert_eq!(outputs.iter().next().map(|(_, t)| floats(t.bytes)), Some(y.to_vec()));
+            assert_eq!(floats(s.state("a").expect("a state")), a);
+        }
+    }
+}
+
 /// Two states that exchange their values, and a result that is one of them as it was.
 const SWAP: &str = r#"
 entry @f(%0: f32[2] input "x", %1: f32[2] state "a", %2: f32[2] state "b") {

@@ -137,60 +137,47 @@ impl Lowering<'_, '_> {
     /// Writes new rows into a state, in place.
     pub(super) fn cache_update(&mut self, id: NodeId, node: &Node) -> Result<Lazy, PassError> {
         let cache = self.lazy(node.operands[0])?;
-        match cache.as_buffer().cloned() {
-            Some(leaf)
-                if self.is_version(node.operands[0])
-                    && let Source::Buffer(buffer) = leaf.source =>
-            {
-                self.keep_views(id, buffer, None);
-                self.update_in_place(node, &Dest::from_leaf(&leaf, buffer), &cache.shape)?;
+        match self.place(node.operands[0], &cache) {
+            Some(place) => {
+                self.keep_views(id, place.buffer, None);
+                self.update_in_place(node, &place, &cache.shape)?;
                 Ok(cache)
             }
-            _ => self.functional_update(id, node, &cache),
+            None => self.functional_update(id, node, &cache),
         }
     }
 
-    /// Whether the node's value is a version of a state, which nothing reads after it was consumed.
-    fn is_version(&self, id: NodeId) -> bool {
-        let node = self.f.node(id);
-        match node.op {
-            Op::Arg(i) => self.f.args[i as usize].kind.is_written(),
-            Op::CacheUpdate | Op::Write => self.is_version(node.operands[0]),
-            _ => false,
+    /// Where a value lies, if it is a version of a state: nothing reads that after it was consumed.
+    fn place(&self, id: NodeId, value: &Lazy) -> Option<Dest> {
+        self.info.version_of(id)?;
+        let leaf = value.as_buffer()?;
+        match leaf.source {
+            Source::Buffer(buffer) => Some(Dest::from_leaf(leaf, buffer)),
+            Source::Index => None,
         }
     }
 
     /// Stores a value in a state, in place.
     pub(super) fn write(&mut self, id: NodeId, node: &Node) -> Result<Lazy, PassError> {
         let (state, new) = (self.lazy(node.operands[0])?, node.operands[1]);
-        let leaf = state.as_buffer().cloned().filter(|_| self.is_version(node.operands[0]));
-        let Some((leaf, Source::Buffer(buffer))) = leaf.map(|l| (l.clone(), l.source)) else {
+        let Some(place) = self.place(node.operands[0], &state) else {
             // The next version of an ordinary value is the value that is written.
             return self.lazy(new);
         };
-        let value = self.value(new)?;
-        // Elements may be read where they are written, and nowhere else.
+        // A value that only this uses may read elements where they are written. What reads a state elsewhere is a program: other
+        // values had it copied.
+        let mut value = self.value(new)?;
         let elsewhere = match &value {
-            Value::Lazy(lazy) | Value::Anchored(_, lazy) => {
-                lazy.leaves.iter().any(|l| l.source == Source::Buffer(buffer) && *l != leaf)
-            }
-            Value::Norm(x, _) => x.leaves.iter().any(|l| l.source == Source::Buffer(buffer)),
-            Value::Rope(operands) => operands.iter().any(Lazy::reads_state),
+            Value::Lazy(l) => l.leaves.iter().any(|l| l.reads(place.buffer) && state.as_buffer() != Some(l)),
+            _ => false,
         };
-        let used_again = self.use_count(new) > 1;
-        let value = if elsewhere || used_again { Value::Lazy(self.buffer(new)?) } else { value };
+        let in_place = !elsewhere && self.use_count(new) == 1;
+        self.keep_views(id, place.buffer, in_place.then_some(new));
+        if !in_place {
+            value = Value::Lazy(self.buffer(new)?);
+        }
         let label = self.label(id);
-        // Without the value itself: what it reads of the state, it reads before the state is written there.
-        self.keep_views(id, buffer, Some(new));
-        let value = match value {
-            // A value that is the state itself, or a view of it.
-            Value::Lazy(lazy) if lazy == state => return Ok(state),
-            Value::Lazy(lazy) if lazy.as_buffer().is_some_and(|l| l.source == Source::Buffer(buffer)) => {
-                Value::Lazy(self.copy(&lazy, leaf.storage, label.clone()))
-            }
-            value => value,
-        };
-        self.store(&value, &Dest::from_leaf(&leaf, buffer), label);
+        self.store(&value, &place, label);
         Ok(state)
     }
 
@@ -199,7 +186,7 @@ impl Lowering<'_, '_> {
     fn keep_views(&mut self, id: NodeId, state: Buffer, but: Option<NodeId>) {
         for (view, _) in self.f.nodes().take(id.index()).filter(|(view, _)| Some(*view) != but) {
             let Some(Value::Lazy(lazy)) = &self.values[view.index()] else { continue };
-            let looks = lazy.leaves.iter().any(|l| l.source == Source::Buffer(state)) && !self.is_version(view);
+            let looks = lazy.leaves.iter().any(|l| l.reads(state)) && self.info.version_of(view).is_none();
             let used = self.results[view.index()] > 0 || self.users[view.index()].iter().any(|u| *u >= id);
             if looks && used {
                 let copy = self.copy(&lazy.clone(), self.ty(view).storage, self.label(view));

@@ -272,6 +272,11 @@ impl Lazy {
 }
 
 impl Leaf {
+    /// Whether it reads that buffer.
+    pub fn reads(&self, buffer: Buffer) -> bool {
+        self.source == Source::Buffer(buffer)
+    }
+
     fn index(offset: Dim, strides: Vec<Dim>) -> Leaf {
         Leaf { source: Source::Index, storage: DType::I64.into(), offset, strides, indirect: vec![] }
     }

@@ -144,6 +144,7 @@ struct Lowering<'s, 't> {
     f: &'s Function,
     /// The entry itself, with the sizes that have one value in this variant as symbols still.
     entry: &'s Function,
+    info: &'s FunctionInfo,
     range: &'s variants::VariantRange,
     users: Vec<Vec<NodeId>>,
     /// How often each node is a result.
@@ -168,7 +169,7 @@ impl<'s, 't> Lowering<'s, 't> {
         shared: &'s mut Shared<'t>,
         f: &'s Function,
         entry: &'s Function,
-        info: &FunctionInfo,
+        info: &'s FunctionInfo,
         range: &'s variants::VariantRange,
     ) -> Result<Self, PassError> {
         let statics = shared.static_keys(f, info)?;
@@ -196,6 +197,7 @@ impl<'s, 't> Lowering<'s, 't> {
             shared,
             f,
             entry,
+            info,
             range,
         })
     }
