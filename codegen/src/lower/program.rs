@@ -428,6 +428,18 @@ fn load(
     })
 }
 
+/// A value of a program that a write uses.
+fn written(values: &[Option<Val>], v: &ValueId) -> Result<Val, CodegenError> {
+    let value = values.get(v.0 as usize).copied().flatten();
+    value.ok_or_else(|| CodegenError::Spec(format!("a write uses value {}, which its program lacks", v.0)))
+}
+
+/// The element type of an operand that is written.
+fn dense(operand: &Operand) -> Result<DType, CodegenError> {
+    let dense = operand.storage.dense();
+    dense.ok_or_else(|| CodegenError::Spec(format!("a kernel writes block storage {}", operand.storage)))
+}
+
 /// Stores what a write says, at each of the point's lanes where its condition holds.
 pub fn write(
     b: &Builder<'_>,
@@ -436,16 +448,7 @@ pub fn write(
     point: &Point<'_>,
     values: &[Option<Val>],
 ) -> Result<(), CodegenError> {
-    let of = |v: &ValueId| {
-        values
-            .get(v.0 as usize)
-            .copied()
-            .flatten()
-            .ok_or_else(|| CodegenError::Spec(format!("a write uses value {}, which its program lacks", v.0)))
-    };
-    let Storage::Dense(dtype) = operand.storage else {
-        return Err(CodegenError::Spec(format!("a kernel writes block storage {}", operand.storage)));
-    };
+    let (of, dtype) = (|v: &ValueId| written(values, v), dense(operand)?);
     let value = of(&spec.value)?;
     let condition = spec.condition.as_ref().map(&of).transpose()?;
     let (first, lanes) = indices(b, operand, point, &of)?;
@@ -483,13 +486,7 @@ pub fn update(
     values: &[Option<Val>],
     f: &dyn Fn(&Builder<'_>, Val) -> Val,
 ) -> Result<(), CodegenError> {
-    let of = |v: &ValueId| {
-        let value = values.get(v.0 as usize).copied().flatten();
-        value.ok_or_else(|| CodegenError::Spec(format!("a write uses value {}, which its program lacks", v.0)))
-    };
-    let Storage::Dense(dtype) = operand.storage else {
-        return Err(CodegenError::Spec(format!("a kernel writes block storage {}", operand.storage)));
-    };
+    let (of, dtype) = (|v: &ValueId| written(values, v), dense(operand)?);
     let condition = spec.condition.as_ref().map(&of).transpose()?;
     let (at, _) = indices(b, operand, point, &of)?;
     let one = |b: &Builder<'_>| {

@@ -47,23 +47,17 @@ fn row(b: &Builder<'_>, spec: &RowSpec, env: &Env, coords: &[Ix]) -> Result<(), 
     let mut next = reads.len();
     let mut givens: Vec<Val> = vec![];
     for phase in &spec.phases {
+        let row = Row { env, reads: &reads, givens: &givens, coords };
         match phase {
             Phase::Reduce { program, value, op } => {
-                let reduce = Reduction { env, program, value: *value, op: *op, reads: &reads, givens: &givens, coords };
+                let reduce = Reduction { row, program, value: *value, op: *op };
                 let result = reduce.build(b, len)?;
                 givens.push(result);
             }
             Phase::Scalar { program, exports, writes } => {
                 let writes = operands(env, writes, &mut next);
-                let at: Vec<Ix> = coords.iter().copied().chain([Ix::C(0)]).collect();
-                let point = Point {
-                    args: &env.args,
-                    reads: &reads,
-                    coords: &at,
-                    lane_axis: axes(coords),
-                    lanes: 1,
-                    givens: &givens,
-                };
+                let at = row.at(Ix::C(0));
+                let point = row.point(&at, 1);
                 let values = evaluate(b, program, &point, &[], |_| true)?;
                 for (spec, operand) in &writes {
                     write(b, spec, operand, &point, &values)?;
@@ -90,7 +84,7 @@ fn row(b: &Builder<'_>, spec: &RowSpec, env: &Env, coords: &[Ix]) -> Result<(), 
             Phase::Scan { program, op, onto, write } => {
                 let operand = Operand::new(env.buffers[next], &write.access, &env.args);
                 next += 1;
-                let scan = Scan { env, program, op: *op, write, operand, reads: &reads, givens: &givens, coords };
+                let scan = Scan { row, program, op: *op, write, operand };
                 scan.build(b, len, *onto)?;
             }
         }
@@ -98,8 +92,41 @@ fn row(b: &Builder<'_>, spec: &RowSpec, env: &Env, coords: &[Ix]) -> Result<(), 
     Ok(())
 }
 
-fn axes(coords: &[Ix]) -> usize {
-    coords.len()
+/// Where a phase is: the row, and what it reads there.
+#[derive(Clone, Copy)]
+struct Row<'a> {
+    env: &'a Env,
+    reads: &'a [Operand],
+    givens: &'a [Val],
+    coords: &'a [Ix],
+}
+
+impl Row<'_> {
+    /// The coordinates of an element.
+    fn at(&self, i: Ix) -> Vec<Ix> {
+        self.coords.iter().copied().chain([i]).collect()
+    }
+
+    /// The element with these coordinates, and those after it as far as there are lanes.
+    fn point<'p>(&'p self, at: &'p [Ix], lanes: usize) -> Point<'p> {
+        Point {
+            args: &self.env.args,
+            reads: self.reads,
+            coords: at,
+            lane_axis: self.coords.len(),
+            lanes,
+            givens: self.givens,
+        }
+    }
+}
+
+/// The type of a value that `what` takes, and the one that it accumulates in: integers (and bools) in i64.
+fn accumulates(program: &Program, value: ValueId, what: &str) -> Result<(Ty, Ty), CodegenError> {
+    let declared = program.insts.get(value.0 as usize);
+    let declared = declared
+        .ok_or_else(|| CodegenError::Spec(format!("{what} takes value {}, which its program lacks", value.0)))?;
+    let ty = Ty::of(declared.dtype);
+    Ok((ty, if ty.is_float() { ty } else { Ty::I64 }))
 }
 
 fn operands<'a>(env: &Env, writes: &'a [Write], next: &mut usize) -> Vec<(&'a Write, Operand)> {
@@ -114,38 +141,21 @@ fn operands<'a>(env: &Env, writes: &'a [Write], next: &mut usize) -> Vec<(&'a Wr
 
 /// One element of the row after the other, in order.
 struct Scan<'a> {
-    env: &'a Env,
+    row: Row<'a>,
     program: &'a Program,
     op: ReduceOp,
     write: &'a Write,
     operand: Operand,
-    reads: &'a [Operand],
-    givens: &'a [Val],
-    coords: &'a [Ix],
 }
 
 impl Scan<'_> {
     fn build(&self, b: &Builder<'_>, len: Ix, onto: Onto) -> Result<(), CodegenError> {
         let number = self.write.value.0 as usize;
-        let declared = self
-            .program
-            .insts
-            .get(number)
-            .ok_or_else(|| CodegenError::Spec(format!("a scan takes value {number}, which its program lacks")))?;
-        let stored = Ty::of(declared.dtype);
-        // Integers accumulate in i64, as reductions do.
-        let ty = if stored.is_float() { stored } else { Ty::I64 };
+        let (stored, ty) = accumulates(self.program, self.write.value, "a scan")?;
         let running = b.var(identity(b, self.op, ty));
         let step = |b: &Builder<'_>, i: Ix| -> Result<(), CodegenError> {
-            let at: Vec<Ix> = self.coords.iter().copied().chain([i]).collect();
-            let point = Point {
-                args: &self.env.args,
-                reads: self.reads,
-                coords: &at,
-                lane_axis: self.coords.len(),
-                lanes: 1,
-                givens: self.givens,
-            };
+            let at = self.row.at(i);
+            let point = self.row.point(&at, 1);
             let mut values = evaluate(b, self.program, &point, &[], |_| true)?;
             let value = b.cast(values[number].expect("every value was wanted"), ty);
             match onto {
@@ -167,29 +177,20 @@ impl Scan<'_> {
 
 /// One value per row. Sums go through [`ACCUMULATORS`] vectors, then a fixed tree: the order depends on the length alone.
 struct Reduction<'a> {
-    env: &'a Env,
+    row: Row<'a>,
     program: &'a Program,
     value: ValueId,
     op: ReduceOp,
-    reads: &'a [Operand],
-    givens: &'a [Val],
-    coords: &'a [Ix],
 }
 
 impl Reduction<'_> {
     fn build(&self, b: &Builder<'_>, len: Ix) -> Result<Val, CodegenError> {
-        let declared = self.program.insts.get(self.value.0 as usize).ok_or_else(|| {
-            CodegenError::Spec(format!("a reduction takes value {}, which its program lacks", self.value.0))
-        })?;
-        // Integers (and bools) accumulate in i64.
-        let ty = match Ty::of(declared.dtype) {
-            t if t.is_float() => t,
-            _ => Ty::I64,
-        };
-        let axis = self.coords.len();
-        let uniform = uniform_values(self.program, self.reads, axis, true);
+        let (_, ty) = accumulates(self.program, self.value, "a reduction")?;
+        let Row { env, reads, coords, .. } = self.row;
+        let axis = coords.len();
+        let uniform = uniform_values(self.program, reads, axis, true);
         let gathers = |o: &Operand| !matches!(o.strides[axis], Ix::C(0 | 1));
-        let lanes = if self.reads.iter().any(gathers) { 1 } else { self.env.lanes };
+        let lanes = if reads.iter().any(gathers) { 1 } else { env.lanes };
         if self.op == ReduceOp::ArgMax {
             return self.argmax(b, len, ty, lanes, &uniform);
         }
@@ -243,16 +244,8 @@ impl Reduction<'_> {
         known: &[Option<Val>],
         wanted: impl Fn(usize) -> bool,
     ) -> Result<Vec<Option<Val>>, CodegenError> {
-        let at: Vec<Ix> = self.coords.iter().copied().chain([i]).collect();
-        let point = Point {
-            args: &self.env.args,
-            reads: self.reads,
-            coords: &at,
-            lane_axis: self.coords.len(),
-            lanes,
-            givens: self.givens,
-        };
-        evaluate(b, self.program, &point, known, wanted)
+        let at = self.row.at(i);
+        evaluate(b, self.program, &self.row.point(&at, lanes), known, wanted)
     }
 
     fn at(&self, b: &Builder<'_>, i: Ix, lanes: usize, known: &[Option<Val>], ty: Ty) -> Result<Val, CodegenError> {
