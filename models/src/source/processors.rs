@@ -67,9 +67,10 @@ pub(super) fn of_folder(folder: &Path, model: &Value) -> Result<Processors> {
         let entry = entry.map_err(Error::io("read", folder))?;
         if let Some(name) = entry.file_name().to_str().filter(|name| name.ends_with(PROCESSOR_CONFIG)) {
             let path = entry.path();
+            let Some(bytes) = read(&path)? else { continue };
             // Damage shows here, and not on the machine that runs the model.
-            read_json(&path)?;
-            processors.insert(name, read(&path)?.unwrap_or_default());
+            crate::json::parse::<Value>(&path, &bytes)?;
+            processors.insert(name, bytes);
         }
     }
     let FolderTokenizer { json, mut config } = tokenizer::of_folder(folder, model)?;
