@@ -185,8 +185,8 @@ impl Context {
     }
 
     /// The current version of a state of the entry: a buffer that lives from call to call. An op that updates it
-    /// ([`Tensor::write`], [`Tensor::cache_update`]) returns its next version, and the last version is returned by the entry without further ado; older
-    /// versions cannot be used any more.
+    /// ([`Tensor::write`], [`Tensor::cache_update`]) returns its next version, and the last version is returned by the entry without
+    /// further ado; older versions cannot be used any more.
     #[track_caller]
     pub fn state(&self, name: &str, dtype: DType, shape: impl AsRef<[Dim]>) -> Tensor {
         let (line, ty) = (SourceLine::caller(), TensorType::new(dtype, shape.as_ref()));
