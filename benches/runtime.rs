@@ -4,7 +4,7 @@
 #[path = "../runtime/tests/all/toy.rs"]
 mod toy;
 
-use kiln_core::{Buffer, DType, KernelSpec, Plan, PreparedSpec, Schedule, Temporary, WeightSpec};
+use kiln_core::{Buffer, DType, KernelSpec, Launch, Plan, PreparedSpec, Schedule, Temporary, WeightSpec};
 use kiln_runtime::device::KernelFn;
 use kiln_runtime::{
     Artifact, ArtifactWriter, LoadOptions, Model, OpenOptions, Pool, Section, Session, SessionOptions, TensorView,
@@ -114,12 +114,12 @@ fn large() -> Plan {
         let mut step = pack.clone();
         step.operands = vec![Buffer::Weight(i), Buffer::Prepared(i)];
         step.args = vec![ELEMENTS.into()];
-        step.chunks = 16.into();
+        step.launch = Launch::Chunks(16.into());
         plan.prepare.steps.push(step);
     }
     let forward = &mut plan.signatures[1];
     let step = &mut forward.variants[0].schedule.steps[0];
-    step.chunks = 2.into();
+    step.launch = Launch::Chunks(2.into());
     step.args = ["max(b, floordiv(b, 8))", "floordiv(16*s + 15, 16)"].map(toy::dim).to_vec();
     let result = step.operands.pop();
     let mut steps = vec![step.clone(); 250];
@@ -151,7 +151,7 @@ fn loading() {
         let bytes: Vec<u8> = (0..spec.shape[0] * 2).map(|i| (i * 31 / 32) as u8).collect();
         w.weight(spec, |out| out.write_all(&bytes)).unwrap();
     }
-    w.plan(&plan).unwrap();
+    w.plan(0, &plan).unwrap();
     w.finish().unwrap();
     let size = std::fs::metadata(&path).unwrap().len();
     println!("write {} MB: {:?}", size / 1_000_000, start.elapsed());
@@ -166,7 +166,7 @@ fn loading() {
     }
     let artifact = Artifact::open(&path, &OpenOptions::default()).unwrap();
     let json = artifact.section(Section::Plan).unwrap().len();
-    println!("parse the plan ({} KB, 1250 steps): {:?}", json / 1000, best(9, || artifact.plan().unwrap()));
+    println!("parse the plan ({} KB, 1250 steps): {:?}", json / 1000, best(9, || artifact.plan(0).unwrap()));
     let mut kernels: Vec<KernelFn> = vec![nothing; plan.kernels.len()];
     kernels[0] = expand;
     for threads in [1, 2] {

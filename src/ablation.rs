@@ -68,7 +68,7 @@ pub fn ablation(
             flat.nodes().filter(|(_, n)| !matches!(n.op, Op::Arg(_))).count()
         });
         let program = build(&form, &compile)?;
-        let kernels = program.compiled.plan.kernels.len();
+        let kernels = program.builds[0].compiled.plan.kernels.len();
         let model = program
             .load(&compile, load, |name, out| files.checkpoint.write_to(name, out).map_err(std::io::Error::other))?;
         let cases = bench::cases(&model, &BenchOptions { signature: Some(entry.into()), ..BenchOptions::default() })?;
@@ -77,7 +77,7 @@ pub fn ablation(
             name: p.case.clone(),
             steps: p.steps.len(),
             bytes: p.steps.iter().map(|s| s.bytes).sum(),
-            predicted: p.steps.iter().map(|s| s.roofline_seconds + options.target.launch_seconds).sum(),
+            predicted: p.steps.iter().map(|s| s.roofline_seconds + options.target.rates().launch_seconds).sum(),
             measured: f64::INFINITY,
         });
         rows.push(Row { rules, nodes, kernels, cases: predicted.collect() });

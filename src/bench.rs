@@ -366,7 +366,7 @@ pub fn profile(model: &Arc<Model>, cases: &[Case], rounds: usize, target: &Targe
         let step = |(i, s): (usize, &StepTime)| {
             let (flops, bytes) = work[i];
             let mut seconds: Vec<f64> = times.iter().map(|t| t[i].nanoseconds as f64 * 1e-9).collect();
-            let cores = model.threads().min(usize::try_from(s.chunks).unwrap_or(1));
+            let cores = model.threads().min(usize::try_from(s.width).unwrap_or(1));
             StepProfile {
                 label: s.label.to_string(),
                 kernel: s.kernel.clone(),
@@ -374,7 +374,7 @@ pub fn profile(model: &Arc<Model>, cases: &[Case], rounds: usize, target: &Targe
                 seconds: median(&mut seconds),
                 flops,
                 bytes,
-                roofline_seconds: target.roofline(flops as f64, bytes as f64, s.streams, cores),
+                roofline_seconds: target.rates().roofline(flops as f64, bytes as f64, s.streams, cores),
             }
         };
         let steps = times[0].iter().enumerate().map(step).collect();

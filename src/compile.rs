@@ -3,12 +3,12 @@
 use crate::{Error, Result};
 use kiln_codegen::EmitMode;
 use kiln_core::output::Output;
-use kiln_core::{DType, Plan, TargetSpec};
+use kiln_core::{DType, Plan, Storage, TargetSpec};
 use kiln_models::Task;
 use kiln_models::auto::{TraceOptions, Traced, task_of, trace as trace_model};
 use kiln_models::source::{CHAT_TEMPLATE, ModelFiles, TOKENIZER, TOKENIZER_CONFIG};
 use kiln_passes::Compiled;
-use kiln_runtime::artifact::section_of_file;
+use kiln_runtime::artifact::{Build, section_of_file};
 use kiln_runtime::causal_lm::{ENCODE, STEP};
 use kiln_runtime::generate::GenerationConfig;
 use kiln_runtime::text::{ChatTemplates, Tokenizer};
@@ -16,6 +16,7 @@ use kiln_runtime::{ArtifactWriter, LoadOptions, Manifest, MemoryReport, Model, M
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 use std::{
+    collections::HashMap,
     io::{Seek, Write},
     path::Path,
     sync::Arc,
@@ -27,6 +28,8 @@ use std::{
 pub struct CompileOptions {
     /// The machine to compile for.
     pub target: TargetSpec,
+    /// More machines whose code the artifact holds, beside the same weights; the one that loads it takes what it runs best. None by default.
+    pub more_targets: Vec<TargetSpec>,
     /// The type that the model computes in.
     pub dtype: DType,
     /// What the model is for; `None` for what the first class in its config's `architectures` is for.
@@ -43,6 +46,7 @@ impl Default for CompileOptions {
     fn default() -> Self {
         CompileOptions {
             target: TargetSpec::x86_64_v3(),
+            more_targets: vec![],
             dtype: DType::F32,
             task: None,
             max_seq: None,
@@ -58,6 +62,10 @@ impl CompileOptions {
         let passes = kiln_passes::Options { rewrite: false, ..self.passes.clone() };
         CompileOptions { passes, ..self.clone() }
     }
+
+    fn targets(&self) -> impl Iterator<Item = &TargetSpec> {
+        std::iter::once(&self.target).chain(&self.more_targets)
+    }
 }
 
 /// What a compilation took and gave.
@@ -71,23 +79,32 @@ pub struct CompileReport {
     pub codegen_seconds: f64,
     /// Writing the artifact, weights included.
     pub write_seconds: f64,
-    /// Number of kernels.
+    /// Number of kernels, those of all targets together.
     pub kernels: usize,
-    /// Bytes of machine code.
+    /// Bytes of machine code, for all targets together.
     pub code_bytes: usize,
-    /// Bytes that the program takes when it runs one sequence.
+    /// Bytes that the program takes when it runs one sequence, on the first target.
     pub memory: MemoryReport,
     /// Tensors of the checkpoint that the model does not use.
     pub unused_tensors: Vec<String>,
 }
 
-/// A compiled program, before it is written.
+/// A program compiled for one target.
 #[derive(Clone)]
-pub struct Program {
+pub struct TargetProgram {
+    /// The machine.
+    pub target: TargetSpec,
     /// The plan; weights have no file offsets yet.
     pub compiled: Compiled,
     /// The kernel image.
     pub code: Vec<u8>,
+}
+
+/// A compiled program, before it is written.
+#[derive(Clone)]
+pub struct Program {
+    /// One for each target, that of [`CompileOptions::target`] first.
+    pub builds: Vec<TargetProgram>,
     /// As [`Traced::cache_limit`]; none for a module that is no traced model's.
     pub cache_limit: Option<usize>,
     /// Times so far.
@@ -107,32 +124,51 @@ pub fn trace(files: &ModelFiles, options: &CompileOptions) -> Result<Traced> {
     Ok(trace_model(options.task, &files.config, &files.checkpoint, &trace)?)
 }
 
-/// Compiles a traced module to machine code.
+/// Compiles a traced module to machine code, for each target.
 ///
 /// # Errors
-/// Whatever the passes or the code generator cannot do; a target that is a GPU.
+/// Whatever the passes or the code generator cannot do; a target that is a GPU, or named twice.
 pub fn build(module: &kiln_ir::Module, options: &CompileOptions) -> Result<Program> {
-    if options.target.is_gpu() {
-        return Err(Error::Gpu { target: options.target.name.clone() });
+    let targets: Vec<&TargetSpec> = options.targets().collect();
+    for (i, target) in targets.iter().enumerate() {
+        if target.cpu().is_none() {
+            return Err(Error::Gpu { target: target.name().into() });
+        }
+        if targets[..i].iter().any(|other| other.name() == target.name()) {
+            return Err(Error::Option(format!("the target `{}` is named twice: name each once", target.name())));
+        }
     }
     let mut report = CompileReport::default();
+    let builds = targets.into_iter().map(|target| build_for(module, target, options, &mut report));
+    let builds = builds.collect::<Result<Vec<_>>>()?;
+    report.memory = one_sequence(&builds[0].compiled.plan)?;
+    Ok(Program { builds, cache_limit: None, report })
+}
+
+/// Adds to the report what it took.
+fn build_for(
+    module: &kiln_ir::Module,
+    target: &TargetSpec,
+    options: &CompileOptions,
+    report: &mut CompileReport,
+) -> Result<TargetProgram> {
+    let TargetSpec::Cpu(cpu) = target else { return Err(Error::Gpu { target: target.name().into() }) };
     let start = Instant::now();
-    let mut compiled = kiln_passes::compile(module, &options.target, &options.passes)?;
-    report.passes_seconds = start.elapsed().as_secs_f64();
+    let mut compiled = kiln_passes::compile(module, target, &options.passes)?;
+    report.passes_seconds += start.elapsed().as_secs_f64();
     let start = Instant::now();
     let specs: Vec<_> = compiled.plan.kernels.iter().map(|k| k.spec.clone()).collect();
     let codegen = kiln_codegen::CompileOptions { mode: options.emit.clone(), jobs: 0 };
-    let kernels = kiln_codegen::compile_kernels(&specs, &options.target, &codegen)?;
+    let kernels = kiln_codegen::compile_kernels(&specs, cpu, &codegen)?;
     let image = kiln_codegen::link_image(&kernels)?;
     for ((entry, kernel), offset) in compiled.plan.kernels.iter_mut().zip(&kernels).zip(&image.entries) {
         entry.symbol.clone_from(&kernel.symbol);
         entry.entry = *offset;
     }
-    report.codegen_seconds = start.elapsed().as_secs_f64();
-    report.kernels = kernels.len();
-    report.code_bytes = image.code.len();
-    report.memory = one_sequence(&compiled.plan)?;
-    Ok(Program { compiled, code: image.code, cache_limit: None, report })
+    report.codegen_seconds += start.elapsed().as_secs_f64();
+    report.kernels += kernels.len();
+    report.code_bytes += image.code.len();
+    Ok(TargetProgram { target: target.clone(), compiled, code: image.code })
 }
 
 /// What a program takes that works on one sequence at a time, batches and cache rows of one: what it takes to generate where the
@@ -167,9 +203,9 @@ pub fn compile(files: &ModelFiles, out: &Path, options: &CompileOptions) -> Resu
 
 /// A traced model's program; tracing took that long.
 pub(crate) fn build_traced(traced: &Traced, trace_seconds: f64, options: &CompileOptions) -> Result<Program> {
-    let Program { compiled, code, report, .. } = build(&traced.module, options)?;
+    let Program { builds, report, .. } = build(&traced.module, options)?;
     let report = CompileReport { trace_seconds, unused_tensors: traced.unused_tensors.clone(), ..report };
-    Ok(Program { compiled, code, cache_limit: traced.cache_limit, report })
+    Ok(Program { builds, cache_limit: traced.cache_limit, report })
 }
 
 /// What goes into the artifact unread is read here, so that damage shows now and not on the machine that runs it.
@@ -239,30 +275,51 @@ fn write_program<W: Write + Seek>(
     options: &CompileOptions,
     weight: impl Fn(&str, &mut dyn Write) -> std::io::Result<()>,
 ) -> Result<()> {
-    let Compiled { plan, constants, module } = &program.compiled;
-    let mut plan = plan.clone();
-    let ir = module.to_string();
+    let irs: Vec<String> = program.builds.iter().map(|b| b.compiled.module.to_string()).collect();
+    let described = program.builds.iter().zip(&irs).map(|(b, ir)| {
+        let memory = one_sequence(&b.compiled.plan)?;
+        Ok(Build { target: b.target.clone(), ir_sha256: sha256(ir.as_bytes()), memory })
+    });
     w.manifest(&Manifest {
         kiln: env!("CARGO_PKG_VERSION").into(),
         compilers: kiln_codegen::compilers(),
         model,
         rules_sha256: sha256(options.passes.rules().as_bytes()),
-        ir_sha256: sha256(ir.as_bytes()),
-        target: options.target.clone(),
-        memory: one_sequence(&plan)?,
+        builds: described.collect::<Result<Vec<_>>>()?,
     })?;
-    w.section(Section::Ir, ir.as_bytes())?;
-    w.section(Section::Image, &program.code)?;
-    for (i, spec) in plan.weights.iter_mut().enumerate() {
-        match constants.iter().find(|c| c.weight as usize == i) {
-            Some(c) => w.weight(spec, |out| out.write_all(&c.bytes))?,
-            None => {
-                let name = spec.name.clone();
-                w.weight(spec, |out| weight(&name, out))?;
+    for (n, (build, ir)) in program.builds.iter().zip(&irs).enumerate() {
+        w.named_section(&Section::Ir.of_build(n), ir.as_bytes())?;
+        w.named_section(&Section::Image.of_build(n), &build.code)?;
+    }
+    // What several builds use is written once: parameters by their names, constants by their bytes.
+    let mut written: HashMap<(Stored, Storage, Vec<usize>), u64> = HashMap::new();
+    let mut plans: Vec<Plan> = program.builds.iter().map(|b| b.compiled.plan.clone()).collect();
+    for (plan, build) in plans.iter_mut().zip(&program.builds) {
+        for (i, spec) in plan.weights.iter_mut().enumerate() {
+            let stored = match build.compiled.constants.iter().find(|c| c.weight as usize == i) {
+                Some(c) => Stored::Constant(&c.bytes),
+                None => Stored::Parameter(spec.name.clone()),
+            };
+            let key = (stored, spec.storage, spec.shape.clone());
+            if let Some(offset) = written.get(&key) {
+                spec.offset = *offset;
+                continue;
             }
+            match &key.0 {
+                Stored::Constant(bytes) => w.weight(spec, |out| out.write_all(bytes))?,
+                Stored::Parameter(name) => w.weight(spec, |out| weight(name, out))?,
+            }
+            written.insert(key, spec.offset);
         }
     }
-    Ok(w.plan(&plan)?)
+    plans.iter().enumerate().try_for_each(|(n, plan)| Ok(w.plan(n, plan)?))
+}
+
+/// Where a weight's bytes come from.
+#[derive(PartialEq, Eq, Hash)]
+enum Stored<'a> {
+    Parameter(String),
+    Constant(&'a [u8]),
 }
 
 impl Program {

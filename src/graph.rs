@@ -118,7 +118,7 @@ fn panel(title: &'static str, fused: &Fusion, sizes: &[(String, i64)], target: &
     let mut out = Panel { title, boxes: vec![], edges: vec![], steps: 0, bytes: 0.0, seconds: 0.0 };
     // The box that holds a value that others read.
     let mut held: BTreeMap<NodeId, usize> = BTreeMap::new();
-    let f = &fused.function;
+    let (f, rates) = (&fused.function, target.rates());
     for group in &fused.groups {
         let mut kernel = KernelBox::default();
         let mut places: BTreeMap<NodeId, usize> = BTreeMap::new();
@@ -148,9 +148,9 @@ fn panel(title: &'static str, fused: &Fusion, sizes: &[(String, i64)], target: &
             }
         }
         for step in &group.steps {
-            let (flops, bytes, chunks) = (value(&step.flops), value(&step.bytes), value(&step.chunks));
-            let cores = target.cores.min(chunks.max(1.0) as usize);
-            let seconds = target.launch_seconds + target.roofline(flops, bytes, step.streams, cores);
+            let (flops, bytes, width) = (value(&step.flops), value(&step.bytes), value(step.launch.width()));
+            let cores = rates.cores.min(width.max(1.0) as usize);
+            let seconds = rates.launch_seconds + rates.roofline(flops, bytes, step.streams, cores);
             kernel.bytes += bytes;
             kernel.seconds += seconds;
             kernel.details.push(format!(

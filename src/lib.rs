@@ -42,7 +42,7 @@ pub use cache::{CacheEntry, CompileCache, cached_artifact};
 pub use compile::{CompileOptions, CompileReport, compile};
 pub use error::{Error, Result};
 pub use kiln_codegen::maybe_run_worker;
-pub use kiln_core::TargetSpec;
+pub use kiln_core::{CpuSpec, CudaSpec, Rates, TargetSpec};
 pub use kiln_models::source::{
     DEFAULT_MODEL, HubOptions, ModelFiles, PushOptions, Pushed, fetch_default_model, push_to_hub,
 };

@@ -2,7 +2,7 @@
 //!
 //! ```toml
 //! name = "zen4"
-//! code = "x86-64-v3"      # what machine code is made for: x86-64-v3, or a compute capability of CUDA such as sm_80
+//! code = "x86-64-v3"      # what machine code is made for: x86-64-v2, -v3, -v4, aarch64, or a compute capability of CUDA: sm_80
 //! cores = 16
 //! peak_flops = 144e9      # f32, of one core, FLOP/s
 //! machine_flops = 2304e9  # of all cores together
@@ -16,14 +16,17 @@
 //! ```
 
 use crate::Error;
-use kiln_core::{Cache, TargetSpec};
+use kiln_core::{Cache, CpuSpec, CudaSpec, Rates, TargetSpec};
 use kiln_runtime::device::rates;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
 /// The files of common machines, by the names that `--target` takes after `cpu:` or `cuda:`.
-const KNOWN: [&str; 7] = [
+const KNOWN: [&str; 10] = [
     include_str!("../targets/x86-64-v3.toml"),
+    include_str!("../targets/x86-64-v2.toml"),
+    include_str!("../targets/x86-64-v4.toml"),
+    include_str!("../targets/aarch64.toml"),
     include_str!("../targets/zen3.toml"),
     include_str!("../targets/zen4.toml"),
     include_str!("../targets/ice-lake.toml"),
@@ -76,15 +79,18 @@ impl TargetFile {
 
     fn spec(self) -> Result<TargetSpec, String> {
         self.check()?;
-        let code = match self.code.as_str() {
-            "x86-64-v3" => TargetSpec::x86_64_v3(),
-            sm if sm.starts_with("sm_") => TargetSpec::cuda(sm),
-            other => {
-                return Err(format!("`code` is `{other}`: expected x86-64-v3, or a compute capability such as sm_80"));
-            }
-        };
-        let TargetFile { name, cores, peak_flops, machine_flops, bandwidth, launch_seconds, caches, .. } = self;
-        Ok(TargetSpec { name, cores, peak_flops, machine_flops, bandwidth, launch_seconds, caches, ..code })
+        let TargetFile { name, code, cores, peak_flops, machine_flops, bandwidth, launch_seconds, caches } = self;
+        let rates = Rates { cores, peak_flops, machine_flops, caches, bandwidth, launch_seconds };
+        if let Some(level) = CpuSpec::level(&code) {
+            return Ok(TargetSpec::Cpu(CpuSpec { name, rates, ..level }));
+        }
+        match code.strip_prefix("sm_").and_then(|capability| capability.parse().ok()) {
+            Some(capability) => Ok(TargetSpec::Cuda(CudaSpec { name, capability, rates })),
+            None => Err(format!(
+                "`code` is `{code}`: expected {}, or a compute capability such as sm_80",
+                CpuSpec::LEVELS.join(", ")
+            )),
+        }
     }
 }
 
@@ -98,7 +104,13 @@ pub fn parse(text: &str) -> Result<TargetSpec, String> {
 
 /// The machines that are known by name, as `cpu:zen4` and `cuda:a100`.
 pub fn known() -> Vec<(String, TargetSpec)> {
-    let named = |spec: TargetSpec| (format!("{}:{}", if spec.is_gpu() { "cuda" } else { "cpu" }, spec.name), spec);
+    let named = |spec: TargetSpec| {
+        let device = match spec {
+            TargetSpec::Cpu(_) => "cpu",
+            TargetSpec::Cuda(_) => "cuda",
+        };
+        (format!("{device}:{}", spec.name()), spec)
+    };
     KNOWN.iter().filter_map(|text| parse(text).ok()).map(named).collect()
 }
 
@@ -124,7 +136,7 @@ pub fn find(name: &str) -> Result<TargetSpec, String> {
 /// Measures this machine with so many threads. It takes some seconds; what else the machine does meanwhile makes the rates too low.
 ///
 /// # Errors
-/// When this is no machine that kernels run on, or memory or threads are short.
+/// When this is no machine of the level x86-64-v3, or memory or threads are short.
 pub fn calibrate(name: &str, threads: usize) -> crate::Result<TargetSpec> {
     // Half of a cache, so that what else is in it finds room; of memory, far more than any cache holds.
     let sizes = rates::caches(threads);
@@ -133,16 +145,17 @@ pub fn calibrate(name: &str, threads: usize) -> crate::Result<TargetSpec> {
     for c in sizes {
         caches.push(Cache { name: c.name, bytes: c.bytes, bandwidth: rounded(rates::reads(threads, c.bytes / 2)?) });
     }
-    Ok(TargetSpec {
-        name: name.into(),
+    let rates = Rates {
         cores: threads,
         peak_flops: rounded(rates::multiply_adds(1)?),
         machine_flops: rounded(rates::multiply_adds(threads)?),
         caches,
         bandwidth: rounded(rates::reads(threads, beyond)?),
         launch_seconds: rounded(rates::launch(threads)?),
-        ..TargetSpec::x86_64_v3()
-    })
+    };
+    // The rates are measured with the instructions of this level.
+    let level = CpuSpec::level("x86-64-v3").expect("one of the levels");
+    Ok(TargetSpec::Cpu(CpuSpec { name: name.into(), rates, ..level }))
 }
 
 /// Three digits: the fourth differs from run to run.
@@ -155,9 +168,17 @@ fn rounded(rate: f64) -> f64 {
 /// # Errors
 /// None for a machine that was parsed or measured.
 pub fn to_toml(spec: &TargetSpec) -> crate::Result<String> {
-    let TargetSpec { name, cpu, cores, peak_flops, machine_flops, bandwidth, launch_seconds, caches, .. } =
-        spec.clone();
-    let file = TargetFile { name, code: cpu, cores, peak_flops, machine_flops, bandwidth, launch_seconds, caches };
+    let code = match spec {
+        TargetSpec::Cpu(cpu) => {
+            let same = |level: &CpuSpec| (&level.triple, &level.cpu) == (&cpu.triple, &cpu.cpu);
+            CpuSpec::LEVELS.iter().filter_map(|name| CpuSpec::level(name)).find(same).map(|level| level.name)
+        }
+        TargetSpec::Cuda(cuda) => Some(format!("sm_{}", cuda.capability)),
+    };
+    let no_code = || Error::Option(format!("the target `{}` is of no level that a target file names", spec.name()));
+    let Rates { cores, peak_flops, machine_flops, bandwidth, launch_seconds, caches } = spec.rates().clone();
+    let (name, code) = (spec.name().to_string(), code.ok_or_else(no_code)?);
+    let file = TargetFile { name, code, cores, peak_flops, machine_flops, bandwidth, launch_seconds, caches };
     toml::to_string(&file).map_err(|e| Error::Option(format!("the target cannot be written: {e}")))
 }
 
@@ -170,17 +191,22 @@ mod tests {
         assert_eq!(known().len(), KNOWN.len());
         for (text, (name, _)) in KNOWN.iter().zip(known()) {
             let spec = parse(text).unwrap_or_else(|e| panic!("{name}: {e}"));
-            assert!(name.ends_with(&format!(":{}", spec.name)), "{name}");
+            assert!(name.ends_with(&format!(":{}", spec.name())), "{name}");
             assert_eq!(find(&name), Ok(spec.clone()));
             // As printed, it parses to the same.
             assert_eq!(parse(&to_toml(&spec).expect("prints")), Ok(spec.clone()), "{name}");
             // No core is faster than all of them, no level than a nearer one, and memory is the slowest.
-            assert!(spec.peak_flops <= spec.machine_flops * 1.001, "{name}");
-            let rates = spec.caches.iter().map(|c| c.bandwidth).chain([spec.bandwidth]).collect::<Vec<_>>();
+            let rates = spec.rates();
+            assert!(rates.peak_flops <= rates.machine_flops * 1.001, "{name}");
+            let rates = rates.caches.iter().map(|c| c.bandwidth).chain([rates.bandwidth]).collect::<Vec<_>>();
             assert!(rates.is_sorted_by(|near, far| near >= far), "{name}: {rates:?}");
         }
         assert_eq!(find("cpu"), Ok(TargetSpec::x86_64_v3()));
-        assert!(find("cuda:a100").is_ok_and(|t| t.is_gpu()));
+        for level in CpuSpec::LEVELS {
+            let spec = CpuSpec::level(level).expect(level);
+            assert_eq!(find(&format!("cpu:{level}")), Ok(TargetSpec::Cpu(spec)));
+        }
+        assert!(find("cuda:a100").is_ok_and(|t| t.cpu().is_none()));
     }
 
     #[test]
@@ -190,7 +216,11 @@ mod tests {
             ("peak_flops = 100e9", "peak_flops = -1", "`peak_flops` is -1: expected a number above 0"),
             ("peak_flops = 100e9", "", "missing field `peak_flops`"),
             ("peak_flops = 100e9", "peak_flop = 100e9", "unknown field `peak_flop`"),
-            ("code = \"x86-64-v3\"", "code = \"riscv\"", "`code` is `riscv`: expected x86-64-v3"),
+            (
+                "code = \"x86-64-v3\"",
+                "code = \"riscv\"",
+                "`code` is `riscv`: expected x86-64-v2, x86-64-v3, x86-64-v4, aarch64, or a compute",
+            ),
             ("bytes = 65536", "bytes = 65536000", "`L1` (65536000 bytes) and `L2` (1048576 bytes) are not in order"),
             ("cores = 2", "cores = 0", "`cores` is 0"),
         ] {

@@ -262,7 +262,8 @@ fn main() {
     let specs: Vec<KernelSpec> = all.iter().map(|m| m.spec.clone()).collect();
     let start = Instant::now();
     let options = CompileOptions::default();
-    let kernels = compile_kernels(&specs, &TargetSpec::x86_64_v3(), &options).unwrap_or_else(|e| panic!("{e}"));
+    let kernels = compile_kernels(&specs, &CpuSpec::level("x86-64-v3").expect("a level"), &options)
+        .unwrap_or_else(|e| panic!("{e}"));
     let image = link_image(&kernels).unwrap_or_else(|e| panic!("{e}"));
     println!("{} kernels in {:.2?}, image {} bytes", specs.len(), start.elapsed(), image.code.len());
     let mut map = memmap2::MmapMut::map_anon(image.code.len().max(1)).expect("memory");

@@ -1,28 +1,19 @@
-//! Kernel specs to machine code: what the passes fused becomes a CubeCL kernel, then LLVM IR, then an object for the
-//! target's triple and CPU, and the objects become one position-independent image that the runtime maps and calls
-//! ([`kiln_core::call`] says how).
+//! Kernel specs to machine code: what the passes fused becomes a CubeCL kernel, then LLVM IR, then what a target runs
+//! ([`kiln_core::call`] says how it is called).
 //!
-//! - [`compile_kernels`] lowers and emits, in child processes ([`maybe_run_worker`]), since LLVM may abort on what it cannot do.
-//! - [`link_image`] places the objects and relocates them.
-//! - [`ptx`] compiles the same specs for CUDA.
+//! - [`cpu`] makes objects for a triple and level, and links them to one position-independent image that the runtime maps.
+//! - [`cuda`] makes PTX.
 //!
-//! This crate takes [`KernelSpec`]s and a [`TargetSpec`] from `kiln-core`, and calls no other crate of the workspace.
+//! This crate takes [`KernelSpec`](kiln_core::KernelSpec)s and targets from `kiln-core`, and calls no other crate of the workspace.
 
 mod abi;
-mod emit;
-mod image;
+pub mod cpu;
+pub mod cuda;
 mod lower;
-pub mod ptx;
-mod scratch;
 mod target;
-mod worker;
 
-pub use image::{Image, link_image};
-pub use target::{CpuTarget, CudaTarget, Target};
-pub use worker::{WORKER_ENV, maybe_run_worker};
-
-use kiln_core::{KernelSpec, TargetSpec};
-use serde::{Deserialize, Serialize};
+pub use cpu::{CompileOptions, EmitMode, WORKER_ENV, compile_kernels, link_image, maybe_run_worker};
+pub use target::Target;
 
 /// What went wrong while compiling.
 #[derive(Debug, thiserror::Error)]
@@ -82,66 +73,4 @@ pub fn compilers() -> Vec<String> {
     // SAFETY: LLVM writes three numbers to the addresses given.
     unsafe { llvm_sys::core::LLVMGetVersion(&mut major, &mut minor, &mut patch) };
     vec!["cubecl 0.11.3".into(), format!("llvm {major}.{minor}.{patch}")]
-}
-
-/// Where kernels are compiled.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum EmitMode {
-    /// In child processes of the running executable, whose `main` must begin with [`maybe_run_worker`].
-    #[default]
-    ChildProcesses,
-    /// In child processes of another executable: a build of `kiln-emit`.
-    Worker(std::path::PathBuf),
-    /// In this process, one kernel after the other: LLVM's aborts end it. For tests.
-    InProcess,
-}
-
-/// How to compile.
-#[derive(Clone, Debug, Default)]
-pub struct CompileOptions {
-    /// Where.
-    pub mode: EmitMode,
-    /// Most processes at once; 0 is one per core.
-    pub jobs: usize,
-}
-
-/// One kernel as a relocatable object with one global function.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct CompiledKernel {
-    /// The function's name.
-    pub symbol: String,
-    /// ELF bytes.
-    pub object: Vec<u8>,
-}
-
-/// The symbol of a kernel: its template, and a number within its batch.
-fn symbol(index: usize, spec: &KernelSpec) -> String {
-    format!("kiln_{}_{index}", spec.template())
-}
-
-/// Compiles each spec for `target`, in the order given.
-///
-/// # Errors
-/// The first kernel that fails, by name; a worker that dies counts as the failure of the kernel it was on.
-/// [`CodegenError::WorkerCompiles`] in a process that is a worker itself, which else would start itself without end.
-pub fn compile_kernels(
-    specs: &[KernelSpec],
-    target: &TargetSpec,
-    options: &CompileOptions,
-) -> Result<Vec<CompiledKernel>, CodegenError> {
-    if worker::is_worker() {
-        return Err(CodegenError::WorkerCompiles);
-    }
-    let cpu = CpuTarget::new(target)?;
-    match &options.mode {
-        EmitMode::InProcess => {
-            specs.iter().enumerate().map(|(i, spec)| emit::compile(spec, &symbol(i, spec), &cpu)).collect()
-        }
-        EmitMode::ChildProcesses => {
-            let exe = std::env::current_exe()
-                .map_err(|e| CodegenError::Worker(format!("cannot find the running executable: {e}")))?;
-            worker::compile(specs, target, &exe, options.jobs)
-        }
-        EmitMode::Worker(exe) => worker::compile(specs, target, exe, options.jobs),
-    }
 }

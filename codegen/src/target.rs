@@ -1,11 +1,7 @@
-//! What the templates must know of the machine.
+//! What the templates must know of a machine.
 
-use crate::{
-    CodegenError,
-    lower::{UNIT_TYPE, builder::Ty},
-};
+use crate::lower::builder::Ty;
 use cubecl_core::ir::Builtin;
-use kiln_core::TargetSpec;
 
 /// A machine that kernels are lowered for.
 pub trait Target {
@@ -15,74 +11,11 @@ pub trait Target {
     fn registers(&self) -> usize;
     /// Threads in a block.
     fn threads(&self) -> u32;
+    /// Whether it multiplies and adds with one rounding, in one instruction. Where it does not, products are rounded before they are
+    /// added.
+    fn fused_multiply_add(&self) -> bool;
+    /// Whether it converts between f16 and f32 by an instruction.
+    fn converts_f16(&self) -> bool;
     #[doc(hidden)]
     fn chunk_builtin(&self) -> (Builtin, Ty);
-}
-
-/// A CPU: the chunk index is an argument of the call.
-#[derive(Clone, Debug)]
-pub struct CpuTarget {
-    /// LLVM target triple.
-    pub triple: String,
-    /// LLVM CPU name.
-    pub cpu: String,
-    lanes: usize,
-    registers: usize,
-}
-
-impl CpuTarget {
-    /// The CPU that a target file describes.
-    ///
-    /// # Errors
-    /// [`CodegenError::Unsupported`] for vectors that are not a power of two of at most 16 lanes.
-    pub fn new(spec: &TargetSpec) -> Result<Self, CodegenError> {
-        let lanes = spec.vector_lanes;
-        if !lanes.is_power_of_two() || lanes > 16 {
-            return Err(CodegenError::Unsupported(format!("vectors of {lanes} f32 (expected 1, 2, 4, 8 or 16)")));
-        }
-        Ok(CpuTarget {
-            triple: spec.triple.clone(),
-            cpu: spec.cpu.clone(),
-            lanes,
-            registers: spec.vector_registers.max(8),
-        })
-    }
-}
-
-impl Target for CpuTarget {
-    fn lanes(&self) -> usize {
-        self.lanes
-    }
-    fn registers(&self) -> usize {
-        self.registers
-    }
-    fn threads(&self) -> u32 {
-        1
-    }
-    fn chunk_builtin(&self) -> (Builtin, Ty) {
-        (Builtin::UnitPosX, UNIT_TYPE)
-    }
-}
-
-/// A CUDA device: every thread is a chunk.
-#[derive(Clone, Copy, Debug)]
-pub struct CudaTarget {
-    /// Compute capability, 80 for 8.0.
-    pub sm: u32,
-}
-
-impl Target for CudaTarget {
-    fn lanes(&self) -> usize {
-        1
-    }
-    fn registers(&self) -> usize {
-        // What a thread may hold before it spills, counted in f32.
-        96
-    }
-    fn threads(&self) -> u32 {
-        128
-    }
-    fn chunk_builtin(&self) -> (Builtin, Ty) {
-        (Builtin::AbsolutePos, Ty::Index)
-    }
 }

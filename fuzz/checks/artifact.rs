@@ -2,7 +2,8 @@
 
 #![allow(dead_code)]
 
-use kiln_core::{DType, Plan, Storage, TargetSpec, WeightSpec};
+use kiln_core::{CpuSpec, DType, Plan, Storage, TargetSpec, WeightSpec};
+use kiln_runtime::artifact::Build;
 use kiln_runtime::device::KernelFn;
 use kiln_runtime::{
     Artifact, ArtifactWriter, LoadOptions, Manifest, MemoryReport, Model, OpenOptions, Section, Session,
@@ -21,7 +22,7 @@ pub fn artifact(data: &[u8]) {
     for section in Section::ALL {
         let _ = (artifact.section(section), artifact.text(section), artifact.require(section));
     }
-    if let Ok(plan) = artifact.plan() {
+    if let Ok(plan) = artifact.plan(0) {
         plan.weights.iter().for_each(|w| drop(artifact.weight(w)));
         let _ = MemoryReport::of(&plan, &[]);
     }
@@ -31,11 +32,11 @@ pub fn artifact(data: &[u8]) {
 pub fn plan(data: &[u8]) {
     let artifact = || Artifact::from_bytes(sound_artifact(data)?, &OpenOptions::default());
     let Ok(artifact) = artifact() else { return };
-    let Ok(plan) = artifact.plan() else { return };
+    let Ok(plan) = artifact.plan(0) else { return };
     let _ = plan.to_string();
     let _ = MemoryReport::of(&plan, &[]);
     // A loop of four billion empty chunks ends, too, but nobody wants to wait for it.
-    if !plan.prepare.steps.iter().all(|s| s.chunks.as_const().is_some_and(|n| n <= 64)) {
+    if !plan.prepare.steps.iter().all(|s| s.launch.width().as_const().is_some_and(|n| n <= 64)) {
         return;
     }
     let Ok(model) = model(artifact, plan.kernels.len()) else { return };
@@ -94,20 +95,10 @@ unsafe extern "C" fn nothing(
 
 /// An artifact for this machine with that plan, and one weight of 64 floats.
 fn sound_artifact(plan: &[u8]) -> kiln_runtime::Result<Vec<u8>> {
-    let target = TargetSpec {
-        triple: format!("{}-unknown-linux-gnu", std::env::consts::ARCH),
-        features: vec![],
-        ..TargetSpec::x86_64_v3()
-    };
-    let manifest = Manifest {
-        kiln: String::new(),
-        compilers: vec![],
-        model: Default::default(),
-        rules_sha256: String::new(),
-        ir_sha256: String::new(),
-        target,
-        memory: Default::default(),
-    };
+    let triple = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
+    let target = CpuSpec { triple, features: vec![], ..CpuSpec::level("x86-64-v3").expect("a level") };
+    let builds = vec![Build::for_target(TargetSpec::Cpu(target))];
+    let manifest = Manifest { builds, ..Manifest::default() };
     let mut w = ArtifactWriter::in_memory()?;
     w.manifest(&manifest)?;
     w.section(Section::Image, &[0xc3])?;

@@ -52,13 +52,14 @@ pub(crate) fn plan(steps: Vec<Step>, sizes: &[Dim], symbols: &Symbols) -> Result
 #[cfg(test)]
 mod tests {
     use super::*;
+    use kiln_core::Launch;
 
     fn step(operands: &[u32]) -> Step {
         Step {
             kernel: 0,
             operands: operands.iter().map(|t| Buffer::Temporary(*t)).collect(),
             args: vec![],
-            chunks: 1.into(),
+            launch: Launch::Chunks(1.into()),
             label: "t".into(),
             flops: 0.into(),
             bytes: 0.into(),

@@ -57,12 +57,13 @@ pub fn of_entry(
     Ok(metrics)
 }
 
-/// Seconds of a step by the target's rates: a launch, and its [roofline](TargetSpec::roofline).
+/// Seconds of a step by the target's rates: a launch, and its [roofline](kiln_core::Rates::roofline).
 ///
 /// # Errors
 /// [`PassError::Dim`] for a symbol that `lookup` doesn't know.
 pub fn step_seconds(step: &Step, lookup: &dyn Fn(&str) -> Option<i64>, target: &TargetSpec) -> Result<f64, PassError> {
     let (flops, bytes) = (step.flops.eval(lookup)? as f64, step.bytes.eval(lookup)? as f64);
-    let chunks = usize::try_from(step.chunks.eval(lookup)?).unwrap_or(1);
-    Ok(target.launch_seconds + target.roofline(flops, bytes, step.streams(), chunks.min(target.cores)))
+    let width = usize::try_from(step.launch.width().eval(lookup)?).unwrap_or(1);
+    let rates = target.rates();
+    Ok(rates.launch_seconds + rates.roofline(flops, bytes, step.streams(), width.min(rates.cores)))
 }

@@ -189,7 +189,7 @@ fn decoder_start(model: &Model) -> Result<Option<u32>> {
     let Some(json) = artifact.section(Section::Config) else { return Ok(None) };
     let config: ModelConfig = serde_json::from_slice(json).map_err(|e| Error::Malformed {
         file: artifact.name().into(),
-        section: Section::Config.name(),
+        section: Section::Config.name().into(),
         reason: e.to_string(),
     })?;
     Ok(config.decoder_start_token_id)

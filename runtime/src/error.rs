@@ -63,7 +63,7 @@ pub enum Error {
         /// The file's name.
         file: String,
         /// The section's name.
-        section: &'static str,
+        section: String,
         /// The sections that are there.
         present: String,
     },
@@ -73,7 +73,7 @@ pub enum Error {
         /// The file's name.
         file: String,
         /// The section's name.
-        section: &'static str,
+        section: String,
         /// What is impossible.
         reason: String,
     },
@@ -108,6 +108,24 @@ pub enum Error {
         needs: String,
         /// What this machine is or lacks.
         lacks: String,
+    },
+    /// None of an artifact's builds runs here.
+    #[error("{file} has no code for this machine: {}; compile it for this machine, too", reasons.join("; "))]
+    NoBuild {
+        /// The artifact's name.
+        file: String,
+        /// What each build lacks here.
+        reasons: Vec<String>,
+    },
+    /// An artifact without a build that was asked for.
+    #[error("{file} has no build for the target `{asked}`: expected {}", known.join(" or "))]
+    UnknownBuild {
+        /// The artifact's name.
+        file: String,
+        /// The target that was asked for.
+        asked: String,
+        /// Its builds' targets.
+        known: Vec<String>,
     },
     /// Memory could not be had.
     #[error("cannot get {bytes} bytes for {what}: {source}; choose smaller sizes (batch rows, context) or free memory")]

@@ -16,7 +16,7 @@
 //! ```
 //!
 //! - [`artifact`]: the file, written and read.
-//! - [`device`]: the CPU check, the calling convention of kernels, and the threads.
+//! - [`device`]: memory, copies and launches; this machine's CPU and its threads.
 //! - [`executor`]: [`Model`] (shared) and [`Session`] (one conversation), which bind sizes and launch kernels.
 //! - [`generate`]: from prompts to tokens, for anything that is a [`CausalLm`](generate::CausalLm); [`CausalSession`] is one.
 //!

@@ -1,72 +1,12 @@
-//! Memory: regions taken from the system, how buffers lie in them, and how much a plan takes.
+//! How buffers lie in memory one after the other, and how much a plan takes.
 
 use crate::artifact::weight_bytes;
 use crate::{Error, Result};
 use kiln_core::{Dim, DimError, Plan, Schedule, Storage, Symbols};
-use memmap2::{Advice, MmapMut, MmapOptions};
 use serde::{Deserialize, Serialize};
 
 /// Buffers begin at multiples of this.
 pub(crate) const ALIGN: u64 = 64;
-/// From this size on a region asks for huge pages: faulting in half a gigabyte by 4 KiB takes longer than reading it.
-const HUGE: u64 = 4 << 20;
-
-/// How a region is filled.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Touched {
-    /// All of it, soon.
-    Wholly,
-    /// Perhaps only in part: pages count only once they are written.
-    Lazily,
-}
-
-/// Zeroed memory of our own, page aligned.
-pub(crate) struct Region {
-    base: *mut u8,
-    len: u64,
-    _map: Option<MmapMut>,
-}
-
-// SAFETY: a region owns its memory and hands out only raw pointers; who dereferences them sees to their use.
-unsafe impl Send for Region {}
-// SAFETY: as above; no method writes.
-unsafe impl Sync for Region {}
-
-impl Region {
-    pub(crate) fn new(bytes: u64, touched: Touched, what: &'static str) -> Result<Self> {
-        if bytes == 0 {
-            let base = std::ptr::without_provenance_mut(ALIGN as usize);
-            return Ok(Region { base, len: 0, _map: None });
-        }
-        let failed = |source| Error::Memory { what, bytes, source };
-        let len = usize::try_from(bytes)
-            .ok()
-            .filter(|n| isize::try_from(*n).is_ok())
-            .ok_or_else(|| failed(std::io::ErrorKind::OutOfMemory.into()))?;
-        let mut options = MmapOptions::new();
-        options.len(len);
-        if touched == Touched::Lazily {
-            options.no_reserve_swap();
-        }
-        let mut map = options.map_anon().map_err(failed)?;
-        if bytes >= HUGE && touched == Touched::Wholly {
-            // Only advice: where the system knows no huge pages, small ones do.
-            #[cfg(target_os = "linux")]
-            let _ = map.advise(Advice::HugePage);
-        }
-        Ok(Region { base: map.as_mut_ptr(), len: bytes, _map: Some(map) })
-    }
-
-    pub(crate) fn len(&self) -> u64 {
-        self.len
-    }
-
-    /// The address of a byte, which lies within the region or one past its end.
-    pub(crate) fn at(&self, offset: u64) -> *mut u8 {
-        debug_assert!(offset <= self.len);
-        self.base.wrapping_add(offset as usize)
-    }
-}
 
 /// Places buffers one after the other.
 #[derive(Default)]

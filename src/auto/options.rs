@@ -92,6 +92,7 @@ impl PretrainedOptions {
         }
         let options = CompileOptions {
             target: self.target.clone(),
+            more_targets: vec![],
             dtype: self.dtype,
             task: Some(task),
             max_seq: self.max_seq,

@@ -12,7 +12,7 @@ use kiln_models::source::ModelFiles;
 use sha2::{Digest, Sha256};
 
 /// A change of what a key is made of, or of how, takes another number.
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 /// Hex digits of a key.
 const LENGTH: usize = 32;
 
@@ -25,8 +25,8 @@ pub(super) fn of(files: &ModelFiles, options: &CompileOptions, traced: &Traced, 
         EmitMode::Worker(program) => key.part("worker", contents.of_program(program)),
         mode => key.part("emit", format!("{mode:?}")),
     }
-    let CompileOptions { target, dtype, task, max_seq, passes, emit: _ } = options;
-    key.part("options", format!("{target:?} {dtype:?} {task:?} {max_seq:?} {passes:?}"));
+    let CompileOptions { target, more_targets, dtype, task, max_seq, passes, emit: _ } = options;
+    key.part("options", format!("{target:?} {more_targets:?} {dtype:?} {task:?} {max_seq:?} {passes:?}"));
     key.part("rules", passes.rules());
     let Traced { module, unused_tensors: _, max_seq: _, cache_limit } = traced;
     key.part("program", module.to_string());

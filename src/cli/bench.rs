@@ -29,6 +29,9 @@ pub struct BenchArgs {
     /// Read the artifact into memory instead of mapping it: for a file that may be changed, truncated or unmounted meanwhile.
     #[arg(long)]
     no_mmap: bool,
+    /// Which of the artifact's programs runs, by its target's name; by default the one that makes most of this machine.
+    #[arg(long, value_name = "TARGET")]
+    code: Option<String>,
     /// Where the time goes, beside the roofline of the target: what its rates allow at best.
     #[arg(long)]
     profile: bool,
@@ -55,7 +58,7 @@ fn size(text: &str) -> std::result::Result<(String, i64), String> {
 
 impl BenchArgs {
     fn load_options(&self) -> LoadOptions {
-        LoadOptions { threads: self.threads, copy: self.no_mmap, ..LoadOptions::default() }
+        LoadOptions { threads: self.threads, copy: self.no_mmap, target: self.code.clone(), ..LoadOptions::default() }
     }
 }
 
@@ -77,7 +80,7 @@ pub fn run(args: &BenchArgs) -> Result<()> {
     if args.profile {
         // The machine it was compiled for, unless another is named: a target file says what this one gives.
         let target = match args.options.is_default_target() {
-            true => &model.artifact().manifest().target,
+            true => model.target(),
             false => &args.options.target.spec,
         };
         let profiles = bench::profile(&model, &cases, options.rounds, target)?;
@@ -119,7 +122,7 @@ fn run_costs(args: &BenchArgs) -> Result<()> {
         sum.equal += pairs.equal;
     }
     if args.json {
-        outln!("{}", json!({ "target": options.target.name, "blocks": all, "pairs": sum }))?;
+        outln!("{}", json!({ "target": options.target.name(), "blocks": all, "pairs": sum }))?;
         return Ok(());
     }
     for block in &all {
@@ -143,7 +146,7 @@ fn run_costs(args: &BenchArgs) -> Result<()> {
         sum.right,
         sum.distinct,
         100.0 * sum.right as f64 / sum.distinct.max(1) as f64,
-        options.target.name,
+        options.target.name(),
         sum.equal
     )?;
     Ok(())
@@ -155,7 +158,7 @@ fn run_rules(args: &BenchArgs) -> Result<()> {
     let (options, load) = (args.options.options(), args.load_options());
     let rows = ablation(&files, &module, &options, &load, args.rounds as usize)?;
     if args.json {
-        outln!("{}", json!({ "target": options.target.name, "rows": rows }))?;
+        outln!("{}", json!({ "target": options.target.name(), "rows": rows }))?;
         return Ok(());
     }
     let cases = rows.first().map(|r| r.cases.iter().map(|c| c.name.as_str()).collect::<Vec<_>>()).unwrap_or_default();

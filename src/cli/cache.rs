@@ -1,6 +1,7 @@
 //! `kiln cache`: what the compile cache holds.
 
 use super::outln;
+use crate::runtime::Manifest;
 use crate::{CacheEntry, CompileCache, Result};
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
@@ -50,7 +51,7 @@ fn list(cache: &CompileCache, json: bool) -> Result<()> {
     for CacheEntry { path, bytes, used, manifest } in &entries {
         let what = manifest.as_ref().map_or("damaged".to_string(), |m| {
             let revision = m.model.revision.as_deref().map(|r| format!("@{r}")).unwrap_or_default();
-            format!("{}{revision}, {}, {}, kiln {}", m.model.id, m.model.auto_class, m.target.name, m.kiln)
+            format!("{}{revision}, {}, {}, kiln {}", m.model.id, m.model.auto_class, targets(m), m.kiln)
         });
         let name = path.file_name().unwrap_or_default().display();
         outln!("{name}  {:>9}  used {:>10}  {what}", size(*bytes), age(*used))?;
@@ -82,7 +83,7 @@ fn as_json(entry: &CacheEntry) -> Value {
         "damaged": manifest.is_none(),
         "kiln": manifest.map(|m| &m.kiln),
         "model": manifest.map(|m| &m.model),
-        "target": manifest.map(|m| &m.target.name),
+        "target": manifest.map(targets),
     })
 }
 
@@ -102,4 +103,9 @@ fn age(time: SystemTime) -> String {
         seconds @ 7200..172_800 => format!("{} h ago", seconds / 3600),
         seconds => format!("{} d ago", seconds / 86_400),
     }
+}
+
+/// The names of the targets that an artifact has code for.
+fn targets(manifest: &Manifest) -> String {
+    manifest.builds.iter().map(|build| build.target.name()).collect::<Vec<_>>().join(" and ")
 }

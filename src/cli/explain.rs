@@ -49,11 +49,11 @@ pub fn run(args: &ExplainArgs) -> Result<()> {
         }
         match args.json {
             true => all.push(as_json(&trace, &checks)),
-            false => print(&trace, &checks, &target.name)?,
+            false => print(&trace, &checks, target.name())?,
         }
     }
     if args.json {
-        outln!("{}", json!({ "target": target.name, "functions": all }))?;
+        outln!("{}", json!({ "target": target.name(), "functions": all }))?;
     }
     wrong.map_or(Ok(()), |message| Err(Error::Verify(message)))
 }

@@ -1,7 +1,7 @@
 //! `kiln inspect`: what an artifact holds.
 
 use super::{out, outln};
-use crate::{Result, runtime};
+use crate::{Error, Result, TargetSpec, runtime};
 use clap::Args;
 use runtime::{Artifact, MemoryReport, OpenOptions, Section};
 use serde_json::{Value, json};
@@ -17,6 +17,9 @@ pub struct InspectArgs {
     /// Print the steps of each signature with their costs, and the bytes of intermediates that live while each runs.
     #[arg(long)]
     schedule: bool,
+    /// Which of the artifact's programs --ir, --schedule and memory speak of, by its target's name; the first by default.
+    #[arg(long, value_name = "TARGET")]
+    code: Option<String>,
     /// Print one JSON object.
     #[arg(long)]
     json: bool,
@@ -24,14 +27,22 @@ pub struct InspectArgs {
 
 pub fn run(args: &InspectArgs) -> Result<()> {
     let artifact = Artifact::open(&args.artifact, &OpenOptions::default())?;
-    let plan = artifact.plan()?;
     let manifest = artifact.manifest();
+    let known: Vec<&str> = manifest.builds.iter().map(|b| b.target.name()).collect();
+    let number = match &args.code {
+        Some(name) => known.iter().position(|n| n == name).ok_or_else(|| {
+            Error::Option(format!("the artifact has no code for the target `{name}`: expected {}", known.join(" or ")))
+        })?,
+        None => 0,
+    };
+    let plan = artifact.plan(number)?;
+    let ir = || artifact.build_text(Section::Ir, number);
     let upper = MemoryReport::of(&plan, &[])?;
     let sections: Vec<Value> = artifact.sections().iter().map(|s| json!({ "name": s.name, "bytes": s.size })).collect();
     if args.json {
         let mut all = json!({ "manifest": manifest, "sections": sections, "memory_at_upper_bounds": upper });
         if args.ir {
-            all["ir"] = artifact.text(Section::Ir)?.into();
+            all["ir"] = ir()?.into();
         }
         if args.schedule {
             all["plan"] = json!(plan);
@@ -43,20 +54,20 @@ pub fn run(args: &InspectArgs) -> Result<()> {
         return Ok(());
     }
     if args.ir {
-        out!("{}", artifact.text(Section::Ir)?.unwrap_or_default())?;
+        out!("{}", ir()?.unwrap_or_default())?;
         return Ok(());
     }
-    outln!(
-        "kiln {}, model {}, target {} ({})",
-        manifest.kiln,
-        manifest.model.id,
-        manifest.target.triple,
-        manifest.target.cpu
-    )?;
+    outln!("kiln {}, model {}", manifest.kiln, manifest.model.id)?;
+    for build in &manifest.builds {
+        match &build.target {
+            TargetSpec::Cpu(cpu) => outln!("target {}: {} ({})", cpu.name, cpu.triple, cpu.cpu)?,
+            TargetSpec::Cuda(cuda) => outln!("target {}: CUDA, sm_{}", cuda.name, cuda.capability)?,
+        }
+    }
     for s in artifact.sections() {
         outln!("  {:<18} {:>12} bytes", s.name, s.size)?;
     }
-    let m = manifest.memory;
+    let m = manifest.builds.get(number).map(|b| b.memory).unwrap_or_default();
     outln!("memory of one sequence: prepared {}, state {}, arena {}, io {} bytes", m.prepared, m.state, m.arena, m.io)?;
     outln!(
         "at upper bounds:        prepared {}, state {}, arena {}, io {} bytes",
@@ -80,12 +91,12 @@ pub fn run(args: &InspectArgs) -> Result<()> {
                 for (step, live) in v.schedule.steps.iter().zip(v.schedule.live_bytes()) {
                     let kernel = &plan.kernels[step.kernel as usize];
                     outln!(
-                        "    {:<24} {:<56} flops {}, bytes {}, live {live}, chunks {}",
+                        "    {:<24} {:<56} flops {}, bytes {}, live {live}, {}",
                         kernel.symbol,
                         step.label,
                         step.flops,
                         step.bytes,
-                        step.chunks
+                        step.launch
                     )?;
                 }
             }

@@ -94,6 +94,10 @@ enum Verb {
         output: PathBuf,
         #[command(flatten)]
         options: CompileArgs,
+        /// One more machine whose code the artifact holds, beside the same weights; may be given several times. What loads the artifact runs the
+        /// code that makes most of its machine.
+        #[arg(long, value_name = "TARGET", value_parser = parse_target)]
+        also_for: Vec<Target>,
         /// Print one JSON object.
         #[arg(long)]
         json: bool,
@@ -326,7 +330,7 @@ fn spinner(message: &'static str) -> indicatif::ProgressBar {
 /// Runs a verb.
 fn run(cli: Cli) -> Result<()> {
     match cli.verb {
-        Verb::Compile { model, output, options, json } => compile(&model, &output, &options, json),
+        Verb::Compile { model, output, options, also_for, json } => compile(&model, &output, &options, &also_for, json),
         Verb::Generate { model, options, generate } => {
             let start = Instant::now();
             let (model, compile_seconds) = load(&model, &options, &generate.load_options())?;
@@ -349,15 +353,17 @@ fn run(cli: Cli) -> Result<()> {
     }
 }
 
-fn compile(model: &str, output: &Path, options: &CompileArgs, json: bool) -> Result<()> {
+fn compile(model: &str, output: &Path, options: &CompileArgs, also_for: &[Target], json: bool) -> Result<()> {
     if is_artifact(model) {
         return Err(Error::Option(format!("`{model}` is compiled already: give a hub id, a folder or a .gguf file")));
     }
     // Before a model is fetched; `compile` looks again when it is known what it is read from.
-    self::output(output, options.inputs(model))?;
+    let target_files = also_for.iter().filter_map(|target| target.file.clone());
+    self::output(output, options.inputs(model).into_iter().chain(target_files))?;
     let files = options.files(model)?;
     let spinner = spinner("compiling");
-    let report = crate::compile(&files, output, &options.options())?;
+    let more_targets = also_for.iter().map(|target| target.spec.clone()).collect();
+    let report = crate::compile(&files, output, &CompileOptions { more_targets, ..options.options() })?;
     spinner.finish_and_clear();
     if json {
         outln!("{}", serde_json::json!(report))?;

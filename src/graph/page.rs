@@ -20,6 +20,6 @@ pub fn page(pictures: &[Picture], target: &TargetSpec) -> String {
          <header><select id=\"block\" aria-label=\"block\">{choices}</select> <button id=\"fit\">fit</button> \
          <span>wheel: zoom, drag: move, pointer on a box: details; the warmer, the slower on {}</span></header>\n\
          <main>{bodies}</main>\n<footer id=\"details\">details</footer>\n<script>\n{SCRIPT}</script>\n</body>\n</html>\n",
-        svg::escape(&target.name)
+        svg::escape(target.name())
     )
 }

@@ -60,7 +60,7 @@ fn picture(p: &Picture, target: &TargetSpec) -> (String, f64, f64) {
             panel.steps,
             kilobytes(panel.bytes),
             microseconds(panel.seconds),
-            target.name
+            target.name()
         );
         let _ = write!(
             out,

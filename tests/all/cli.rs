@@ -2,7 +2,10 @@
 
 use crate::{golden, options};
 use kiln::runtime::{Artifact, ArtifactWriter, Manifest, OpenOptions, Section};
-use kiln::{AutoModelForCausalLM, Chat, CompileOptions, LoadOptions, ModelFiles, PretrainedOptions, verify};
+
+use kiln::{
+    AutoModelForCausalLM, Chat, CompileOptions, CpuSpec, LoadOptions, ModelFiles, PretrainedOptions, TargetSpec, verify,
+};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -463,10 +466,18 @@ fn damaged_artifacts_are_refused() {
     let ask = [&["generate", other.to_str().expect("UTF-8")][..], &ids].concat();
     with_manifest(Path::new(&artifact), &other, |_| ());
     bench.works(&ask);
-    with_manifest(Path::new(&artifact), &other, |m| m.target.features.push("avx9000".into()));
+    with_manifest(Path::new(&artifact), &other, |m| cpu(m).features.push("avx9000".into()));
     bench.fails(&ask, &["avx9000"]);
-    with_manifest(Path::new(&artifact), &other, |m| m.target.triple = "riscv64-unknown-linux-gnu".into());
+    with_manifest(Path::new(&artifact), &other, |m| cpu(m).triple = "riscv64-unknown-linux-gnu".into());
     bench.fails(&ask, &["riscv64"]);
+}
+
+/// The target of an artifact's only build.
+fn cpu(manifest: &mut Manifest) -> &mut CpuSpec {
+    match &mut manifest.builds[0].target {
+        TargetSpec::Cpu(cpu) => cpu,
+        TargetSpec::Cuda(_) => panic!("a CPU's artifact"),
+    }
 }
 
 /// A safetensors file of one tensor of zeros.
@@ -506,12 +517,12 @@ fn bad_requests_are_refused() {
     let chat = Chat::new().with_message("user", "text");
     let too_long = PretrainedOptions { max_seq: Some(0), ..PretrainedOptions::default() };
     let from_pretrained = AutoModelForCausalLM::from_pretrained_with(&llama(), &too_long);
-    let gpu = CompileOptions { target: kiln::TargetSpec::cuda("sm_80"), ..CompileOptions::default() };
+    let gpu = CompileOptions { target: kiln::target::find("cuda:a100").expect("known"), ..CompileOptions::default() };
     for (error, word) in [
         (model.generate("text", model.generation_config(), |_| ()).err(), "`generate_ids`"),
         (model.chat(&chat, model.generation_config(), |_| ()).err(), "no chat template"),
         (from_pretrained.err(), "option `max_seq`: expected a length from 1"),
-        (kiln::compile::build(&kiln::ir::Module::default(), &gpu).err(), "GPU `sm_80`"),
+        (kiln::compile::build(&kiln::ir::Module::default(), &gpu).err(), "GPU `a100`"),
     ] {
         let error = error.expect("refused").to_string();
         assert!(error.contains(word) && !error.contains("--"), "`{word}`: {error}");

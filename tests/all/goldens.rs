@@ -253,7 +253,8 @@ fn live_parameters_are_read_at_each_call() {
         }
     }
     let program = compile::build(&module, &options()).expect("compiles");
-    assert!(program.compiled.plan.prepared.is_empty(), "{:?}", program.compiled.plan.prepared);
+    let prepared = &program.builds[0].compiled.plan.prepared;
+    assert!(prepared.is_empty(), "{prepared:?}");
     let checkpoint = &g.files.checkpoint;
     let weight = |name: &str, out: &mut dyn Write| checkpoint.write_to(name, out).map_err(std::io::Error::other);
     let model = program.load(&options(), &LoadOptions::default(), weight).expect("loads");

@@ -18,6 +18,7 @@ mod sight;
 mod smollm;
 mod states;
 mod structure;
+mod targets;
 
 use kiln::{CompileOptions, Model, Session, SessionOptions, codegen::EmitMode, verify};
 use std::path::{Path, PathBuf};

@@ -63,12 +63,12 @@ fn a_calibrated_file_is_a_target() {
     bench.works(&["calibrate", "-o", &file, "--threads", "1", "--name", "here"]);
     let text = std::fs::read_to_string(&file).expect("reads");
     let measured = kiln::target::parse(&text).unwrap_or_else(|e| panic!("{e}\n{text}"));
-    assert_eq!((measured.name.as_str(), measured.cores), ("here", 1));
+    assert_eq!((measured.name(), measured.rates().cores), ("here", 1));
     let out = bench.arg("m.kiln");
     bench.works(&["compile", &llama(), "-o", &out, "--target", &file]);
-    let target = bench.json(&["inspect", &out, "--json"])["manifest"]["target"].clone();
+    let target = bench.json(&["inspect", &out, "--json"])["manifest"]["builds"][0]["target"].clone();
     assert_eq!(target["name"], "here");
-    assert_eq!(target["peak_flops"].as_f64(), Some(measured.peak_flops));
+    assert_eq!(target["rates"]["peak_flops"].as_f64(), Some(measured.rates().peak_flops));
 
     let none = bench.arg("out/m.kiln");
     let with = |target: &str, code: i32, words: &[&str]| {

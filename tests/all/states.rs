@@ -59,11 +59,11 @@ fn a_counter_and_a_running_mean() {
         call(&mut b, &[5.0, 5.0, 5.0]);
         for (x, mean) in [([2.0f32, 0.0, -4.0], [2.0f32, 0.0, -4.0]), ([4.0, 1.0, 0.0], [3.0, 0.5, -2.0])] {
             assert_eq!(call(&mut a, &x), mean.map(|m| m * m));
-            assert_eq!(floats(a.state("mean").expect("a state")), mean);
+            assert_eq!(floats(&a.state("mean").expect("a state")), mean);
         }
-        assert_eq!(a.state("count").expect("a state"), 2i64.to_le_bytes());
+        assert_eq!(*a.state("count").expect("a state"), 2i64.to_le_bytes());
         // Sessions know nothing of each other.
-        assert_eq!(b.state("count").expect("a state"), 1i64.to_le_bytes());
+        assert_eq!(*b.state("count").expect("a state"), 1i64.to_le_bytes());
         a.reset().expect("resets");
         assert_eq!(call(&mut a, &[1.0, 2.0, 3.0]), [1.0, 4.0, 9.0]);
     }
@@ -88,11 +88,11 @@ fn a_parameter_that_is_written_belongs_to_a_session() {
         let weights: Weights<'_> = &[("w", &[8.0, 4.0, 0.0, -8.0]), ("rate", &[0.5; 4])];
         let model = load(&module, weights, rewrite);
         let (mut a, mut b) = (session(&model), session(&model));
-        assert_eq!(floats(a.state("w").expect("a parameter")), [8.0, 4.0, 0.0, -8.0]);
+        assert_eq!(floats(&a.state("w").expect("a parameter")), [8.0, 4.0, 0.0, -8.0]);
         // The loss is that before the step.
         assert_eq!(call(&mut a, &[0.0; 4]), [64.0, 16.0, 0.0, 64.0]);
         assert_eq!(call(&mut a, &[0.0; 4]), [16.0, 4.0, 0.0, 16.0]);
-        assert_eq!(floats(a.state("w").expect("a parameter")), [2.0, 1.0, 0.0, -2.0]);
+        assert_eq!(floats(&a.state("w").expect("a parameter")), [2.0, 1.0, 0.0, -2.0]);
         assert_eq!(call(&mut b, &[0.0; 4]), [64.0, 16.0, 0.0, 64.0]);
         a.set_state("w", &TensorView::new(&[4], &[1.0f32; 4])).expect("fits");
         assert_eq!(call(&mut a, &[0.0; 4]), [1.0; 4]);
@@ -137,8 +137,8 @@ fn what_was_read_of_a_state_stays_as_it_was() {
             assert_eq!(call(&mut s, &x), y, "step {step}");
             a = [a[2] + x[0], a[3] + x[1], a[0] + x[2], a[1] + x[3]];
             b = [0, 1, 2, 3].map(|i| turned[i] + a[i]);
-            assert_eq!(floats(s.state("a").expect("a state")), a, "step {step}");
-            assert_eq!(floats(s.state("b").expect("a state")), b, "step {step}");
+            assert_eq!(floats(&s.state("a").expect("a state")), a, "step {step}");
+            assert_eq!(floats(&s.state("b").expect("a state")), b, "step {step}");
         }
     }
 }
@@ -170,7 +170,7 @@ fn a_view_that_was_written_stays_as_it_was() {
             let y = [0, 1, 2, 3].map(|i| a[i] - before[i]);
             let outputs = s.call("f", &[("x", TensorView::new(&[2, 2], &x))]).expect("runs");
             assert_eq!(outputs.iter().next().map(|(_, t)| floats(t.bytes)), Some(y.to_vec()));
-            assert_eq!(floats(s.state("a").expect("a state")), a);
+            assert_eq!(floats(&s.state("a").expect("a state")), a);
         }
     }
 }
@@ -196,8 +196,8 @@ fn states_exchange_their_values() {
             let (to_a, to_b) = ([b[0] * x[0], b[1] * x[1]], [a[0] + x[0], a[1] + x[1]]);
             assert_eq!(call(&mut s, &x), to_a);
             (a, b) = (to_a, to_b);
-            assert_eq!(floats(s.state("a").expect("a state")), a);
-            assert_eq!(floats(s.state("b").expect("a state")), b);
+            assert_eq!(floats(&s.state("a").expect("a state")), a);
+            assert_eq!(floats(&s.state("b").expect("a state")), b);
         }
     }
 }

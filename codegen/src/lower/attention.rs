@@ -4,6 +4,9 @@
 //! Scores and weighted sums are register tiles of the matmul's kind: scores over a transposed copy of the keys, sums over the values
 //! as they lie. With a single query per row (decoding) keys are read as they lie, too. What an item does depends on nothing but
 //! the item, so that results do not depend on how items are shared out.
+//!
+//! Keys are transposed eight by eight, and a single query's scores are made for eight keys at a time, whatever vectors the target
+//! has.
 
 use super::{
     Env,
@@ -12,7 +15,7 @@ use super::{
     matmul::Tile,
     program::{Operand, load_dense, store_dense},
     row::tree,
-    shuffle::{self, transpose},
+    shuffle::{LANES, transpose},
 };
 use crate::CodegenError;
 use kiln_core::{AttentionSpec, CompareOp, DType, Size, Storage};
@@ -110,9 +113,6 @@ pub fn lower(b: &Builder<'_>, spec: &AttentionSpec, env: &Env) -> Result<(), Cod
     let dims = [spec.q_heads, spec.kv_heads, spec.head_dim, spec.v_dim];
     if dims.iter().any(|d| *d <= 0) || spec.q_heads % spec.kv_heads != 0 {
         return Err(CodegenError::Spec(format!("attention with heads and dims {dims:?}")));
-    }
-    if env.lanes != shuffle::LANES {
-        return Err(CodegenError::Unsupported(format!("attention with vectors of {} lanes", env.lanes)));
     }
     let attention = Attention::new(b, spec, env);
     let head_dim_limit = 1024;
@@ -297,7 +297,7 @@ impl<'a> Attention<'a> {
         }
         let whole = |b: &Builder<'_>| {
             b.range(Ix::C(0), Ix::C(keys), 8, |b, t| {
-                let starts: [Ix; 8] =
+                let starts: [Ix; LANES] =
                     std::array::from_fn(|i| self.key_at(b, &self.k, item, b.iadd(b.iadd(first, t), Ix::C(i as i64))));
                 b.range(Ix::C(0), Ix::C(dim / 8 * 8), 8, |b, d| {
                     let rows = starts.map(|s| load_dense(b, self.k.buf, dtype(&self.k), b.iadd(s, d), 8));
@@ -341,11 +341,11 @@ impl<'a> Attention<'a> {
     /// Scores of few rows, eight keys at a time, with the keys as they lie.
     fn scores_single(&self, b: &Builder<'_>, item: &Item, first: Ix, end: Ix) {
         let dim = self.spec.head_dim;
-        let lanes = self.lanes as usize;
+        let lanes = LANES;
         let last = b.isub(end, Ix::C(1));
-        b.range(Ix::C(0), Ix::C(self.keys), self.lanes, |b, t| {
+        b.range(Ix::C(0), Ix::C(self.keys), LANES as i64, |b, t| {
             // Keys past the end are masked later; here they are read as the last one.
-            let starts: [Ix; 8] = std::array::from_fn(|i| {
+            let starts: [Ix; LANES] = std::array::from_fn(|i| {
                 let key = b.imin(b.iadd(b.iadd(first, t), Ix::C(i as i64)), last);
                 self.key_at(b, &self.k, item, key)
             });
@@ -353,7 +353,7 @@ impl<'a> Attention<'a> {
             b.range(Ix::C(0), item.rows, 1, |b, row| {
                 let q = b.imul(row, Ix::C(dim));
                 let zero = b.splat(b.f32(0.0), lanes);
-                let sums: [Var; 8] = std::array::from_fn(|_| b.var(zero));
+                let sums: [Var; LANES] = std::array::from_fn(|_| b.var(zero));
                 b.range(Ix::C(0), Ix::C(dim / 8 * 8), 8, |b, d| {
                     let query = b.load(self.q_rows, b.iadd(q, d), lanes);
                     for (sum, start) in sums.iter().zip(starts) {

@@ -4,6 +4,8 @@
 //! Addresses are [`Ix`]: constants are folded while building, everything else wraps modulo 2^64, so that negative strides
 //! need no special case as long as the final element index is not negative.
 
+use super::half;
+use crate::Target;
 use cubecl_core::ir::{
     AddressSpace, Builtin, ConstantValue, ElemType, FloatKind, IntKind, OpInserter, Scope, UIntKind,
     attributes::IndexAttr,
@@ -153,6 +155,10 @@ pub struct Var {
 /// Builds operations at one insertion point.
 pub struct Builder<'s> {
     scope: &'s Scope,
+    /// As [`Target::fused_multiply_add`].
+    fused: bool,
+    /// As [`Target::converts_f16`].
+    converts_f16: bool,
 }
 
 macro_rules! unary {
@@ -178,8 +184,13 @@ macro_rules! compare {
 
 impl<'s> Builder<'s> {
     /// Builds at the end of `scope`.
-    pub fn new(scope: &'s Scope) -> Self {
-        Builder { scope }
+    pub fn new(scope: &'s Scope, target: &dyn Target) -> Self {
+        Builder { scope, fused: target.fused_multiply_add(), converts_f16: target.converts_f16() }
+    }
+
+    /// Builds at the end of a block within this one.
+    fn inside<'c>(&self, scope: &'c Scope) -> Builder<'c> {
+        Builder { scope, fused: self.fused, converts_f16: self.converts_f16 }
     }
 
     /// Builds with operations that this type does not know.
@@ -311,8 +322,11 @@ impl<'s> Builder<'s> {
         if a.ty.is_float() { binary!(self, FMulOp, a, b) } else { binary!(self, IMulOp, a, b) }
     }
 
-    /// `a * b + c`, rounded once.
+    /// `a * b + c`, rounded once where the target can, else also after the product.
     pub fn fma(&self, a: Val, b: Val, c: Val) -> Val {
+        if !self.fused {
+            return self.add(self.mul(a, b), c);
+        }
         let lanes = a.lanes.max(b.lanes).max(c.lanes);
         let (a, b, c) = (self.splat(a, lanes), self.splat(b, lanes), self.splat(c, lanes));
         let op = FmaOp::new(self.scope.ctx_mut(), a.value, b.value, c.value);
@@ -487,8 +501,11 @@ impl<'s> Builder<'s> {
 
     /// Conversion between number types; a float must be within the integer's range. Anything to bool is `!= 0`.
     pub fn cast(&self, a: Val, ty: Ty) -> Val {
-        if a.ty == ty {
-            return a;
+        match (a.ty, ty) {
+            (from, to) if from == to => return a,
+            (Ty::F16, _) if !self.converts_f16 => return self.cast(half::widen(self, a), ty),
+            (_, Ty::F16) if !self.converts_f16 => return half::round(self, self.cast(a, Ty::F32)),
+            _ => {}
         }
         let to = self.type_of(ty, a.lanes);
         let op = CastOp::new(self.scope.ctx_mut(), to, a.value);
@@ -683,7 +700,7 @@ impl<'s> Builder<'s> {
         let op = RangeLoopOp::new(self.scope.ctx_mut(), start, end, step);
         let i = op.iter_var(self.scope.ctx());
         let child = self.scope.child(OpInserter::new_at_block_end(op.loop_body(self.scope.ctx())));
-        body(&Builder::new(&child), Ix::V(i));
+        body(&self.inside(&child), Ix::V(i));
         child.terminate_yield();
         self.scope.register(&op);
     }
@@ -697,10 +714,10 @@ impl<'s> Builder<'s> {
     pub fn when_else(&self, condition: Val, then: impl FnOnce(&Builder<'_>), otherwise: impl FnOnce(&Builder<'_>)) {
         let op = IfOp::new(self.scope.ctx_mut(), condition.value);
         let child = self.scope.child(OpInserter::new_at_block_end(op.then_block(self.scope.ctx())));
-        then(&Builder::new(&child));
+        then(&self.inside(&child));
         child.terminate_yield();
         let child = self.scope.child(OpInserter::new_at_block_end(op.else_block(self.scope.ctx())));
-        otherwise(&Builder::new(&child));
+        otherwise(&self.inside(&child));
         child.terminate_yield();
         self.scope.register(&op);
     }

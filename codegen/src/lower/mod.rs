@@ -3,6 +3,7 @@
 pub mod attention;
 pub mod builder;
 pub mod dot;
+pub mod half;
 pub mod map;
 pub mod math;
 pub mod matmul;
@@ -12,7 +13,7 @@ pub mod row;
 pub mod shuffle;
 
 use crate::{CodegenError, Target};
-use builder::{Buf, Builder, Ix, Ty};
+use builder::{Buf, Builder, Ix};
 use cubecl_core::{
     ir::{
         AddressType, DeviceIdentity, DeviceProperties, ElemType, HardwareProperties, IntKind, MemoryDeviceProperties,
@@ -110,7 +111,7 @@ pub fn define(spec: &KernelSpec, name: &str, target: &dyn Target) -> Result<Kern
         buffers.push(Builder::buffer(base, number, elem));
     }
     {
-        let b = Builder::new(&kernel.scope);
+        let b = Builder::new(&kernel.scope, target);
         let (builtin, ty) = target.chunk_builtin();
         let chunk = b.ix(b.builtin(builtin, ty));
         let chunks = b.ix(b.scalar_argument(call::CHUNKS));
@@ -130,6 +131,3 @@ pub fn define(spec: &KernelSpec, name: &str, target: &dyn Target) -> Result<Kern
     crate::abi::check(&definition.info, arguments)?;
     Ok(definition)
 }
-
-/// The type of the chunk index on CPU.
-pub(crate) const UNIT_TYPE: Ty = Ty::U32;

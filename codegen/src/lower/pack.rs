@@ -6,7 +6,7 @@ use super::{
     Env,
     builder::{Buf, Builder, Ix, Ty, Val},
     program::{block_codes, block_scales, block_value, load_dense, load_value, store_dense},
-    shuffle::{self, transpose},
+    shuffle::{LANES, transpose},
 };
 use crate::CodegenError;
 use kiln_core::{BlockFormat, CompareOp, DType, PackSpec, Storage};
@@ -31,7 +31,6 @@ struct Packer<'a> {
     dst: Buf,
     column_scale: Option<Buf>,
     row_scale: Option<Buf>,
-    lanes: i64,
     /// Columns of one part in a panel.
     columns: i64,
 }
@@ -78,7 +77,7 @@ pub fn lower(b: &Builder<'_>, spec: &PackSpec, env: &Env) -> Result<(), CodegenE
     let column_scale = spec.column_scale.then(&mut next).transpose()?;
     let row_scale = spec.row_scale.then(&mut next).transpose()?;
     let dst = next()?;
-    let packer = Packer { spec, src, dst, column_scale, row_scale, lanes: env.lanes as i64, columns };
+    let packer = Packer { spec, src, dst, column_scale, row_scale, columns };
     let items: i64 = segments.iter().map(|s| s.groups).sum();
     let (begin, end) = env.piece(b, Ix::C(items), 1);
     b.range(begin, end, 1, |b, item| {
@@ -118,7 +117,7 @@ impl Packer<'_> {
         let first = b.imul(group, Ix::C(self.columns));
         // Which groups are whole is known now, but for which one this is.
         let (whole_begin, whole_end) = ((s.begin + self.columns - 1) / self.columns, s.end / self.columns);
-        let fast = self.lanes == shuffle::LANES as i64 && self.columns % self.lanes == 0 && whole_begin < whole_end;
+        let fast = self.columns % LANES as i64 == 0 && whole_begin < whole_end;
         let row = b.iadd(b.isub(first, Ix::C(s.begin)), Ix::C(s.row));
         if !fast {
             return self.ragged(b, s, group, first, row);
@@ -141,10 +140,10 @@ impl Packer<'_> {
     /// A group that fills its panel's lanes.
     fn whole(&self, b: &Builder<'_>, s: &Segment, group: Ix, row: Ix) {
         let base = self.panel_base(b, s, group);
-        for v in 0..self.columns / self.lanes {
-            let row = b.iadd(row, Ix::C(v * self.lanes));
-            let to = b.iadd(base, Ix::C(v * self.lanes));
-            let scales = self.row_scale.map(|buf| b.load(buf, row, self.lanes as usize));
+        for v in 0..self.columns / LANES as i64 {
+            let row = b.iadd(row, Ix::C(v * LANES as i64));
+            let to = b.iadd(base, Ix::C(v * LANES as i64));
+            let scales = self.row_scale.map(|buf| b.load(buf, row, LANES));
             match self.spec.storage {
                 Storage::Dense(_) if self.spec.transposed => self.copy(b, row, to, scales),
                 Storage::Dense(_) => self.dense(b, row, to, scales),
@@ -169,7 +168,7 @@ impl Packer<'_> {
         let Storage::Dense(dtype) = self.spec.storage else { return };
         b.range(Ix::C(0), Ix::C(self.spec.k), 1, |b, k| {
             let at = b.iadd(b.imul(k, Ix::C(self.spec.n)), row);
-            let value = self.to_f32(b, load_dense(b, self.src, dtype, at, self.lanes as usize));
+            let value = self.to_f32(b, load_dense(b, self.src, dtype, at, LANES));
             self.put(b, to, k, value, scales);
         });
     }

@@ -180,7 +180,7 @@ fn scale_and_minimum(b: &Builder<'_>, buf: Buf, at: Ix, part: Ix) -> (Val, Val) 
     (s, m)
 }
 
-/// `lanes` values (1, or 8 from a multiple of 8) as the block that starts at byte `at` holds them, from value `within` on: i32.
+/// `lanes` values (1, or 4 or 8 from a multiple of as many) as the block that starts at byte `at` holds them, from value `within` on: i32.
 pub fn block_codes(b: &Builder<'_>, buf: Buf, format: BlockFormat, at: Ix, within: Ix, lanes: usize) -> Val {
     let u = |n: i64| b.int(Ty::U32, n);
     let bytes = |offset: Ix| unsigned_bytes(b, buf, b.iadd(at, offset), lanes);
@@ -241,7 +241,7 @@ pub fn block_value(b: &Builder<'_>, format: BlockFormat, code: Val, (d, m): (Val
     }
 }
 
-/// Dequantises `lanes` values (1, or 8 from a multiple of 8) at value index `index`.
+/// Dequantises `lanes` values (1, or 4 or 8 from a multiple of as many) at value index `index`.
 fn load_block(b: &Builder<'_>, buf: Buf, format: BlockFormat, index: Ix, lanes: usize) -> Val {
     let len = Ix::C(format.block_len() as i64);
     let (block, within) = (b.idiv(index, len), b.irem(index, len));
@@ -418,8 +418,13 @@ fn load(
     }
     Ok(match operand.storage {
         Storage::Dense(dtype) => load_dense(b, operand.buf, dtype, first, point.lanes),
-        Storage::Block(format) if point.lanes == 8 && operand.block_vectors() => {
-            load_block(b, operand.buf, format, first, 8)
+        Storage::Block(format) if matches!(point.lanes, 4 | 8) && operand.block_vectors() => {
+            load_block(b, operand.buf, format, first, point.lanes)
+        }
+        Storage::Block(format) if point.lanes == 16 && operand.block_vectors() => {
+            let half = |from: i64| load_block(b, operand.buf, format, b.iadd(first, Ix::C(from)), 8);
+            let lanes = |v: Val| (0..8).map(move |l| b.lane(v, l));
+            b.vector(&lanes(half(0)).chain(lanes(half(8))).collect::<Vec<_>>())
         }
         Storage::Block(_) => {
             let parts: Vec<Val> = (0..point.lanes).map(|l| one(b.iadd(first, Ix::C(l as i64)))).collect();

@@ -53,7 +53,7 @@ macro_rules! apply {
     };
 }
 
-/// Whether [`transpose`] serves vectors of that many lanes.
+/// Rows and columns that [`transpose`] takes. Targets with other vectors take such a one in halves, or two of them in one.
 pub const LANES: usize = 8;
 
 /// Lane `i` of result `j` is lane `j` of `rows[i]`.

@@ -2,9 +2,9 @@
 
 mod attention;
 mod canary;
+mod cuda;
 mod map;
 mod matmul;
 mod pack;
-mod ptx;
 mod row;
 mod support;

@@ -73,10 +73,19 @@ fn case(r: &mut Random, s: MatMulSpec, m: usize) -> Case {
 fn products_of_every_shape() {
     let mut r = Random(31);
     let mut cases = vec![];
+    // Columns, depth, panel and parts; the last two are for vectors of sixteen lanes.
+    let shapes = [
+        (40, 17, 16, 1),
+        (48, 64, 24, 1),
+        (7, 33, 8, 1),
+        (96, 48, 16, 2),
+        (36, 20, 16, 2),
+        (1, 5, 8, 1),
+        (100, 33, 48, 1),
+        (72, 20, 32, 2),
+    ];
     for skinny in [false, true] {
-        for (n, k, panel, parts) in
-            [(40, 17, 16, 1), (48, 64, 24, 1), (7, 33, 8, 1), (96, 48, 16, 2), (36, 20, 16, 2), (1, 5, 8, 1)]
-        {
+        for (n, k, panel, parts) in shapes {
             for (epilogue, packed, norm) in [
                 (false, DType::F32, false),
                 (true, DType::F32, true),

@@ -1,9 +1,10 @@
 //! Compiling specs, calling them, and comparing with the reference.
 
-use kiln_codegen::{CompileOptions, EmitMode, Image, compile_kernels, link_image};
+use kiln_codegen::cpu::Image;
+use kiln_codegen::{CompileOptions, EmitMode, compile_kernels, link_image};
 use kiln_core::reference::eval_spec;
 use kiln_core::{
-    Access, DType, ElementOp, Inst, KernelSpec, Program, Size, Storage, TargetSpec, ValueId, Write, call, reaches,
+    Access, CpuSpec, DType, ElementOp, Inst, KernelSpec, Program, Size, Storage, ValueId, Write, call, reaches,
 };
 use std::ffi::c_void;
 
@@ -90,16 +91,36 @@ impl Code {
     }
 }
 
-pub fn target() -> TargetSpec {
-    TargetSpec::x86_64_v3()
+pub fn target() -> CpuSpec {
+    CpuSpec::level("x86-64-v3").unwrap()
 }
 
 pub fn options() -> CompileOptions {
     CompileOptions { mode: EmitMode::Worker(env!("CARGO_BIN_EXE_kiln-emit").into()), jobs: 0 }
 }
 
+/// The levels that this machine runs, the default one first.
+fn levels() -> Vec<CpuSpec> {
+    #[cfg(target_arch = "x86_64")]
+    let runs = |name: &str| match name {
+        "x86-64-v2" => is_x86_feature_detected!("sse4.2"),
+        "x86-64-v3" => is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma"),
+        "x86-64-v4" => is_x86_feature_detected!("avx512vl") && is_x86_feature_detected!("avx512dq"),
+        _ => false,
+    };
+    #[cfg(not(target_arch = "x86_64"))]
+    let runs = |name: &str| name == std::env::consts::ARCH;
+    let mut levels: Vec<_> = CpuSpec::LEVELS.iter().filter(|name| runs(name)).collect();
+    levels.sort_by_key(|name| **name != "x86-64-v3");
+    levels.into_iter().map(|name| CpuSpec::level(name).unwrap()).collect()
+}
+
 pub fn build(specs: &[KernelSpec]) -> Code {
-    let kernels = compile_kernels(specs, &target(), &options()).unwrap_or_else(|e| panic!("{e}"));
+    build_for(specs, &target())
+}
+
+fn build_for(specs: &[KernelSpec], target: &CpuSpec) -> Code {
+    let kernels = compile_kernels(specs, target, &options()).unwrap_or_else(|e| panic!("{e}"));
     Code::new(&link_image(&kernels).unwrap_or_else(|e| panic!("{e}")))
 }
 
@@ -143,19 +164,38 @@ fn expected(case: &Case) -> Vec<Vec<u8>> {
     cut.into_iter().zip(&case.buffers).map(|(cut, whole)| [&cut[..], &whole[cut.len()..]].concat()).collect()
 }
 
-/// Compiles all specs, runs each with 1, 2 and 5 chunks, and compares.
+/// Whether a target's vectors make the panels of a spec. Which panels it has is for the target to say.
+fn has_panels(spec: &KernelSpec, target: &CpuSpec) -> bool {
+    let KernelSpec::MatMul(s) = spec else { return true };
+    let lanes = target.vector_lanes as i64;
+    s.panel % (lanes * s.parts) == 0 && s.panel <= lanes * target.vector_registers as i64 / 4
+}
+
+/// Compiles all specs for every level that this machine runs, and compares; of many cases, the default level takes all, and the others
+/// every third.
 pub fn check(cases: Vec<Case>) {
+    for (n, target) in levels().iter().enumerate() {
+        let few = n == 0 || cases.len() < 30;
+        let chosen = cases.iter().enumerate().filter(|(i, _)| few || i % 3 == n % 3);
+        let chosen: Vec<&Case> = chosen.map(|(_, case)| case).filter(|case| has_panels(&case.spec, target)).collect();
+        assert!(!chosen.is_empty(), "no case for {}", target.name);
+        check_on(&chosen, target);
+    }
+}
+
+/// Compiles all specs for a target, runs each with 1, 2 and 5 chunks, and compares.
+fn check_on(cases: &[&Case], target: &CpuSpec) {
     let mut specs: Vec<KernelSpec> = vec![];
-    for case in &cases {
+    for case in cases {
         if !specs.contains(&case.spec) {
             specs.push(case.spec.clone());
         }
     }
-    let code = build(&specs);
+    let code = build_for(&specs, target);
     let mut failures = vec![];
     for case in cases {
         let kernel = specs.iter().position(|s| *s == case.spec).unwrap();
-        let want = expected(&case);
+        let want = expected(case);
         let runs: Vec<Vec<Vec<u8>>> = [1, 2, 5]
             .map(|chunks| {
                 let mut got = case.buffers.clone();
@@ -201,7 +241,12 @@ pub fn check(cases: Vec<Case>) {
             }
         }
     }
-    assert!(failures.is_empty(), "{}", failures.iter().take(20).cloned().collect::<Vec<_>>().join("\n"));
+    assert!(
+        failures.is_empty(),
+        "{}: {}",
+        target.name,
+        failures.iter().take(20).cloned().collect::<Vec<_>>().join("\n")
+    );
 }
 
 /// An access with constant strides.

@@ -8,7 +8,7 @@
 
 use super::facts::{Graph, TensorFact, attr, tensor};
 use super::term::{Head, Term};
-use kiln_core::TargetSpec;
+use kiln_core::Rates;
 use kiln_ir::{Dim, DotDims, Op, SizeRole, Symbol, Symbols};
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -56,7 +56,7 @@ const TERM: f64 = 1e-12;
 /// The cost model of one module on one target.
 pub struct Model<'a> {
     /// Rates.
-    pub target: &'a TargetSpec,
+    pub rates: &'a Rates,
     /// Where costs are taken.
     pub points: &'a [Point],
 }
@@ -77,18 +77,18 @@ impl Model<'_> {
     /// Seconds to read or write a tensor once.
     fn seconds(&self, point: &Point, t: &TensorFact) -> f64 {
         let bytes = self.bytes(point, t);
-        bytes / if t.fixed { self.target.bandwidth } else { self.target.bandwidth_of(bytes) }
+        bytes / if t.fixed { self.rates.bandwidth } else { self.rates.bandwidth_of(bytes) }
     }
 
     /// Seconds to read or write a tensor once, where it was just made.
     fn near(&self, point: &Point, t: &TensorFact) -> f64 {
-        let rate = if t.fixed { self.target.bandwidth } else { self.target.bandwidth_of(0.0) };
+        let rate = if t.fixed { self.rates.bandwidth } else { self.rates.bandwidth_of(0.0) };
         self.bytes(point, t) / rate
     }
 
     /// Seconds that a static tensor costs by being there, each time it would be read otherwise.
     pub fn resident(&self, t: &TensorFact) -> f64 {
-        self.points.iter().map(|p| RESIDENT * self.bytes(p, t) / self.target.bandwidth).sum()
+        self.points.iter().map(|p| RESIDENT * self.bytes(p, t) / self.rates.bandwidth).sum()
     }
 
     /// Seconds of a term of a class, over all points; `None` for what can't be computed.
@@ -103,7 +103,7 @@ impl Model<'_> {
     }
 
     fn at(&self, p: &Point, op: &Op, out: &TensorFact, operands: &[&TensorFact]) -> f64 {
-        let TargetSpec { machine_flops: peak, bandwidth, launch_seconds: launch, .. } = *self.target;
+        let Rates { machine_flops: peak, bandwidth, launch_seconds: launch, .. } = *self.rates;
         let view = matches!(op, Op::Reshape(_) | Op::Broadcast(_) | Op::Slice { .. } | Op::Get(_));
         if matches!(op, Op::Arg(_) | Op::Constant(_)) {
             return 0.0;

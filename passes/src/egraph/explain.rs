@@ -256,7 +256,7 @@ impl<'a> Replay<'a> {
         let graph = &self.loaded.graph;
         let target = TargetSpec::x86_64_v3();
         let points = Point::typical(&self.module.symbols);
-        let model = super::cost::Model { target: &target, points: &points };
+        let model = super::cost::Model { rates: target.rates(), points: &points };
         let problem = super::extract::Problem::new(graph, id, &model, &Default::default());
         let (_, choice) = problem.solve()?;
         let mut shell = Function::new(self.f.name.clone(), true);

@@ -135,7 +135,7 @@ pub fn optimize_with(
 /// Predicted seconds of a function of the module as it is written, over all points; `None` where something in it can't be computed.
 pub fn cost_of(module: &Module, f: &Function, target: &TargetSpec, points: &[Point]) -> Option<f64> {
     let Loaded { graph, root, classes } = convert::load(module, f);
-    let model = Model { target, points };
+    let model = Model { rates: target.rates(), points };
     let problem = Problem::new(&graph, root, &model, &convert::terms(&graph, f, &classes));
     problem.solve().map(|(cost, _)| cost)
 }
@@ -185,7 +185,7 @@ impl Saturated {
     /// The choice between the terms that were found.
     pub fn problem(&self, module: &Module, f: &Function, target: &TargetSpec, options: &Options) -> Problem {
         let Loaded { graph, root, classes } = &self.loaded;
-        let model = Model { target, points: &options.points(module) };
+        let model = Model { rates: target.rates(), points: &options.points(module) };
         Problem::new(graph, *root, &model, &convert::terms(graph, f, classes))
     }
 

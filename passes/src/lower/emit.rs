@@ -3,8 +3,8 @@
 
 use super::lazy::{Builder, Lazy, Leaf, Source};
 use kiln_core::{
-    Access, BinaryOp, Buffer, DType, Dim, ElementOp, Inst, KernelSpec, MapSpec, Program, Size, Storage, TargetSpec,
-    ValueId, Write,
+    Access, BinaryOp, Buffer, CudaSpec, DType, Dim, ElementOp, Inst, KernelSpec, MapSpec, Program, Size, Storage,
+    TargetSpec, ValueId, Write,
 };
 
 /// Where a value is stored, addressed by the value's own coordinates.
@@ -309,11 +309,27 @@ fn traffic(shape: &[Dim], leaves: &[Leaf], stores: &[Store]) -> Dim {
     reads.chain(stores.iter().map(|s| of(s.storage, &s.strides))).fold(0.into(), |a, b| a + b)
 }
 
-/// How many pieces a launch is cut into: about four microseconds each on one core, by the target's rates.
-pub(crate) fn chunks(launch: &Launch, target: &TargetSpec) -> Dim {
+/// How a launch is shared out: pieces of about four microseconds each on one core (one thread of a GPU), by the target's rates.
+pub(crate) fn shared_out(launch: &Launch, target: &TargetSpec) -> kiln_core::Launch {
     const GRAIN_SECONDS: f64 = 4e-6;
-    let flops = (target.peak_flops * GRAIN_SECONDS) as i64;
-    let bytes = (target.bandwidth / 2.0 * GRAIN_SECONDS) as i64;
-    let pieces = launch.flops.floor_div(&flops.into()).maximum(&launch.bytes.floor_div(&bytes.into()));
-    pieces.maximum(&1.into()).minimum(&target.max_chunks.into())
+    /// Most blocks of a grid along one axis.
+    const MOST_BLOCKS: i64 = 65535;
+    let rates = target.rates();
+    let pieces = |flops: f64, bytes: f64| {
+        let part = |work: &Dim, rate: f64| work.floor_div(&((rate * GRAIN_SECONDS) as i64).max(1).into());
+        part(&launch.flops, flops).maximum(&part(&launch.bytes, bytes)).maximum(&1.into())
+    };
+    match target {
+        TargetSpec::Cpu(cpu) => {
+            let chunks = pieces(rates.peak_flops, rates.bandwidth / 2.0);
+            kiln_core::Launch::Chunks(chunks.minimum(&cpu.max_chunks.into()))
+        }
+        TargetSpec::Cuda(_) => {
+            let threads = i64::from(CudaSpec::THREADS);
+            let each = threads as f64;
+            let pieces = pieces(rates.peak_flops / each, rates.bandwidth / (each * rates.cores.max(1) as f64));
+            let blocks = (pieces + (threads - 1).into()).floor_div(&threads.into());
+            kiln_core::Launch::Grid { blocks: blocks.minimum(&MOST_BLOCKS.into()), threads: CudaSpec::THREADS }
+        }
+    }
 }

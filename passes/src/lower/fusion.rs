@@ -42,8 +42,8 @@ pub struct FusedStep {
     pub bytes: Dim,
     /// Whether it reads weights or states.
     pub streams: bool,
-    /// How many pieces its work is cut into.
-    pub chunks: Dim,
+    /// How its work is shared out.
+    pub launch: kiln_core::Launch,
 }
 
 /// How an entry is fused at these sizes.
@@ -76,7 +76,7 @@ pub fn fusion(module: &Module, target: &TargetSpec, entry: &str, sizes: &[(Strin
             streams: step.streams(),
             flops: step.flops,
             bytes: step.bytes,
-            chunks: step.chunks,
+            launch: step.launch,
         };
         match groups.iter_mut().find(|g| g.stored == *origin) {
             Some(group) => group.steps.push(step),

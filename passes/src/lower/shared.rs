@@ -76,9 +76,9 @@ impl<'a> Shared<'a> {
 
     /// The step that a launch is.
     pub fn step(&mut self, launch: Launch, label: Arc<str>) -> Step {
-        let chunks = super::emit::chunks(&launch, self.target);
+        let shared_out = super::emit::shared_out(&launch, self.target);
         let Launch { spec, operands, args, flops, bytes } = launch;
-        Step { kernel: self.kernel(spec), operands, args, chunks, label, flops, bytes }
+        Step { kernel: self.kernel(spec), operands, args, launch: shared_out, label, flops, bytes }
     }
 
     /// The weight buffer of a parameter.

@@ -121,7 +121,7 @@ fn metrics_say_what_rewriting_saves() {
     assert!(before.bytes > after.bytes && before.seconds > after.seconds);
     // At least the weights are read.
     let weights: i64 = 4 * (2 * 576 * 576 + 2 * 192 * 576 + 3 * 1536 * 576);
-    assert!(after.bytes > weights && after.seconds > weights as f64 / target.bandwidth, "{after:?}");
+    assert!(after.bytes > weights && after.seconds > weights as f64 / target.rates().bandwidth, "{after:?}");
     let error = measured(true, &one[..2]).expect_err("t is not bound").to_string();
     assert!(error.contains("`t`"), "{error}");
 }

@@ -35,10 +35,10 @@ pub use kernel::{
 };
 pub use op::{BinaryOp, CompareOp, ReduceOp, UnaryOp};
 pub use plan::{
-    Buffer, DefaultFill, InputSpec, KernelEntry, OutputSpec, Plan, PreparedSpec, Schedule, Signature, StateSpec, Step,
-    Temporary, Variant, WeightSpec, hold,
+    Buffer, DefaultFill, InputSpec, KernelEntry, Launch, OutputSpec, Plan, PreparedSpec, Schedule, Signature,
+    StateSpec, Step, Temporary, Variant, WeightSpec, hold,
 };
 pub use range::{BoundRange, Refused, ValueRange};
 pub use reach::{Reach, Reaches, reaches};
 pub use symbol::{SizeRole, Symbol, Symbols};
-pub use target::{Cache, TargetSpec};
+pub use target::{Cache, CpuSpec, CudaSpec, Rates, TargetSpec};

@@ -214,8 +214,8 @@ pub struct Step {
     pub operands: Vec<Buffer>,
     /// The kernel's runtime arguments.
     pub args: Vec<Dim>,
-    /// How many pieces the work is cut into, at least 1.
-    pub chunks: Dim,
+    /// How its work is shared out.
+    pub launch: Launch,
     /// What it is, for people and profiles: `layers.0 qkv`.
     pub label: Arc<str>,
     /// Floating-point operations, for profiles.
@@ -228,6 +228,40 @@ impl Step {
     /// Whether it reads or writes weights or states, which lie in memory, rather than only what other steps wrote just before.
     pub fn streams(&self) -> bool {
         self.operands.iter().any(|b| matches!(b, Buffer::Weight(_) | Buffer::Prepared(_) | Buffer::State(_)))
+    }
+}
+
+/// How the work of a step is shared out. A function of the sizes alone, so that results depend on nothing else.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Launch {
+    /// Pieces, at least 1, that any thread of a CPU may take.
+    Chunks(Dim),
+    /// A grid of a CUDA device; each of its threads is a piece.
+    Grid {
+        /// Blocks, at least 1.
+        blocks: Dim,
+        /// Threads in a block.
+        threads: u32,
+    },
+}
+
+impl Launch {
+    /// How many cores or multiprocessors can take part.
+    pub fn width(&self) -> &Dim {
+        match self {
+            Launch::Chunks(chunks) => chunks,
+            Launch::Grid { blocks, .. } => blocks,
+        }
+    }
+}
+
+impl std::fmt::Display for Launch {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Launch::Chunks(chunks) => write!(f, "{chunks} chunks"),
+            Launch::Grid { blocks, threads } => write!(f, "{blocks} blocks of {threads} threads"),
+        }
     }
 }
 

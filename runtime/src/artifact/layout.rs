@@ -6,7 +6,7 @@ use crate::{Error, Result};
 /// First bytes of every artifact. The high bit and the line ends catch transfers that are not byte for byte.
 pub const MAGIC: [u8; 8] = *b"\x89KILN\r\n\x1a";
 /// The format version that this crate writes and reads.
-pub const FORMAT_VERSION: u32 = 4;
+pub const FORMAT_VERSION: u32 = 5;
 /// Sections begin at multiples of this; the header takes the first of them.
 pub const PAGE: u64 = 4096;
 /// Most sections of a file: what the header page has room for.

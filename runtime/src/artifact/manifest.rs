@@ -4,9 +4,9 @@ use crate::MemoryReport;
 use kiln_core::TargetSpec;
 use serde::{Deserialize, Serialize};
 
-/// Where an artifact comes from, what it was built for and how much memory it takes. Stored as JSON; the same input with the
+/// Where an artifact comes from, and what it was built for. Stored as JSON; the same input with the
 /// same compiler gives the same manifest, so it holds no time, no path and no host name.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Manifest {
     /// Version of kiln.
     pub kiln: String,
@@ -19,14 +19,29 @@ pub struct Manifest {
     /// Hash of the rewrite rules that were admitted.
     #[serde(default)]
     pub rules_sha256: String,
-    /// Hash of the optimised IR in the `ir` section.
+    /// What was built, for one target each.
+    pub builds: Vec<Build>,
+}
+
+/// The program for one target: its number in [`Manifest::builds`] says which sections are its own
+/// ([`Section::of_build`](super::Section::of_build)).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Build {
+    /// The machine that its code is for.
+    pub target: TargetSpec,
+    /// Hash of its optimised IR.
     #[serde(default)]
     pub ir_sha256: String,
-    /// The machine that the kernel image is for.
-    pub target: TargetSpec,
     /// What running it takes, at the upper bounds of its sizes.
     #[serde(default)]
     pub memory: MemoryReport,
+}
+
+impl Build {
+    /// A build of which nothing but its target is said.
+    pub fn for_target(target: TargetSpec) -> Self {
+        Build { target, ir_sha256: String::new(), memory: MemoryReport::default() }
+    }
 }
 
 /// The model that was compiled.

@@ -18,12 +18,13 @@ mod writer;
 #[doc(hidden)]
 pub use kernels::plan_digest;
 pub use layout::{FORMAT_VERSION, MAGIC, MAX_SECTIONS, PAGE, SectionEntry};
-pub use manifest::{Manifest, ModelInfo};
+pub use manifest::{Build, Manifest, ModelInfo};
 pub(crate) use reader::Code;
 pub use reader::{Artifact, Bytes, OpenOptions};
 pub use writer::ArtifactWriter;
 
 use kiln_core::WeightSpec;
+use std::borrow::Cow;
 
 /// Tensors begin at multiples of this in the weights section.
 pub const WEIGHT_ALIGN: u64 = 64;
@@ -85,6 +86,16 @@ impl Section {
             Section::ChatTemplate => "chat_template",
             Section::GenerationConfig => "generation_config",
             Section::Config => "config",
+        }
+    }
+
+    /// The name of the section of that build ([`Manifest::builds`]), for what each build has of its own: [`Section::Plan`],
+    /// [`Section::Kernels`], [`Section::Ir`] and [`Section::Image`]. The first build's sections have the plain names, those of build `n` have
+    /// `.n` after them.
+    pub fn of_build(self, build: usize) -> Cow<'static, str> {
+        match build {
+            0 => self.name().into(),
+            n => format!("{}.{n}", self.name()).into(),
         }
     }
 }

@@ -160,7 +160,7 @@ impl Artifact {
             }
         }
         let table = Table { file: name, sections };
-        let manifest = table.json(bytes, Section::Manifest)?;
+        let manifest = table.json(bytes, Section::Manifest.name())?;
         let aligned_weights = match table.bytes(bytes, Section::Weights.name()) {
             Some(weights) if !weights.is_empty() && !weights.as_ptr().addr().is_multiple_of(WEIGHT_ALIGN as usize) => {
                 Some(copied(weights, "aligned weights")?)
@@ -206,7 +206,7 @@ impl Artifact {
     /// # Errors
     /// When it is missing.
     pub fn require(&self, section: Section) -> Result<&[u8]> {
-        self.table.require(self.source.bytes(), section)
+        self.table.require(self.source.bytes(), section.name())
     }
 
     /// A section that holds text, if it is there.
@@ -214,29 +214,41 @@ impl Artifact {
     /// # Errors
     /// When it is not UTF-8.
     pub fn text(&self, section: Section) -> Result<Option<&str>> {
-        self.section(section)
-            .map(|bytes| std::str::from_utf8(bytes).map_err(|e| self.table.malformed(section, e.to_string())))
-            .transpose()
+        self.build_text(section, 0)
     }
 
-    /// The plan.
+    /// A section that the build of that number has of its own and that holds text, if it is there.
+    ///
+    /// # Errors
+    /// When it is not UTF-8.
+    pub fn build_text(&self, section: Section, build: usize) -> Result<Option<&str>> {
+        let name = section.of_build(build);
+        let text = |bytes| std::str::from_utf8(bytes).map_err(|e| self.table.malformed(&name, e.to_string()));
+        self.named_section(&name).map(text).transpose()
+    }
+
+    /// The plan of the build of that number in [`Manifest::builds`].
     ///
     /// # Errors
     /// When it is missing, does not parse, or is not the one that the code was compiled for.
-    pub fn plan(&self) -> Result<Plan> {
-        let mut plan: Plan = self.table.json(self.source.bytes(), Section::Plan)?;
-        if self.section(Section::Kernels).is_some() {
-            let code: Kernels = self.table.json(self.source.bytes(), Section::Kernels)?;
-            let found = plan_digest(self.require(Section::Plan)?);
+    pub fn plan(&self, build: usize) -> Result<Plan> {
+        let [name, kernels] = [Section::Plan, Section::Kernels].map(|section| section.of_build(build));
+        let mut plan: Plan = self.table.json(self.source.bytes(), &name)?;
+        if self.named_section(&kernels).is_some() {
+            let code: Kernels = self.table.json(self.source.bytes(), &kernels)?;
+            let found = plan_digest(self.table.require(self.source.bytes(), &name)?);
             if found != code.plan {
                 return Err(Error::Damaged {
                     file: self.name().into(),
-                    what: "section `plan`".into(),
+                    what: format!("section `{name}`"),
                     expected: format!("the plan {} that the code was compiled for", code.plan),
                     found: format!("plan {found}"),
                 });
             }
             plan.kernels = code.kernels;
+        }
+        if !plan.kernels.is_empty() {
+            self.table.require(self.source.bytes(), &kernels)?;
         }
         Ok(plan)
     }
@@ -261,7 +273,7 @@ impl Artifact {
                 "weight `{name}`: expected {storage} {shape:?} at a multiple of {WEIGHT_ALIGN} within {} bytes, found offset {offset}",
                 all.len()
             );
-            self.table.malformed(Section::Weights, reason)
+            self.table.malformed(Section::Weights.name(), reason)
         })
     }
 
@@ -275,10 +287,11 @@ impl Artifact {
         }
     }
 
-    /// Maps the kernel image for execution: straight from the file, or by a copy from memory and from a mount that allows no execution.
+    /// Maps the image of the build of that number for execution: straight from the file, or by a copy from memory and from a mount that allows no execution.
     /// `None` when it is empty or absent.
-    pub(crate) fn code(&self) -> Result<Option<Code>> {
-        let Some(image) = self.section(Section::Image).filter(|image| !image.is_empty()) else {
+    pub(crate) fn code(&self, build: usize) -> Result<Option<Code>> {
+        let name = Section::Image.of_build(build);
+        let Some(image) = self.named_section(&name).filter(|image| !image.is_empty()) else {
             return Ok(None);
         };
         // Written first, executable afterwards: never both.
@@ -290,7 +303,7 @@ impl Artifact {
             })
         };
         let Source::File { file, .. } = &self.source else { return Ok(Some(Code { map: by_copy()? })) };
-        let offset = self.table.find(Section::Image.name()).map_or(0, |s| s.offset);
+        let offset = self.table.find(&name).map_or(0, |s| s.offset);
         // SAFETY: read-only and executable, never writable; the caveat on changing the file is the same as for the whole.
         let map = unsafe { MmapOptions::new().offset(offset).len(image.len()).map_exec(file) };
         Ok(Some(Code { map: map.or_else(|_| by_copy())? }))
@@ -313,20 +326,20 @@ impl Table {
         file.get(s.offset as usize..s.end() as usize)
     }
 
-    fn require<'a>(&self, file: &'a [u8], section: Section) -> Result<&'a [u8]> {
-        self.bytes(file, section.name()).ok_or_else(|| Error::MissingSection {
+    fn require<'a>(&self, file: &'a [u8], section: &str) -> Result<&'a [u8]> {
+        self.bytes(file, section).ok_or_else(|| Error::MissingSection {
             file: self.file.clone(),
-            section: section.name(),
+            section: section.into(),
             present: self.sections.iter().map(|s| s.name.as_str()).collect::<Vec<_>>().join(", "),
         })
     }
 
-    fn json<T: serde::de::DeserializeOwned>(&self, file: &[u8], section: Section) -> Result<T> {
+    fn json<T: serde::de::DeserializeOwned>(&self, file: &[u8], section: &str) -> Result<T> {
         serde_json::from_slice(self.require(file, section)?).map_err(|e| self.malformed(section, e.to_string()))
     }
 
-    fn malformed(&self, section: Section, reason: String) -> Error {
-        Error::Malformed { file: self.file.clone(), section: section.name(), reason }
+    fn malformed(&self, section: &str, reason: String) -> Error {
+        Error::Malformed { file: self.file.clone(), section: section.into(), reason }
     }
 }
 

@@ -39,23 +39,14 @@ impl Artifact {
 mod tests {
     use super::*;
     use crate::text::fixtures::{EOS, byte_level_json};
-    use crate::{ArtifactWriter, Manifest, ModelInfo, OpenOptions};
-    use kiln_core::{Plan, TargetSpec};
+    use crate::{ArtifactWriter, Manifest, OpenOptions};
+    use kiln_core::Plan;
 
     fn artifact(texts: &[(Section, &str)]) -> Artifact {
         let mut w = ArtifactWriter::in_memory().unwrap();
-        w.manifest(&Manifest {
-            kiln: String::new(),
-            compilers: vec![],
-            model: ModelInfo::default(),
-            rules_sha256: String::new(),
-            ir_sha256: String::new(),
-            target: TargetSpec::x86_64_v3(),
-            memory: Default::default(),
-        })
-        .unwrap();
+        w.manifest(&Manifest::default()).unwrap();
         w.section(Section::Image, &[0xc3]).unwrap();
-        w.plan(&Plan::default()).unwrap();
+        w.plan(0, &Plan::default()).unwrap();
         for (section, text) in texts {
             w.section(*section, text.as_bytes()).unwrap();
         }

@@ -25,7 +25,7 @@ use std::path::{Path, PathBuf};
 /// for spec in &mut plan.weights {
 ///     w.weight(spec, |out| out.write_all(b"the tensor's bytes"))?;
 /// }
-/// w.plan(&plan)?;
+/// w.plan(0, &plan)?;
 /// w.finish()
 /// # }
 /// ```
@@ -142,21 +142,18 @@ impl<W: Write + Seek> ArtifactWriter<W> {
     /// # Errors
     /// As [`section`](Self::section).
     pub fn manifest(&mut self, manifest: &Manifest) -> Result<()> {
-        self.json(Section::Manifest, manifest)
+        self.section(Section::Manifest, &json(Section::Manifest, manifest)?)
     }
 
-    /// Writes the plan, and its kernels beside it.
+    /// Writes the plan of the build of that number, and its kernels beside it.
     ///
     /// # Errors
     /// As [`section`](Self::section).
-    pub fn plan(&mut self, plan: &Plan) -> Result<()> {
+    pub fn plan(&mut self, build: usize, plan: &Plan) -> Result<()> {
         let section = json(Section::Plan, &Plan { kernels: vec![], ..plan.clone() })?;
-        self.json(Section::Kernels, &Kernels { plan: plan_digest(&section), kernels: plan.kernels.clone() })?;
-        self.section(Section::Plan, &section)
-    }
-
-    fn json<T: serde::Serialize>(&mut self, section: Section, value: &T) -> Result<()> {
-        self.section(section, &json(section, value)?)
+        let kernels = Kernels { plan: plan_digest(&section), kernels: plan.kernels.clone() };
+        self.named_section(&Section::Kernels.of_build(build), &json(Section::Kernels, &kernels)?)?;
+        self.named_section(&Section::Plan.of_build(build), &section)
     }
 
     /// Appends one tensor to the weights section and sets `spec.offset`. `write` gives the bytes that `spec` calls for, in as

@@ -185,7 +185,12 @@ fn parse_decay(text: &str) -> Result<(usize, f64), String> {
 impl GenerateArgs {
     /// How to load the model.
     pub fn load_options(&self) -> LoadOptions {
-        LoadOptions { threads: self.threads, workers: None, trust_weights: self.trust_weights, copy: self.no_mmap }
+        LoadOptions {
+            threads: self.threads,
+            trust_weights: self.trust_weights,
+            copy: self.no_mmap,
+            ..LoadOptions::default()
+        }
     }
 
     /// The prompts' tokens.

@@ -1,14 +1,17 @@
 //! A variant bound to sizes and addresses.
 
-use super::launches::Launches;
+use super::bind::bind;
 use super::model::{ArenaLayout, Model};
-use super::spans::{NOWHERE, Span};
-use crate::memory::{Layout, Region, Touched, tensor_bytes, unsized_buffer};
+use crate::device::{self, Device, Memory, NOWHERE, Span, Staging, Touched};
+use crate::memory::{Layout, tensor_bytes, unsized_buffer};
 use crate::{Error, Result};
 use kiln_core::{BoundRange, Buffer, Dim, Signature, Storage, Variant};
 
 /// Sizes by symbol, in the order of the plan's symbols; `None` where a call leaves one open.
 pub(super) type Sizes = [Option<i64>];
+
+const TEMPORARIES: &str = "temporaries";
+const IO: &str = "inputs and outputs";
 
 /// The value of a symbol.
 pub(super) fn lookup<'a>(model: &'a Model, sizes: &'a Sizes) -> impl Fn(&str) -> Option<i64> + 'a {
@@ -31,23 +34,20 @@ pub(super) struct Bound {
     pub(super) outputs: Vec<Place>,
     /// The values that each input may have.
     pub(super) ranges: Vec<Option<BoundRange>>,
-    pub(super) launches: Launches,
+    pub(super) launches: Box<dyn device::Bound>,
     /// When it ran last, for eviction.
     pub(super) used: u64,
 }
 
 /// A session's memory that changes from call to call. It only grows, and what was bound to it before is then void.
 pub(super) struct Scratch {
-    pub(super) arena: Region,
-    pub(super) io: Region,
+    pub(super) arena: Memory,
+    pub(super) io: Staging,
 }
 
 impl Scratch {
-    pub(super) fn new() -> Result<Self> {
-        Ok(Scratch {
-            arena: Region::new(0, Touched::Wholly, "temporaries")?,
-            io: Region::new(0, Touched::Wholly, "inputs and outputs")?,
-        })
+    pub(super) fn new(device: &dyn Device) -> Result<Self> {
+        Ok(Scratch { arena: device.allocate(0, Touched::Wholly, TEMPORARIES)?, io: Staging::new(device, 0, IO)? })
     }
 }
 
@@ -60,7 +60,7 @@ impl Bound {
         states: &[Span],
         scratch: &mut Scratch,
     ) -> Result<(Self, bool)> {
-        let spec = &model.plan().signatures[signature];
+        let (spec, device) = (&model.plan().signatures[signature], model.device());
         let size = lookup(model, sizes);
         let (number, variant) = choose(model, spec, sizes)?;
         let mut io = Layout::default();
@@ -96,15 +96,15 @@ impl Bound {
         let mut grew = false;
         // The old memory goes before the new comes, so that there is never both.
         if arena_bytes > scratch.arena.len() {
-            scratch.arena = Region::new(0, Touched::Wholly, "temporaries")?;
-            scratch.arena = Region::new(arena_bytes, Touched::Wholly, "temporaries")?;
+            scratch.arena = device.allocate(0, Touched::Wholly, TEMPORARIES)?;
+            scratch.arena = device.allocate(arena_bytes, Touched::Wholly, TEMPORARIES)?;
             grew = true;
         }
         if io.len() > scratch.io.len() {
-            scratch.io = Region::new(io.len(), Touched::Wholly, "inputs and outputs")?;
+            scratch.io = Staging::new(device, io.len(), IO)?;
             grew = true;
         }
-        let passed = |place: &Place| Span { at: scratch.io.at(place.at), bytes: place.bytes };
+        let passed = |place: &Place| scratch.io.span(place.at, place.bytes);
         let span = |buffer| match buffer {
             Buffer::State(n) => states[n as usize],
             Buffer::Temporary(n) => layout.span(&scratch.arena, schedule, n),
@@ -114,7 +114,7 @@ impl Bound {
             shared => model.shared(shared).unwrap_or(NOWHERE),
         };
         let results = (0..outputs.len() as u32).map(Buffer::Output);
-        let launches = Launches::bind(model.plan(), schedule, model.kernels(), &size, &span, results)?;
+        let launches = device.bind(bind(model.plan(), schedule, &size, &span, results)?)?;
         let bound =
             Bound { signature, sizes: sizes.into(), variant: number, inputs, outputs, ranges, launches, used: 0 };
         Ok((bound, grew))

@@ -2,10 +2,10 @@
 //! are bound, by `spans`.
 
 use crate::{Error, Result};
-use kiln_core::{Buffer, Dim, Plan, Schedule, Signature, Storage};
+use kiln_core::{Buffer, Dim, Launch, Plan, Schedule, Signature, Storage, TargetSpec};
 
 /// Checks every reference of a plan.
-pub(super) fn check(plan: &Plan) -> Result<()> {
+pub(super) fn check(plan: &Plan, target: &TargetSpec) -> Result<()> {
     if let Some((s, b)) = plan.symbols.iter().find(|(_, b)| b.min < 0 || b.min > b.max) {
         return Err(inconsistent(format!("size `{s}`"), "0 <= min <= max", format!("{}..={}", b.min, b.max)));
     }
@@ -22,7 +22,7 @@ pub(super) fn check(plan: &Plan) -> Result<()> {
             return Err(inconsistent(what, "one of its storage and shape", found));
         }
     }
-    schedule(plan, &plan.prepare, None, "prepare")?;
+    schedule(plan, target, &plan.prepare, None, "prepare")?;
     for (i, s) in plan.signatures.iter().enumerate() {
         if plan.signatures[..i].iter().any(|other| other.name == s.name) {
             return Err(inconsistent("signatures".into(), "each name once", format!("`{}` again", s.name)));
@@ -42,13 +42,19 @@ pub(super) fn check(plan: &Plan) -> Result<()> {
             return Err(inconsistent(what, "a dense element type", output.storage.to_string()));
         }
         for (i, variant) in s.variants.iter().enumerate() {
-            schedule(plan, &variant.schedule, Some(s), &format!("signature `{}`, variant {i}", s.name))?;
+            schedule(plan, target, &variant.schedule, Some(s), &format!("signature `{}`, variant {i}", s.name))?;
         }
     }
     Ok(())
 }
 
-fn schedule(plan: &Plan, schedule: &Schedule, signature: Option<&Signature>, place: &str) -> Result<()> {
+fn schedule(
+    plan: &Plan,
+    target: &TargetSpec,
+    schedule: &Schedule,
+    signature: Option<&Signature>,
+    place: &str,
+) -> Result<()> {
     for (i, t) in schedule.temporaries.iter().enumerate() {
         if t.slot as usize >= schedule.slots.len() {
             let expected = format!("a slot below {}", schedule.slots.len());
@@ -61,6 +67,14 @@ fn schedule(plan: &Plan, schedule: &Schedule, signature: Option<&Signature>, pla
             let expected = format!("a kernel below {}", plan.kernels.len());
             return Err(inconsistent(what(), &expected, step.kernel.to_string()));
         };
+        let expected = match (&step.launch, target) {
+            (Launch::Chunks(_), TargetSpec::Cpu(_)) | (Launch::Grid { .. }, TargetSpec::Cuda(_)) => None,
+            (Launch::Grid { .. }, TargetSpec::Cpu(_)) => Some("chunks, for a CPU"),
+            (Launch::Chunks(_), TargetSpec::Cuda(_)) => Some("a grid, for a CUDA device"),
+        };
+        if let Some(expected) = expected {
+            return Err(inconsistent(what(), expected, step.launch.to_string()));
+        }
         let (storages, reads) = (kernel.spec.operands(), kernel.spec.reads().len());
         let writes = storages.len() - reads;
         if step.operands.len() != reads + writes {

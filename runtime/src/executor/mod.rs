@@ -5,9 +5,9 @@
 //! bind the plan's size symbols; the first variant whose guards hold is bound to sizes and addresses once (`bound`) and from
 //! then on only run. In come `artifact`, `device` and `memory`; `causal_lm` builds on this.
 
+mod bind;
 mod bound;
 mod check;
-mod launches;
 mod model;
 mod outputs;
 mod session;

@@ -1,15 +1,11 @@
 //! A loaded artifact.
 
-use super::{
-    check,
-    launches::Launches,
-    spans::{NOWHERE, Span},
-};
-use crate::artifact::{Artifact, Bytes, Code, OpenOptions, Section};
-use crate::device::{KernelFn, Pool, Workers, cpu};
-use crate::memory::{Layout, MemoryReport, Region, Touched, unsized_buffer};
+use super::{bind::bind, check};
+use crate::artifact::{Artifact, Bytes, Manifest, OpenOptions};
+use crate::device::{self, Device, KernelFn, Memory, NOWHERE, Pool, Span, Touched, Workers, cpu::Cpu};
+use crate::memory::{Layout, MemoryReport, unsized_buffer};
 use crate::{Error, Result};
-use kiln_core::{Buffer, Plan, Schedule};
+use kiln_core::{Buffer, Plan, Schedule, TargetSpec};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -22,6 +18,9 @@ pub struct LoadOptions {
     pub workers: Option<Arc<dyn Workers>>,
     /// Skips the checksum of the weights ([`OpenOptions::trust_weights`]).
     pub trust_weights: bool,
+    /// The target whose code runs, by its name, where an artifact holds code for several; by default the one that makes most of this machine,
+    /// which is the one that needs most of its features.
+    pub target: Option<String>,
     /// Reads an artifact's file into memory instead of mapping it, for files that may be changed or truncated meanwhile
     /// ([`OpenOptions::copy`]).
     pub copy: bool,
@@ -29,21 +28,15 @@ pub struct LoadOptions {
 
 /// A loaded model: code, weights and prepared tensors, shared by its sessions.
 pub struct Model {
-    artifact: Artifact,
-    plan: Plan,
-    kernels: Vec<KernelFn>,
-    workers: Arc<dyn Workers>,
-    weights: Vec<Span>,
-    prepared: Region,
+    weights: Vec<Memory>,
+    prepared: Memory,
     prepared_at: Vec<u64>,
-    /// Keeps the kernels mapped.
-    _code: Option<Code>,
+    device: Arc<dyn Device>,
+    plan: Plan,
+    /// Which of the artifact's builds runs.
+    build: usize,
+    artifact: Artifact,
 }
-
-// SAFETY: after loading nothing in a model changes: weights and code are mapped read-only, prepared tensors are only read.
-unsafe impl Send for Model {}
-// SAFETY: as above.
-unsafe impl Sync for Model {}
 
 impl Model {
     /// Opens, checks and loads an artifact. It holds machine code that this runs: open only artifacts you trust.
@@ -67,42 +60,18 @@ impl Model {
     /// # Errors
     /// As [`open`](Self::open).
     pub fn load(artifact: Artifact, options: &LoadOptions) -> Result<Arc<Self>> {
-        cpu::check(&artifact.manifest().target)?;
-        let plan = artifact.plan()?;
-        if !plan.kernels.is_empty() {
-            artifact.require(Section::Kernels)?;
-        }
-        let code = artifact.code()?;
-        let entry = |k: &kiln_core::KernelEntry| {
-            let address = code.as_ref().and_then(|c| c.at(k.entry)).ok_or_else(|| Error::Plan {
-                what: format!("kernel `{}`", k.symbol),
-                expected: "an entry within the image".into(),
-                found: k.entry.to_string(),
-            })?;
-            // SAFETY: a function pointer is an address of code, and this one lies in the image, which is mapped executable for as
-            // long as the model lives. That it is a kernel's entry is the word of the compiler that wrote the artifact.
-            Ok(unsafe { std::mem::transmute::<*const u8, KernelFn>(address) })
-        };
-        let kernels = plan.kernels.iter().map(entry).collect::<Result<Vec<_>>>()?;
-        Self::assemble(artifact, plan, kernels, code, options)
+        let build = choose(&artifact, options.target.as_deref(), &device::check)?;
+        let plan = artifact.plan(build)?;
+        let code = artifact.code(build)?;
+        let device = Cpu::new(&plan.kernels, code, options.workers()?)?;
+        Self::on_device(artifact, build, plan, Arc::new(device))
     }
 
     /// Loads an artifact with these functions in place of its kernels: for tests of the runtime alone.
     #[doc(hidden)]
     pub fn with_kernels(artifact: Artifact, kernels: Vec<KernelFn>, options: &LoadOptions) -> Result<Arc<Self>> {
-        cpu::check(&artifact.manifest().target)?;
-        let plan = artifact.plan()?;
-        Self::assemble(artifact, plan, kernels, None, options)
-    }
-
-    fn assemble(
-        artifact: Artifact,
-        plan: Plan,
-        kernels: Vec<KernelFn>,
-        code: Option<Code>,
-        options: &LoadOptions,
-    ) -> Result<Arc<Self>> {
-        check::check(&plan)?;
+        let build = choose(&artifact, options.target.as_deref(), &device::check)?;
+        let plan = artifact.plan(build)?;
         if kernels.len() != plan.kernels.len() {
             return Err(Error::Plan {
                 what: "kernels".into(),
@@ -110,15 +79,23 @@ impl Model {
                 found: kernels.len().to_string(),
             });
         }
-        let workers = match &options.workers {
-            Some(workers) => workers.clone(),
-            None => Arc::new(Pool::new(options.threads.unwrap_or(0))?),
+        let device = Cpu::with_kernels(kernels, options.workers()?);
+        Self::on_device(artifact, build, plan, Arc::new(device))
+    }
+
+    /// Loads one build of an artifact, on a device that holds its kernels.
+    ///
+    /// # Errors
+    /// When the plan contradicts itself, or memory is short.
+    #[doc(hidden)]
+    pub fn on_device(artifact: Artifact, build: usize, plan: Plan, device: Arc<dyn Device>) -> Result<Arc<Self>> {
+        check::check(&plan, &artifact.manifest().builds[build].target)?;
+        let share = |w| {
+            let bytes = artifact.weight(w)?;
+            // SAFETY: the artifact is kept beside the weights, and its bytes do not move.
+            unsafe { device.share(bytes) }
         };
-        let weights = plan
-            .weights
-            .iter()
-            .map(|w| artifact.weight(w).map(|b| Span { at: b.as_ptr().cast_mut(), bytes: b.len() as u64 }))
-            .collect::<Result<Vec<_>>>()?;
+        let weights = plan.weights.iter().map(share).collect::<Result<Vec<_>>>()?;
         let mut layout = Layout::default();
         let prepared_at = plan
             .prepared
@@ -131,8 +108,8 @@ impl Model {
                 })
             })
             .collect::<Result<Vec<_>>>()?;
-        let prepared = Region::new(layout.len(), Touched::Wholly, "prepared weights")?;
-        let model = Model { artifact, plan, kernels, workers, weights, prepared, prepared_at, _code: code };
+        let prepared = device.allocate(layout.len(), Touched::Wholly, "prepared weights")?;
+        let model = Model { weights, prepared, prepared_at, device, plan, build, artifact };
         model.prepare()?;
         Ok(Arc::new(model))
     }
@@ -142,14 +119,14 @@ impl Model {
         let start = std::time::Instant::now();
         let schedule = &self.plan.prepare;
         let layout = ArenaLayout::new(schedule, &|_| None)?;
-        let arena = Region::new(layout.bytes, Touched::Wholly, "temporaries of `prepare`")?;
+        let arena = self.device.allocate(layout.bytes, Touched::Wholly, "temporaries of `prepare`")?;
         let span = |buffer| match buffer {
             Buffer::Temporary(n) => layout.span(&arena, schedule, n),
             // The plan was checked: nothing else occurs in `prepare`.
             other => self.shared(other).unwrap_or(NOWHERE),
         };
         let results = (0..self.plan.prepared.len() as u32).map(Buffer::Prepared);
-        let launches = Launches::bind(&self.plan, schedule, &self.kernels, &|_| None, &span, results)?;
+        let bound = self.device.bind(bind(&self.plan, schedule, &|_| None, &span, results)?)?;
         // Mapped pages of a weight that was packed are let go at once, so that the peak is not both forms of all weights.
         let mut release = |step: usize, _| {
             for operand in &schedule.steps[step].operands {
@@ -158,8 +135,8 @@ impl Model {
                 }
             }
         };
-        let mut result = Ok(());
-        self.workers.during_call(&mut || result = launches.run(&*self.workers, None, Some(&mut release)));
+        // SAFETY: the model and the arena live, and nobody else knows them; `bind` held the steps against their buffers.
+        let result = unsafe { bound.run(None, Some(&mut release)) };
         tracing::debug!(bytes = self.prepared.len(), elapsed = ?start.elapsed(), "prepared weights");
         result
     }
@@ -167,21 +144,22 @@ impl Model {
     /// Where a buffer is that all sessions share.
     pub(super) fn shared(&self, buffer: Buffer) -> Option<Span> {
         match buffer {
-            Buffer::Weight(n) => self.weights.get(n as usize).copied(),
+            Buffer::Weight(n) => self.weights.get(n as usize).map(|weight| weight.span(0, weight.len())),
             Buffer::Prepared(n) => {
-                let at = self.prepared.at(*self.prepared_at.get(n as usize)?);
-                Some(Span { at, bytes: self.plan.prepared.get(n as usize)?.bytes })
+                let at = *self.prepared_at.get(n as usize)?;
+                Some(self.prepared.span(at, self.plan.prepared.get(n as usize)?.bytes))
             }
             _ => None,
         }
     }
 
-    pub(super) fn kernels(&self) -> &[KernelFn] {
-        &self.kernels
+    pub(super) fn device(&self) -> &dyn Device {
+        &*self.device
     }
 
-    pub(super) fn workers(&self) -> &dyn Workers {
-        &*self.workers
+    /// The target that the code which runs was made for.
+    pub fn target(&self) -> &TargetSpec {
+        &self.artifact.manifest().builds[self.build].target
     }
 
     /// What it runs.
@@ -196,7 +174,7 @@ impl Model {
 
     /// Threads that compute.
     pub fn threads(&self) -> usize {
-        self.workers.threads()
+        self.device.threads()
     }
 
     /// What this model with one session takes, at the upper bounds of its sizes or at the `sizes` given.
@@ -212,6 +190,46 @@ impl LoadOptions {
     /// How to open the artifact.
     pub fn artifact(&self) -> OpenOptions {
         OpenOptions { trust_weights: self.trust_weights, threads: self.threads, copy: self.copy }
+    }
+
+    fn workers(&self) -> Result<Arc<dyn Workers>> {
+        match &self.workers {
+            Some(workers) => Ok(workers.clone()),
+            None => Ok(Arc::new(Pool::new(self.threads.unwrap_or(0))?)),
+        }
+    }
+}
+
+/// The build that runs: of those that the machine runs by `check`, the one that needs most features of it, and of equals the first.
+fn choose(artifact: &Artifact, asked: Option<&str>, check: &dyn Fn(&TargetSpec) -> Result<()>) -> Result<usize> {
+    let Manifest { builds, .. } = artifact.manifest();
+    let file = || artifact.name().to_string();
+    if let Some(asked) = asked {
+        let known = || builds.iter().map(|b| b.target.name().to_string()).collect();
+        let found = builds.iter().position(|b| b.target.name() == asked);
+        let build = found.ok_or_else(|| Error::UnknownBuild { file: file(), asked: asked.into(), known: known() })?;
+        return check(&builds[build].target).map(|()| build);
+    }
+    if builds.is_empty() {
+        return Err(Error::NoBuild { file: file(), reasons: vec!["it holds no code at all".into()] });
+    }
+    let mut refused = vec![];
+    let mut best: Option<(usize, usize)> = None;
+    for (number, build) in builds.iter().enumerate() {
+        match check(&build.target) {
+            Err(e) => refused.push(e),
+            Ok(()) => {
+                let features = build.target.cpu().map_or(0, |cpu| cpu.features.len());
+                if best.is_none_or(|(_, most)| features > most) {
+                    best = Some((number, features));
+                }
+            }
+        }
+    }
+    match (best, refused.len()) {
+        (Some((build, _)), _) => Ok(build),
+        (None, 1) => Err(refused.remove(0)),
+        (None, _) => Err(Error::NoBuild { file: file(), reasons: refused.iter().map(Error::to_string).collect() }),
     }
 }
 
@@ -232,9 +250,9 @@ pub(super) struct ArenaLayout {
 }
 
 impl ArenaLayout {
-    pub(super) fn span(&self, arena: &Region, schedule: &Schedule, temporary: u32) -> Span {
+    pub(super) fn span(&self, arena: &Memory, schedule: &Schedule, temporary: u32) -> Span {
         let slot = schedule.temporaries[temporary as usize].slot;
-        Span { at: arena.at(self.slots[slot as usize]), bytes: self.temporaries[temporary as usize] }
+        arena.span(self.slots[slot as usize], self.temporaries[temporary as usize])
     }
 
     pub(super) fn new(schedule: &Schedule, size: &dyn Fn(&str) -> Option<i64>) -> Result<Self> {

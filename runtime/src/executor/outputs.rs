@@ -26,8 +26,8 @@ pub struct StepTime {
     pub bytes: i64,
     /// Whether it reads weights or states, which come from memory, rather than only what steps before it wrote.
     pub streams: bool,
-    /// How many pieces its work was cut into.
-    pub chunks: i64,
+    /// How many cores could take part: the pieces that its work was cut into.
+    pub width: i64,
 }
 
 impl Outputs<'_> {
@@ -48,8 +48,9 @@ impl Outputs<'_> {
 
     fn at(&self, i: usize) -> Option<TensorView<'_>> {
         let place = &self.session.bound[self.bound].outputs[i];
+        let at = self.session.scratch.io.at(place.at, place.bytes);
         // SAFETY: the place lies within `io`; the call is over, and the next one needs the session that this borrows.
-        let bytes = unsafe { std::slice::from_raw_parts(self.session.scratch.io.at(place.at), place.bytes as usize) };
+        let bytes = unsafe { std::slice::from_raw_parts(at, place.bytes as usize) };
         Some(TensorView { dtype: self.specs()[i].storage.dense()?, shape: &place.shape, bytes })
     }
 }
@@ -60,9 +61,9 @@ impl<'a> Outputs<'a> {
     pub fn into_mut<T: Element + bytemuck::AnyBitPattern>(self, name: &str) -> Option<&'a mut [T]> {
         let i = self.specs().iter().position(|o| o.name == name && o.storage.dense() == Some(T::DTYPE))?;
         let place = &self.session.bound[self.bound].outputs[i];
+        let at = self.session.scratch.io.at(place.at, place.bytes);
         // SAFETY: as in `at`, and the session stays exclusively borrowed for as long as the slice lives.
-        let bytes =
-            unsafe { std::slice::from_raw_parts_mut(self.session.scratch.io.at(place.at), place.bytes as usize) };
+        let bytes = unsafe { std::slice::from_raw_parts_mut(at, place.bytes as usize) };
         bytemuck::try_cast_slice_mut(bytes).ok()
     }
 }

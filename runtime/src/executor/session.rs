@@ -3,11 +3,12 @@
 use super::bound::{Bound, Place, Scratch, Sizes, lookup};
 use super::model::Model;
 use super::outputs::{Outputs, StepTime};
-use super::spans::Span;
-use crate::memory::{Layout, Region, Touched, tensor_bytes, unsized_buffer};
+use crate::device::{Memory, Span, Touched};
+use crate::memory::{Layout, tensor_bytes, unsized_buffer};
 use crate::tensor::TensorView;
 use crate::{Error, Result};
 use kiln_core::{BoundRange, Buffer, DefaultFill, Dim, InputSpec};
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -28,7 +29,7 @@ pub struct SessionOptions {
 pub struct Session {
     pub(super) model: Arc<Model>,
     fixed: Box<Sizes>,
-    states: Region,
+    states: Memory,
     state_at: Vec<Span>,
     state_places: Vec<StatePlace>,
     pub(super) scratch: Scratch,
@@ -52,18 +53,18 @@ struct StatePlace {
 }
 
 /// States as they begin.
-fn fresh(model: &Model, bytes: u64, places: &[StatePlace]) -> Result<Region> {
-    let states = Region::new(bytes, Touched::Lazily, STATE)?;
+fn fresh(model: &Model, bytes: u64, places: &[StatePlace]) -> Result<Memory> {
+    let states = model.device().allocate(bytes, Touched::Lazily, STATE)?;
     for (state, place) in model.plan().states.iter().zip(places) {
         let Some(weight) = state.initial.and_then(|n| model.shared(Buffer::Weight(n))) else { continue };
         // SAFETY: the plan was checked: the weight has as many bytes as the state, and nobody else knows the new memory.
-        unsafe { std::ptr::copy_nonoverlapping(weight.at, states.at(place.at), place.bytes as usize) };
+        unsafe { model.device().copy(weight, states.span(place.at, place.bytes)) };
     }
     Ok(states)
 }
 
-fn spans(states: &Region, places: &[StatePlace]) -> Vec<Span> {
-    places.iter().map(|place| Span { at: states.at(place.at), bytes: place.bytes }).collect()
+fn spans(states: &Memory, places: &[StatePlace]) -> Vec<Span> {
+    places.iter().map(|place| states.span(place.at, place.bytes)).collect()
 }
 
 /// Cancels the calls of a session from another thread.
@@ -137,7 +138,7 @@ impl Session {
             state_at: spans(&states, &places),
             state_places: places,
             states,
-            scratch: Scratch::new()?,
+            scratch: Scratch::new(model.device())?,
             bound: vec![],
             clock: 0,
             cancel: CancelToken::default(),
@@ -159,11 +160,18 @@ impl Session {
         lookup(&self.model, &self.fixed)(symbol)
     }
 
-    /// The bytes of a state, by name.
-    pub fn state(&self, name: &str) -> Option<&[u8]> {
+    /// The bytes of a state, by name: themselves, or a copy where they lie on a device that the program cannot reach.
+    pub fn state(&self, name: &str) -> Option<Cow<'_, [u8]>> {
         let i = self.model.plan().states.iter().position(|s| s.name == name)?;
-        // SAFETY: the state lies within `states`, which is zeroed when made, and no call runs while the session is borrowed.
-        Some(unsafe { std::slice::from_raw_parts(self.state_at[i].at, self.state_at[i].bytes as usize) })
+        let (span, len) = (self.state_at[i], self.state_at[i].bytes as usize);
+        if self.states.is_reachable() {
+            // SAFETY: the state lies within `states`, which is zeroed when made, and no call runs while the session is borrowed.
+            return Some(Cow::Borrowed(unsafe { std::slice::from_raw_parts(span.at, len) }));
+        }
+        let mut copy = vec![0; len];
+        // SAFETY: as above.
+        unsafe { self.model.device().read(span, &mut copy) };
+        Some(Cow::Owned(copy))
     }
 
     /// In every state whose name begins with `prefix`, of shape `[rows, entries, ...]`, copies the first `len` entries of row `from` to
@@ -184,11 +192,10 @@ impl Session {
         }
         for (_, place) in chosen() {
             let row = place.bytes / place.rows;
-            let bytes = (row.checked_div(place.entries).unwrap_or(0) * len) as usize;
-            let at = |index: u64| self.states.at(place.at + index * row);
-            // SAFETY: both rows lie within the state, as was checked, and no call runs while the session is borrowed. `copy` allows
-            // that they are one.
-            unsafe { std::ptr::copy(at(from), at(to), bytes) };
+            let bytes = row.checked_div(place.entries).unwrap_or(0) * len;
+            let at = |index: u64| self.states.span(place.at + index * row, bytes);
+            // SAFETY: both rows lie within the state, as was checked, and no call runs while the session is borrowed.
+            unsafe { self.model.device().copy(at(from), at(to)) };
         }
         Ok(())
     }
@@ -212,10 +219,8 @@ impl Session {
             let dims = state.shape.iter().map(Dim::to_string).collect::<Vec<_>>().join(", ");
             return Err(wrong(format!("{} [{dims}]", state.storage), value.describe()));
         }
-        // SAFETY: the state lies within `states`, its bytes are as many as its shape has, and no call runs while the session is
-        // borrowed.
-        let target = unsafe { std::slice::from_raw_parts_mut(self.states.at(place.at), place.bytes as usize) };
-        target.copy_from_slice(value.bytes);
+        // SAFETY: the state lies within `states`, the value has as many bytes, and no call runs while the session is borrowed.
+        unsafe { self.model.device().write(value.bytes, self.states.span(place.at, place.bytes)) };
         Ok(())
     }
 
@@ -271,7 +276,7 @@ impl Session {
             flops: step.flops.eval(&size).unwrap_or(0),
             bytes: step.bytes.eval(&size).unwrap_or(0),
             streams: step.streams(),
-            chunks: step.chunks.eval(&size).unwrap_or(1),
+            width: step.launch.width().eval(&size).unwrap_or(1),
         });
         times.collect()
     }
@@ -316,8 +321,9 @@ impl Session {
         for (i, spec) in specs.iter().enumerate() {
             let bound = &self.bound[bound];
             let place = &bound.inputs[i];
+            let at = self.scratch.io.at(place.at, place.bytes);
             // SAFETY: the place lies within `io`, which nobody reads or writes while the session is borrowed by a call.
-            let target = unsafe { std::slice::from_raw_parts_mut(self.scratch.io.at(place.at), place.bytes as usize) };
+            let target = unsafe { std::slice::from_raw_parts_mut(at, place.bytes as usize) };
             let view = passed.iter().find(|(n, _)| *n == spec.name).map(|(_, v)| v);
             match view {
                 Some(view) => target.copy_from_slice(view.bytes),
@@ -326,6 +332,8 @@ impl Session {
             }
             check_values(spec, place, bound.ranges[i].as_ref(), target, view.is_none())
                 .map_err(|(expected, found)| wrong(&spec.name, expected, found))?;
+            // SAFETY: nobody writes the place while the session is borrowed by a call.
+            unsafe { self.scratch.io.push(model.device(), place.at, place.bytes) };
         }
         Ok(bound)
     }
@@ -397,15 +405,16 @@ impl Session {
         Ok(at)
     }
 
-    fn run(&mut self, bound: usize, mut after: Option<&mut dyn FnMut(usize, u64)>) -> Result<()> {
-        let launches = &self.bound[bound].launches;
-        let workers = self.model.workers();
-        let mut result = Ok(());
-        workers.during_call(&mut || {
-            // `during_call` calls this once, and a second time there is nobody to tell.
-            result = launches.run(workers, Some(&self.cancel.0), after.take());
-        });
-        result
+    fn run(&mut self, bound: usize, after: Option<&mut dyn FnMut(usize, u64)>) -> Result<()> {
+        let bound = &self.bound[bound];
+        // SAFETY: the session and its model own the memory, and nobody else uses it while the session is borrowed by a call; `bind` held
+        // the steps against their buffers.
+        unsafe { bound.launches.run(Some(&self.cancel.0), after)? };
+        for place in &bound.outputs {
+            // SAFETY: as above.
+            unsafe { self.scratch.io.fetch(self.model.device(), place.at, place.bytes) };
+        }
+        Ok(())
     }
 }
 

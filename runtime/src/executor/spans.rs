@@ -4,23 +4,14 @@
 //! size that is wrong is an error before anything runs. Temporaries are also read only while they are what their slot of the arena holds, and what
 //! must be computed as a whole is.
 
+use crate::device::Span;
 use crate::{Error, Result};
 use kiln_core::{Buffer, Plan, Reaches, Schedule, Step, Storage, reaches};
 use std::collections::HashMap;
 use std::rc::Rc;
 
-/// A buffer: where it lies, and how long it is.
-#[derive(Clone, Copy)]
-pub(super) struct Span {
-    pub(super) at: *mut u8,
-    pub(super) bytes: u64,
-}
-
-/// Of no bytes.
-pub(super) const NOWHERE: Span = Span { at: std::ptr::null_mut(), bytes: 0 };
-
-/// Most pieces that a launch is cut into: beyond what any target asks for.
-const MAX_CHUNKS: i64 = 1 << 16;
+/// Most chunks or blocks that a launch is cut into: beyond what any target asks for.
+const MAX_PIECES: i64 = 1 << 16;
 /// A buffer has no more elements than this for each byte.
 const ELEMENTS_PER_BYTE: i64 = 8;
 /// Counts up to this one need no buffers behind them: what is computed from sizes and constants.
@@ -49,16 +40,16 @@ impl<'a> Spans<'a> {
         }
     }
 
-    /// Checks the next step with its arguments, pieces and buffers.
-    pub(super) fn step(&mut self, step: &Step, args: &[i64], chunks: i64, spans: &[Span]) -> Result<()> {
+    /// Checks the next step with its arguments, its chunks or blocks, and its buffers.
+    pub(super) fn step(&mut self, step: &Step, args: &[i64], pieces: i64, spans: &[Span]) -> Result<()> {
         let kernel = &self.plan.kernels[step.kernel as usize];
         let wrong = |what: &str, expected: String, found: String| Error::Plan {
             what: format!("step `{}`, {what}", step.label),
             expected,
             found,
         };
-        if !(1..=MAX_CHUNKS).contains(&chunks) {
-            return Err(wrong(&format!("chunks {}", step.chunks), format!("1 to {MAX_CHUNKS}"), chunks.to_string()));
+        if !(1..=MAX_PIECES).contains(&pieces) {
+            return Err(wrong(&step.launch.to_string(), format!("1 to {MAX_PIECES}"), pieces.to_string()));
         }
         let key = (step.kernel, args.to_vec());
         let reaches = match self.known.get(&key) {
@@ -74,7 +65,7 @@ impl<'a> Spans<'a> {
         let largest = spans.iter().map(|s| s.bytes).max().unwrap_or(0);
         let most = i64::try_from(largest).unwrap_or(i64::MAX).saturating_mul(ELEMENTS_PER_BYTE).max(FEW);
         for count in [reaches.items, reaches.depth] {
-            if count > most || count.checked_mul(MAX_CHUNKS).is_none() {
+            if count > most || count.checked_mul(MAX_PIECES).is_none() {
                 let expected = format!("at most {most} elements to work on, as its buffers have");
                 return Err(wrong("its arguments", expected, count.to_string()));
             }

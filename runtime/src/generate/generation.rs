@@ -9,7 +9,7 @@ use super::sample::fresh_seed;
 use super::stepper::Stepper;
 use super::stop::{Endings, StoppingCriterion};
 use super::{CausalLm, Detokenizer, Encoder, GenerationConfig, Prompt};
-use crate::device::Usual;
+use crate::device::cpu::Usual;
 use std::collections::VecDeque;
 use std::ops::{ControlFlow, Range};
 use std::sync::Arc;

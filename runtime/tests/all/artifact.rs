@@ -1,7 +1,8 @@
 //! The file: what goes in comes out, and nothing that is not whole is accepted.
 
 use crate::toy;
-use kiln_core::{BlockFormat, Storage, WeightSpec};
+use kiln_core::{BlockFormat, CpuSpec, Storage, TargetSpec, WeightSpec};
+use kiln_runtime::artifact::Build;
 use kiln_runtime::{Artifact, ArtifactWriter, Error, LoadOptions, Model, OpenOptions, Section, artifact};
 
 fn open(bytes: &[u8]) -> kiln_runtime::Result<Artifact> {
@@ -25,7 +26,7 @@ fn sections_come_back() {
     let a = open(&file).unwrap();
     let mut plan = toy::plan();
     plan.weights[0].offset = 0;
-    assert_eq!(a.plan().unwrap(), plan);
+    assert_eq!(a.plan(0).unwrap(), plan);
     assert_eq!(a.manifest(), &toy::manifest());
     assert_eq!(a.text(Section::Tokenizer).unwrap(), Some("{}"));
     assert_eq!(a.section(Section::ChatTemplate), None);
@@ -171,9 +172,9 @@ fn a_plan_of_other_code_is_refused() {
         w.named_section(&section.name, if section.name == "plan" { other.as_bytes() } else { bytes }).unwrap();
     }
     let changed = open(&w.finish().unwrap()).unwrap();
-    assert!(message(changed.plan()).contains("section `plan`: expected the plan"));
-    assert!(message(changed.plan()).contains("that the code was compiled for"));
-    assert!(sound.plan().is_ok());
+    assert!(message(changed.plan(0)).contains("section `plan`: expected the plan"));
+    assert!(message(changed.plan(0)).contains("that the code was compiled for"));
+    assert!(sound.plan(0).is_ok());
 }
 
 #[test]
@@ -207,14 +208,16 @@ fn intact_nonsense_is_refused() {
 #[test]
 fn code_for_another_machine_is_not_run() {
     let mut manifest = toy::manifest();
-    manifest.target.features = vec!["a_feature_of_2080".into()];
+    let strange = CpuSpec { features: vec!["a_feature_of_2080".into()], ..toy::target() };
+    manifest.builds = vec![Build::for_target(TargetSpec::Cpu(strange))];
     let file = toy::artifact_of(toy::plan(), &manifest, &[0xc3]);
     let refused = message(Model::from_bytes(file, &LoadOptions::default()));
     assert!(
         refused.contains("built for x86-64-v3 (needs a_feature_of_2080)") && refused.contains("recompile"),
         "{refused}"
     );
-    manifest.target.triple = "z80-unknown-cpm".into();
+    let other = CpuSpec { triple: "z80-unknown-cpm".into(), ..toy::target() };
+    manifest.builds = vec![Build::for_target(TargetSpec::Cpu(other))];
     let file = toy::artifact_of(toy::plan(), &manifest, &[0xc3]);
     assert!(matches!(Model::from_bytes(file, &LoadOptions::default()), Err(Error::WrongMachine { .. })));
 }

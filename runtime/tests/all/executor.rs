@@ -2,7 +2,7 @@
 
 use crate::fuzz::entry::with_ranges;
 use crate::toy;
-use kiln_core::{Buffer, Dim, Plan};
+use kiln_core::{Buffer, Dim, Launch, Plan};
 use kiln_runtime::generate::{CausalLm, GenerationConfig, Prompt, Step};
 use kiln_runtime::{
     CacheOptions, CausalSession, Error, LoadOptions, MemoryReport, Model, Session, SessionOptions, TensorView, Workers,
@@ -40,7 +40,8 @@ fn states_and_slots_carry_from_call_to_call() {
     let next = [("input_ids", ids(&[1, 1], &[10])), ("slots", ids(&[1], &[2])), ("starts", ids(&[1], &[3]))];
     let out = s.call("step", &next).unwrap();
     assert_eq!(out.get("logits").unwrap().as_slice::<f32>(), Some(&logits(&[1, 2, 3, 10])[..]));
-    let cache: &[f32] = bytemuck::cast_slice(s.state("past_key_values.0.key").unwrap());
+    let state = s.state("past_key_values.0.key").unwrap();
+    let cache: &[f32] = bytemuck::cast_slice(&state);
     assert_eq!(
         (cache.len(), &cache[..3], &cache[32..37]),
         (3 * 16, &[4.0, 5.0, 6.0][..], &[1.0, 2.0, 3.0, 10.0, 0.0][..])
@@ -55,7 +56,8 @@ fn rows_of_states_are_copied_as_far_as_they_are_used() {
     let tokens = [("input_ids", ids(&[1, 4], &[1, 2, 3, 4])), ("slots", ids(&[1], &[2]))];
     s.call("step", &tokens).unwrap();
     s.copy_state_rows("past_key_values.", 2, 0, 3).unwrap();
-    let cache: &[f32] = bytemuck::cast_slice(s.state("past_key_values.0.key").unwrap());
+    let state = s.state("past_key_values.0.key").unwrap();
+    let cache: &[f32] = bytemuck::cast_slice(&state);
     assert_eq!(
         (&cache[..5], &cache[16..20], &cache[32..36]),
         (&[1.0, 2.0, 3.0, 0.0, 0.0][..], &[0.0; 4][..], &[1.0, 2.0, 3.0, 4.0][..])
@@ -190,7 +192,7 @@ fn inconsistent_plans_are_refused() {
         (refused(&|p| first(p, &|s| s.operands[3] = Buffer::Weight(0))), "expected a buffer that may be written here, found Weight(0)"),
         (refused(&|p| first(p, &|s| s.operands[3] = Buffer::Prepared(0))), "may be written"),
         (refused(&|p| p.prepare.steps[0].operands[0] = Buffer::Input(0)), "prepare, step 0"),
-        (refused(&|p| first(p, &|s| s.chunks = Dim::constant(0))), "chunks 0: expected 1 to 65536, found 0"),
+        (refused(&|p| first(p, &|s| s.launch = Launch::Chunks(Dim::constant(0)))), "0 chunks: expected 1 to 65536, found 0"),
         (refused(&|p| first(p, &|s| s.args[0] = Dim::symbol("q"))), "the size symbol `q` has no value"),
         (refused(&|p| slot(p, Dim::constant(3))), "temporary 0: expected at most the 3 bytes of slot 0, found 4"),
         (refused(&|p| slot(p, Dim::constant(-64))), "arena slot 0"),
@@ -238,7 +240,7 @@ fn numbers_that_leave_their_buffers_are_refused() {
         (refused(&arg(2, 0, "b + 1")), "operand 0 (Temporary(0)): expected f32 elements within its 8 bytes, found elements 0 to 2"),
         (refused(&|p| step(p, 0, &|s| drop(s.args.pop()))), "expected 4 arguments of kernel `store`, found 3"),
         (refused(&|p| step(p, 2, &|s| s.args.push(1.into()))), "expected 1 arguments of kernel `outer`, found 2"),
-        (refused(&|p| step(p, 0, &|s| s.chunks = toy::dim("b*65536"))), "chunks 65536*b: expected 1 to 65536, found 131072"),
+        (refused(&|p| step(p, 0, &|s| s.launch = Launch::Chunks(toy::dim("b*65536")))), "65536*b chunks: expected 1 to 65536, found 131072"),
         (refused(&|p| step(p, 2, &|s| s.operands[0] = Buffer::Output(0))), "operand 0: expected what an earlier step wrote, found Output(0)"),
         (refused(&|p| p.signatures[0].variants.iter_mut().for_each(|v| v.schedule.steps.swap(1, 2))), "Temporary(0), which its slot does not hold"),
         (refused(&|p| p.prepared[0].bytes = 16), "operand 1 (Prepared(0)): expected f32 elements within its 16 bytes, found elements 0 to 4"),
@@ -362,7 +364,7 @@ fn an_encoder_decoder_keeps_sources() {
 
     lm.encode(&[1, 2, 3, 4, 0, 0], &[1, 1, 1, 1, 0, 0], 3, &[1, 0]).unwrap();
     let state = |lm: &mut CausalSession, name: &str| -> Vec<f32> {
-        bytemuck::cast_slice(lm.session().state(name).unwrap()).to_vec()
+        bytemuck::cast_slice(&lm.session().state(name).unwrap()).to_vec()
     };
     assert_eq!(state(&mut lm, "cross_key_values.0.key"), [4.0, 0.0, 0.0, 1.0, 2.0, 3.0]);
     assert_eq!(state(&mut lm, "cross_attention_mask"), [1.0, 0.0, 0.0, 1.0, 1.0, 1.0]);

@@ -4,10 +4,12 @@
 //! slot holds times a prepared weight. `forward` has inputs of every kind of default.
 
 use kiln_core::{
-    Access, BinaryOp, Buffer, CompareOp, DType, DefaultFill, Dim, DimBounds, ElementOp, InputSpec, Inst, KernelEntry,
-    KernelSpec, MapSpec, OutputSpec, Phase, Plan, PreparedSpec, Program, ReduceOp, RowSpec, Schedule, Signature, Size,
-    StateSpec, Step, Storage, TargetSpec, Temporary, ValueId, Variant, WeightSpec, Write, call,
+    Access, BinaryOp, Buffer, CompareOp, CpuSpec, DType, DefaultFill, Dim, DimBounds, ElementOp, InputSpec, Inst,
+    KernelEntry, KernelSpec, Launch, MapSpec, OutputSpec, Phase, Plan, PreparedSpec, Program, ReduceOp, RowSpec,
+    Schedule, Signature, Size, StateSpec, Step, Storage, TargetSpec, Temporary, ValueId, Variant, WeightSpec, Write,
+    call,
 };
+use kiln_runtime::artifact::Build;
 use kiln_runtime::device::KernelFn;
 use kiln_runtime::{Artifact, ArtifactWriter, LoadOptions, Manifest, Model, OpenOptions, Section};
 use std::ffi::c_void;
@@ -123,7 +125,7 @@ fn step(kernel: u32, label: &str, chunks: &str, args: Vec<Dim>, operands: &[Buff
         kernel,
         operands: operands.to_vec(),
         args,
-        chunks: dim(chunks),
+        launch: Launch::Chunks(dim(chunks)),
         label: label.into(),
         flops: dim("b"),
         bytes: dim("4*b"),
@@ -237,17 +239,15 @@ pub fn manifest() -> Manifest {
     Manifest {
         kiln: "0.1.0".into(),
         compilers: vec!["toy 1".into()],
-        model: Default::default(),
-        rules_sha256: String::new(),
-        ir_sha256: String::new(),
-        // Nothing that the test's machine could lack.
-        target: TargetSpec {
-            triple: format!("{}-unknown-linux-gnu", std::env::consts::ARCH),
-            features: vec![],
-            ..TargetSpec::x86_64_v3()
-        },
-        memory: Default::default(),
+        builds: vec![Build::for_target(TargetSpec::Cpu(target()))],
+        ..Manifest::default()
     }
+}
+
+/// A target that needs nothing that the test's machine could lack.
+pub fn target() -> CpuSpec {
+    let triple = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
+    CpuSpec { triple, features: vec![], ..CpuSpec::level("x86-64-v3").unwrap() }
 }
 
 /// The artifact of a plan whose only weight is `w`.
@@ -258,7 +258,7 @@ pub fn artifact_of(mut plan: Plan, manifest: &Manifest, image: &[u8]) -> Vec<u8>
     for spec in &mut plan.weights {
         w.weight(spec, |out| out.write_all(bytemuck::cast_slice(&WEIGHTS))).unwrap();
     }
-    w.plan(&plan).unwrap();
+    w.plan(0, &plan).unwrap();
     w.section(Section::Tokenizer, b"{}").unwrap();
     w.section(Section::Config, br#"{"model_type": "toy", "decoder_start_token_id": 3}"#).unwrap();
     w.finish().unwrap()

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::compile::trace;
-use kiln_core::DType;
+use kiln_core::{CpuSpec, DType, TargetSpec};
 use kiln_models::Task;
 use kiln_passes::egraph::Numerics;
 use serde_json::{Value, json};
@@ -166,8 +166,9 @@ fn options_are_part_of_it() {
         change(&mut options.passes);
         options
     };
-    let mut other = base.target.clone();
-    other.peak_flops *= 2.0;
+    let v4 = CpuSpec::level("x86-64-v4").expect("a level");
+    let mut faster = CpuSpec::level("x86-64-v3").expect("a level");
+    faster.rates.peak_flops *= 2.0;
     let program = std::env::current_exe().expect("this program");
     let all = [
         base.clone(),
@@ -176,7 +177,8 @@ fn options_are_part_of_it() {
         CompileOptions { max_seq: Some(32), ..base.clone() },
         CompileOptions { max_seq: Some(33), ..base.clone() },
         CompileOptions { task: Some(Task::Base), ..base.clone() },
-        CompileOptions { target: other, ..base.clone() },
+        CompileOptions { target: TargetSpec::Cpu(faster), ..base.clone() },
+        CompileOptions { more_targets: vec![TargetSpec::Cpu(v4)], ..base.clone() },
         CompileOptions { emit: EmitMode::Worker(program), ..base.clone() },
         CompileOptions { emit: EmitMode::Worker("/bin/sh".into()), ..base.clone() },
         passes(&|p| p.numerics = Numerics::Exact),

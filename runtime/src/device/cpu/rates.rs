@@ -1,10 +1,10 @@
 //! What this machine gives at this moment: its rate of multiply-adds, the rate at which it reads each level of its memory, and what it
 //! costs to start a step. `kiln calibrate` writes them to a target file.
 
-use super::{Pool, Workers, cpu};
+use super::{Pool, Workers, check};
 use crate::Result;
-use crate::memory::{Region, Touched};
-use kiln_core::TargetSpec;
+use crate::device::{Memory, Touched};
+use kiln_core::CpuSpec;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -50,12 +50,17 @@ fn cpus(list: &str) -> Option<usize> {
     list.split(',').map(count).sum::<Option<usize>>().filter(|n| *n > 0)
 }
 
+/// The level whose instructions measure.
+fn level() -> CpuSpec {
+    CpuSpec::level("x86-64-v3").expect("one of the levels")
+}
+
 /// Floating-point operations per second of f32 multiply-adds between registers, by all threads together.
 ///
 /// # Errors
 /// When this is no machine that kernels run on.
 pub fn multiply_adds(threads: usize) -> Result<f64> {
-    cpu::check(&TargetSpec::x86_64_v3())?;
+    check(&level())?;
     // SAFETY: the features were found above.
     let rate = best(|| rate(threads, |_| unsafe { work::multiply_add() }));
     Ok(rate * work::FLOPS)
@@ -68,10 +73,10 @@ pub fn multiply_adds(threads: usize) -> Result<f64> {
 pub fn reads(threads: usize, bytes: u64) -> Result<f64> {
     // Reads between two looks at the clock.
     const AT_LEAST: usize = 1 << 20;
-    cpu::check(&TargetSpec::x86_64_v3())?;
-    let region = Region::new(bytes.next_multiple_of(4096), Touched::Wholly, "a buffer to read")?;
+    check(&level())?;
+    let region = Memory::of_the_program(bytes.next_multiple_of(4096), Touched::Wholly, "a buffer to read")?;
     // SAFETY: the region is as long as this and lives as long as the slice, which is the only one.
-    let memory = unsafe { std::slice::from_raw_parts_mut(region.at(0), region.len() as usize) };
+    let memory = unsafe { std::slice::from_raw_parts_mut(region.span(0, region.len()).at, region.len() as usize) };
     memory.fill(1);
     let memory = &*memory;
     let part = (bytes as usize / threads.max(1) / 256 * 256).max(256);

@@ -6,8 +6,8 @@
 //! refuses, so that cubecl stops (with a panic that we catch) as soon as the file is written. That line is dropped, and the
 //! rest goes through LLVM's own pipeline for the target. `tests/` holds a canary for all of it.
 
-use crate::scratch;
-use crate::{CodegenError, CompiledKernel, CpuTarget, lower::define};
+use super::{CompiledKernel, CpuTarget, scratch};
+use crate::{CodegenError, lower::define};
 use cubecl_core::{
     Compiler,
     ir::{Scope, cube_op, prelude::*},
@@ -211,7 +211,7 @@ fn c_string(text: &str) -> std::result::Result<CString, CodegenError> {
 /// Optimises LLVM IR for the target and emits an ELF object.
 fn emit_object(ir: &str, symbol: &str, target: &CpuTarget) -> std::result::Result<Vec<u8>, CodegenError> {
     initialise();
-    let (triple, cpu, name) = (c_string(&target.triple)?, c_string(&target.cpu)?, c_string(symbol)?);
+    let (triple, cpu, name) = (c_string(&target.spec.triple)?, c_string(&target.spec.cpu)?, c_string(symbol)?);
     // SAFETY: every pointer passed below is either made here or by the LLVM call before it; errors are checked before results
     // are used; the session frees what was made.
     unsafe {
@@ -260,7 +260,7 @@ fn emit_object(ir: &str, symbol: &str, target: &CpuTarget) -> std::result::Resul
         while !f.is_null() {
             if LLVMIsDeclaration(f) == 0 {
                 LLVMAddAttributeAtIndex(f, FUNCTION_INDEX, attribute("no-builtins", ""));
-                LLVMAddAttributeAtIndex(f, FUNCTION_INDEX, attribute("target-cpu", &target.cpu));
+                LLVMAddAttributeAtIndex(f, FUNCTION_INDEX, attribute("target-cpu", &target.spec.cpu));
             }
             f = LLVMGetNextFunction(f);
         }

@@ -4,8 +4,9 @@
 //! A worker is any executable whose `main` begins with [`maybe_run_worker`], started with [`WORKER_ENV`] set. It reads a JSON
 //! [`Batch`] from stdin and writes one frame per kernel: a status byte (0 object, 1 error text), a little-endian u64 length, bytes.
 
-use crate::{CodegenError, CompiledKernel, CpuTarget, emit, symbol};
-use kiln_core::{KernelSpec, TargetSpec};
+use super::{CompiledKernel, CpuTarget, emit, scratch, symbol};
+use crate::CodegenError;
+use kiln_core::{CpuSpec, KernelSpec};
 use serde::{Deserialize, Serialize};
 use std::{
     fs::File,
@@ -21,7 +22,7 @@ pub const WORKER_ENV: &str = "KILN_EMIT_WORKER";
 /// What one line of a worker's input asks for.
 #[derive(Serialize, Deserialize)]
 struct Batch {
-    target: TargetSpec,
+    target: CpuSpec,
     kernels: Vec<(usize, KernelSpec)>,
 }
 
@@ -82,7 +83,7 @@ impl Drop for Running {
 }
 
 fn start(exe: &Path) -> Result<Running, CodegenError> {
-    let log = crate::scratch::file()?;
+    let log = scratch::file()?;
     let stderr = log.try_clone().map_err(|e| CodegenError::Worker(format!("a scratch file: {e}")))?;
     let mut child = Command::new(exe)
         .env(WORKER_ENV, "1")
@@ -111,7 +112,7 @@ fn read_frame(out: &mut impl Read) -> io::Result<(u8, Vec<u8>)> {
 /// Compiles with up to `jobs` workers (0: one per core), which take the next kernel whenever they are free.
 pub(crate) fn compile(
     specs: &[KernelSpec],
-    target: &TargetSpec,
+    target: &CpuSpec,
     exe: &Path,
     jobs: usize,
 ) -> Result<Vec<CompiledKernel>, CodegenError> {
@@ -164,7 +165,7 @@ fn one(
     input: &mut impl Write,
     specs: &[KernelSpec],
     index: usize,
-    target: &TargetSpec,
+    target: &CpuSpec,
 ) -> Result<CompiledKernel, CodegenError> {
     let spec = &specs[index];
     let symbol = symbol(index, spec);

@@ -1,7 +1,7 @@
 //! The templates that `Target` must not tie to a CPU also become PTX, which ptxas assembles where `CUDA_PATH` names a toolkit.
 
 use crate::support::*;
-use kiln_codegen::ptx::compile_ptx;
+use kiln_codegen::cuda::compile_ptx;
 use kiln_core::*;
 use std::{path::PathBuf, process::Command};
 

@@ -1,9 +1,8 @@
-//! The same specs for CUDA: PTX, made without a device.
-//!
 //! Every thread of the launch is a chunk, and a thread whose share is empty does nothing; [`kiln_core::call`] says what an entry takes.
 //! Our elementary functions are polynomials on every target, so that no device library is linked.
 
-use crate::{CodegenError, CudaTarget, lower::define};
+use super::CudaTarget;
+use crate::{CodegenError, lower::define};
 use cubecl_core::{Compiler, ir::nvidia::SmArch};
 use cubecl_llvm::{LlvmTarget, PlironArtifact, PlironCompiler, PlironOptions, nvptx::ptx_version::PtxVersion};
 use kiln_core::KernelSpec;
@@ -15,9 +14,9 @@ const DRIVER: i32 = 12000;
 /// PTX text of a spec for compute capability `sm` (80 for 8.0), with an entry named `kiln_<template>`.
 ///
 /// # Errors
-/// As [`compile_kernels`](crate::compile_kernels).
+/// A spec that contradicts itself, or that no template serves.
 pub fn compile_ptx(spec: &KernelSpec, sm: u32) -> Result<String, CodegenError> {
-    let definition = define(spec, &format!("kiln_{}", spec.template()), &CudaTarget { sm })?;
+    let definition = define(spec, &format!("kiln_{}", spec.template()), &CudaTarget)?;
     let options = PlironOptions {
         sm_arch: Some(SmArch::new(sm, false)),
         ptx_version: PtxVersion::for_driver(DRIVER),

@@ -1,17 +1,17 @@
-//! The machine: whether it can run an artifact's code.
+//! Whether this machine can run code.
 
 use crate::{Error, Result};
-use kiln_core::TargetSpec;
+use kiln_core::CpuSpec;
 
 /// Checks that this machine runs code for that target.
 ///
 /// # Errors
 /// When the architecture differs, or a CPU feature is missing or unknown to this program.
-pub fn check(target: &TargetSpec) -> Result<()> {
+pub fn check(target: &CpuSpec) -> Result<()> {
     check_with(target, std::env::consts::ARCH, detect)
 }
 
-fn check_with(target: &TargetSpec, arch: &str, detect: impl Fn(&str) -> Option<bool>) -> Result<()> {
+fn check_with(target: &CpuSpec, arch: &str, detect: impl Fn(&str) -> Option<bool>) -> Result<()> {
     let wrong =
         |lacks: String| Error::WrongMachine { built_for: target.cpu.clone(), needs: target.features.join(", "), lacks };
     let built_for = target.triple.split('-').next().unwrap_or_default();
@@ -33,7 +33,7 @@ fn check_with(target: &TargetSpec, arch: &str, detect: impl Fn(&str) -> Option<b
     Ok(())
 }
 
-fn names(target: &TargetSpec, keep: impl Fn(&str) -> bool) -> Vec<&str> {
+fn names(target: &CpuSpec, keep: impl Fn(&str) -> bool) -> Vec<&str> {
     target.features.iter().map(String::as_str).filter(|f| keep(f)).collect()
 }
 
@@ -89,7 +89,8 @@ mod tests {
 
     #[test]
     fn messages_name_what_is_missing() {
-        let target = TargetSpec { features: vec!["avx2".into(), "fma".into()], ..TargetSpec::x86_64_v3() };
+        let level = CpuSpec::level("x86-64-v3").unwrap();
+        let target = CpuSpec { features: vec!["avx2".into(), "fma".into()], ..level };
         let message = |arch, detect: &dyn Fn(&str) -> Option<bool>| {
             check_with(&target, arch, detect).map_err(|e| e.to_string()).expect_err("refused")
         };
@@ -102,11 +103,12 @@ mod tests {
         assert!(check_with(&target, "x86_64", |_| Some(true)).is_ok());
     }
 
-    #[cfg(target_arch = "x86_64")]
     #[test]
-    fn every_feature_of_the_default_target_is_known() {
-        for feature in TargetSpec::x86_64_v3().features {
-            assert!(detect(&feature).is_some(), "{feature}");
+    fn every_feature_of_this_architecture_s_levels_is_known() {
+        for level in CpuSpec::LEVELS.map(|name| CpuSpec::level(name).unwrap()) {
+            for feature in level.features.iter().filter(|_| level.triple.starts_with(std::env::consts::ARCH)) {
+                assert!(detect(feature).is_some(), "{feature}");
+            }
         }
     }
 }
