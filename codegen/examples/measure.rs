@@ -49,12 +49,12 @@ fn matmul(m: i64, k: i64, n: i64, panel: i64, parts: i64) -> Measure {
     let spec = MatMulSpec {
         m: Size::Arg(0),
         n,
-        k,
+        k: Size::Const(k),
         skinny,
+        lhs: DType::F32.into(),
         a_stride: Size::Const(k),
-        panel,
+        rhs: RightSide::Panels { panel, dtype: DType::F32 },
         parts,
-        packed: DType::F32,
         rms_norm: None,
         reads: vec![],
         program,
@@ -78,7 +78,7 @@ fn matmul(m: i64, k: i64, n: i64, panel: i64, parts: i64) -> Measure {
 fn pack(n: i64, k: i64, storage: Storage, panel: i64, parts: i64) -> Measure {
     let spec = PackSpec {
         n,
-        k,
+        k: Size::Const(k),
         storage,
         transposed: false,
         column_scale: true,

@@ -12,6 +12,7 @@ mod ops;
 mod outputs;
 mod pipelines;
 mod plans;
+mod products;
 mod random;
 mod rotary;
 mod sight;

@@ -317,7 +317,8 @@ impl<'a> Attention<'a> {
     /// `scores = queries · keys` in register tiles.
     fn scores(&self, b: &Builder<'_>, item: &Item) {
         let (dim, keys) = (self.spec.head_dim, self.keys);
-        let tile = Tile { rows: self.tile as usize, vectors: 2, lanes: self.lanes as usize, rhs: DType::F32 };
+        let tile =
+            Tile { rows: self.tile as usize, vectors: 2, lanes: self.lanes as usize, lhs: DType::F32, rhs: DType::F32 };
         let zero = b.splat(b.f32(0.0), tile.lanes);
         b.range(Ix::C(0), item.rows, self.tile, |b, row| {
             let rows: Vec<Ix> = (0..self.tile).map(|i| b.imul(b.iadd(row, Ix::C(i)), Ix::C(dim))).collect();
@@ -450,7 +451,13 @@ impl<'a> Attention<'a> {
         b.range(Ix::C(0), item.rows, self.tile, |b, row| {
             let rows: Vec<Ix> = (0..self.tile).map(|i| b.imul(b.iadd(row, Ix::C(i)), Ix::C(self.keys))).collect();
             let columns = |b: &Builder<'_>, d: Ix, vectors: usize| {
-                let tile = Tile { rows: self.tile as usize, vectors, lanes: self.lanes as usize, rhs: DType::F32 };
+                let tile = Tile {
+                    rows: self.tile as usize,
+                    vectors,
+                    lanes: self.lanes as usize,
+                    lhs: DType::F32,
+                    rhs: DType::F32,
+                };
                 let start: Vec<Val> = (0..tile.rows * vectors)
                     .map(|n| {
                         let (r, v) = ((n / vectors) as i64, (n % vectors) as i64);

@@ -1,4 +1,4 @@
-//! Products with a packed right-hand side. A tile of rows by one panel lives in registers while the depth is walked once, in
+//! Products with a matrix on the right, packed in panels or as it lies. A tile of rows by one panel lives in registers while the depth is walked once, in
 //! order, with fused multiply-adds: the bits of an element do not depend on the tile that computed it.
 //!
 //! Many rows: items are pairs of a block of rows (whose `a` stays in L2) and a panel. Few rows: items are panels, each streamed
@@ -7,13 +7,16 @@
 use super::{
     Env,
     builder::{Buf, Builder, Ix, Ty, Val, Var},
+    columns,
     pack::packable,
     program::{Operand, Point, evaluate, load_dense, uniform_values, write},
     row::tree,
 };
 use crate::CodegenError;
-use kiln_core::{CompareOp, DType, MatMulSpec, Write};
+use kiln_core::{CompareOp, DType, MatMulSpec, RightSide, Size, Storage, Write};
 
+/// Rows in a block where the depth is known only when the kernel runs.
+const ROW_BLOCK_DEFAULT: i64 = 48;
 /// Bytes of `a` that a block of rows may take.
 const ROW_BLOCK_BYTES: i64 = 192 * 1024;
 /// Most rows in a block.
@@ -32,6 +35,8 @@ pub struct Tile {
     pub vectors: usize,
     /// Lanes of a vector.
     pub lanes: usize,
+    /// How `a` is stored.
+    pub lhs: DType,
     /// How `b` is stored.
     pub rhs: DType,
 }
@@ -58,7 +63,7 @@ impl Tile {
                 .map(|v| load_dense(b, rhs, self.rhs, b.iadd(at, Ix::C((v * self.lanes) as i64)), self.lanes))
                 .collect();
             for (row, base) in rows.iter().enumerate() {
-                let factor = b.splat(b.load(a, b.iadd(*base, k), 1), self.lanes);
+                let factor = b.splat(load_dense(b, a, self.lhs, b.iadd(*base, k), 1), self.lanes);
                 for (v, column) in columns.iter().enumerate() {
                     let to = accumulators[row * self.vectors + v];
                     b.set(to, b.fma(factor, *column, b.get(to)));
@@ -67,6 +72,37 @@ impl Tile {
         });
         accumulators.iter().map(|v| b.get(*v)).collect()
     }
+}
+
+/// The type of a left side that is read as it lies.
+///
+/// # Errors
+/// If no template serves it.
+pub fn left(storage: Storage) -> Result<DType, CodegenError> {
+    let floats = [DType::F32, DType::F16, DType::BF16];
+    storage.dense().filter(|d| floats.contains(d)).ok_or_else(|| {
+        CodegenError::Unsupported(format!("a product with {storage} on the left (expected f32, f16 or bf16)"))
+    })
+}
+
+/// What a row of `depth` elements from `base` on is multiplied by under an RMS norm with this epsilon.
+pub fn rms_factor(b: &Builder<'_>, a: Buf, dtype: DType, base: Ix, depth: Ix, lanes: usize, eps: u32) -> Val {
+    let (sums, tail) = (b.var(b.splat(b.f32(0.0), lanes)), b.var(b.f32(0.0)));
+    let add = |b: &Builder<'_>, to: Var, at: Ix, lanes: usize| {
+        let x = load_dense(b, a, dtype, b.iadd(base, at), lanes);
+        b.set(to, b.fma(x, x, b.get(to)));
+    };
+    let whole = b.round_down(depth, lanes as i64);
+    b.range(Ix::C(0), whole, lanes as i64, |b, at| add(b, sums, at, lanes));
+    b.range(whole, depth, 1, |b, at| add(b, tail, at, 1));
+    let parts: Vec<Val> = (0..lanes).map(|l| b.lane(b.get(sums), l)).collect();
+    let sum = b.add(tree(&parts, &|x, y| b.add(x, y)), b.get(tail));
+    let per_element = match depth {
+        Ix::C(k) => b.f32(1.0 / k.max(1) as f32),
+        Ix::V(_) => b.div(b.f32(1.0), b.cast(b.ix_i64(depth), Ty::F32)),
+    };
+    let root = b.sqrt(b.add(b.mul(sum, per_element), b.f32(f32::from_bits(eps))));
+    b.div(b.f32(1.0), root)
 }
 
 /// What the parts of the builder share.
@@ -83,6 +119,12 @@ struct Kernel<'a> {
     /// Columns of one part.
     width: i64,
     panels: i64,
+    /// Columns in a panel, all parts together.
+    panel: i64,
+    /// How the operands are stored.
+    lhs: DType,
+    rhs: DType,
+    depth: Ix,
     a_stride: Ix,
     reads: Vec<Operand>,
     writes: Vec<(&'a Write, Operand)>,
@@ -101,20 +143,25 @@ struct Kernel<'a> {
 /// # Errors
 /// As [`define`](super::define).
 pub fn lower(b: &Builder<'_>, spec: &MatMulSpec, env: &Env) -> Result<(), CodegenError> {
-    let unit = env.lanes as i64 * spec.parts;
-    let limit = (env.lanes * env.registers / 4) as i64;
-    if spec.panel <= 0 || spec.panel % unit != 0 || spec.panel > limit {
-        return Err(CodegenError::Unsupported(format!(
-            "panels of {} columns with {} parts (expected a multiple of {unit}, at most {})",
-            spec.panel, spec.parts, limit
-        )));
-    }
-    if !matches!(spec.parts, 1 | 2) || spec.n % spec.parts != 0 || spec.n <= 0 || spec.k < 0 {
+    if !matches!(spec.parts, 1 | 2) || spec.n % spec.parts != 0 || spec.n <= 0 {
         return Err(CodegenError::Spec(format!("a matmul of {} columns in {} parts", spec.n, spec.parts)));
     }
-    packable(spec.packed)?;
-    let vectors = (spec.panel / env.lanes as i64) as usize;
-    let (columns, width) = (spec.panel / spec.parts, spec.n / spec.parts);
+    let (panel, rhs) = match spec.rhs {
+        RightSide::Panels { panel, dtype } => (panel, dtype),
+        RightSide::Columns(storage) => return columns::lower(b, spec, storage, env),
+    };
+    let unit = env.lanes as i64 * spec.parts;
+    let limit = (env.lanes * env.registers / 4) as i64;
+    if panel <= 0 || panel % unit != 0 || panel > limit {
+        return Err(CodegenError::Unsupported(format!(
+            "panels of {panel} columns with {} parts (expected a multiple of {unit}, at most {limit})",
+            spec.parts
+        )));
+    }
+    packable(rhs)?;
+    let lhs = left(spec.lhs)?;
+    let vectors = (panel / env.lanes as i64) as usize;
+    let (columns, width) = (panel / spec.parts, spec.n / spec.parts);
     let panels = (width + columns - 1) / columns;
     let tile = tile_rows(env.registers, vectors);
     let operand = |n: usize, a| Operand::new(env.buffers[n], a, &env.args);
@@ -124,7 +171,13 @@ pub fn lower(b: &Builder<'_>, spec: &MatMulSpec, env: &Env) -> Result<(), Codege
     let tile_rows = tile as i64;
     let block = match spec.skinny {
         true => MatMulSpec::SKINNY_ROWS,
-        false => (ROW_BLOCK_BYTES / (4 * spec.k.max(1))).min(ROW_BLOCK_ROWS).max(tile_rows) / tile_rows * tile_rows,
+        false => {
+            let rows = match spec.k {
+                Size::Const(k) => (ROW_BLOCK_BYTES / (4 * k.max(1))).min(ROW_BLOCK_ROWS),
+                Size::Arg(_) => ROW_BLOCK_DEFAULT,
+            };
+            rows.max(tile_rows) / tile_rows * tile_rows
+        }
     };
     let kernel = Kernel {
         spec,
@@ -135,6 +188,10 @@ pub fn lower(b: &Builder<'_>, spec: &MatMulSpec, env: &Env) -> Result<(), Codege
         columns,
         width,
         panels,
+        panel,
+        lhs,
+        rhs,
+        depth: env.args.size(spec.k),
         a_stride: env.args.size(spec.a_stride),
         reads,
         writes,
@@ -171,22 +228,10 @@ impl Kernel<'_> {
     /// The factors of rows `first..last`, under a norm.
     fn norm(&self, b: &Builder<'_>, first: Ix, last: Ix) {
         let (Some(factors), Some(eps)) = (self.factors, self.spec.rms_norm) else { return };
-        let (a, k, lanes) = (self.env.buffers[0], self.spec.k, self.lanes as i64);
         b.range(first, last, 1, |b, row| {
             let base = b.imul(row, self.a_stride);
-            let (sums, tail) = (b.var(b.splat(b.f32(0.0), self.lanes)), b.var(b.f32(0.0)));
-            let add = |b: &Builder<'_>, to: Var, at: Ix, lanes: usize| {
-                let x = b.load(a, b.iadd(base, at), lanes);
-                b.set(to, b.fma(x, x, b.get(to)));
-            };
-            let whole = k / lanes * lanes;
-            b.range(Ix::C(0), Ix::C(whole), lanes, |b, at| add(b, sums, at, self.lanes));
-            b.range(Ix::C(whole), Ix::C(k), 1, |b, at| add(b, tail, at, 1));
-            let parts: Vec<Val> = (0..self.lanes).map(|l| b.lane(b.get(sums), l)).collect();
-            let sum = b.add(tree(&parts, &|x, y| b.add(x, y)), b.get(tail));
-            let mean = b.mul(sum, b.f32(1.0 / k.max(1) as f32));
-            let root = b.sqrt(b.add(mean, b.f32(f32::from_bits(eps))));
-            b.store(factors, b.isub(row, first), b.div(b.f32(1.0), root));
+            let factor = rms_factor(b, self.env.buffers[0], self.lhs, base, self.depth, self.lanes, eps);
+            b.store(factors, b.isub(row, first), factor);
         });
     }
 
@@ -228,12 +273,12 @@ impl Kernel<'_> {
     fn tile(&self, b: &Builder<'_>, panel: Ix, row: Ix, rows: usize) -> Result<(), CodegenError> {
         let base = b.imul(row, self.a_stride);
         let bases: Vec<Ix> = (0..rows).map(|r| b.iadd(base, b.imul(self.a_stride, Ix::C(r as i64)))).collect();
-        let rhs_base = b.imul(panel, Ix::C(self.spec.k * self.spec.panel));
+        let rhs_base = b.imul(panel, b.imul(self.depth, Ix::C(self.panel)));
         let zero = b.splat(b.f32(0.0), self.lanes);
-        let tile = Tile { rows, vectors: self.vectors, lanes: self.lanes, rhs: self.spec.packed };
+        let tile = Tile { rows, vectors: self.vectors, lanes: self.lanes, lhs: self.lhs, rhs: self.rhs };
         let (a, rhs) = (self.env.buffers[0], self.env.buffers[1]);
         let start = vec![zero; rows * self.vectors];
-        let mut sums = tile.run(b, a, &bases, rhs, rhs_base, Ix::C(self.spec.panel), Ix::C(self.spec.k), &start);
+        let mut sums = tile.run(b, a, &bases, rhs, rhs_base, Ix::C(self.panel), self.depth, &start);
         if let Some(factors) = self.factors {
             for (r, sums) in sums.chunks_mut(self.vectors).enumerate() {
                 let at = b.iadd(b.irem(row, Ix::C(self.block)), Ix::C(r as i64));
@@ -284,7 +329,7 @@ impl Kernel<'_> {
         }
         let mut outcome = Ok(());
         b.range(Ix::C(0), Ix::C(rows as i64), 1, |b, r| {
-            outcome = self.scratch_row(b, b.iadd(row, r), b.imul(r, Ix::C(self.spec.panel)), first, columns);
+            outcome = self.scratch_row(b, b.iadd(row, r), b.imul(r, Ix::C(self.panel)), first, columns);
         });
         outcome
     }

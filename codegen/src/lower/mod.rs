@@ -2,6 +2,7 @@
 
 pub mod attention;
 pub mod builder;
+pub mod columns;
 pub mod dot;
 pub mod half;
 pub mod map;

@@ -9,7 +9,7 @@ use super::{
     shuffle::{LANES, transpose},
 };
 use crate::CodegenError;
-use kiln_core::{BlockFormat, CompareOp, DType, PackSpec, Storage};
+use kiln_core::{BlockFormat, CompareOp, DType, PackSpec, Size, Storage};
 
 /// The columns that this kernel writes in one part of the packed matrix, in groups that each lie in one panel.
 #[derive(Clone, Copy)]
@@ -33,6 +33,7 @@ struct Packer<'a> {
     row_scale: Option<Buf>,
     /// Columns of one part in a panel.
     columns: i64,
+    depth: Ix,
 }
 
 /// Builds the kernel.
@@ -47,7 +48,7 @@ pub fn lower(b: &Builder<'_>, spec: &PackSpec, env: &Env) -> Result<(), CodegenE
         && spec.panel % spec.parts == 0
         && spec.n_total % spec.parts == 0
         && spec.n > 0
-        && spec.k > 0
+        && !matches!(spec.k, Size::Const(..=0))
         && spec.column_offset >= 0
         && spec.column_offset + spec.n <= spec.n_total;
     if !sound {
@@ -55,7 +56,7 @@ pub fn lower(b: &Builder<'_>, spec: &PackSpec, env: &Env) -> Result<(), CodegenE
     }
     packable(spec.packed)?;
     if let Storage::Block(format) = spec.storage
-        && (spec.transposed || spec.k % format.block_len() as i64 != 0)
+        && (spec.transposed || !matches!(spec.k, Size::Const(k) if k % format.block_len() as i64 == 0))
     {
         return Err(CodegenError::Unsupported(format!("packing {} with rows that are no whole blocks", spec.storage)));
     }
@@ -77,7 +78,7 @@ pub fn lower(b: &Builder<'_>, spec: &PackSpec, env: &Env) -> Result<(), CodegenE
     let column_scale = spec.column_scale.then(&mut next).transpose()?;
     let row_scale = spec.row_scale.then(&mut next).transpose()?;
     let dst = next()?;
-    let packer = Packer { spec, src, dst, column_scale, row_scale, columns };
+    let packer = Packer { spec, src, dst, column_scale, row_scale, columns, depth: env.args.size(spec.k) };
     let items: i64 = segments.iter().map(|s| s.groups).sum();
     let (begin, end) = env.piece(b, Ix::C(items), 1);
     b.range(begin, end, 1, |b, item| {
@@ -134,7 +135,7 @@ impl Packer<'_> {
 
     /// Element of `dst` where depth 0 of this part's first lane of a panel lies.
     fn panel_base(&self, b: &Builder<'_>, s: &Segment, group: Ix) -> Ix {
-        b.iadd(b.imul(group, Ix::C(self.spec.k * self.spec.panel)), Ix::C(s.part * self.columns))
+        b.iadd(b.imul(group, b.imul(self.depth, Ix::C(self.spec.panel))), Ix::C(s.part * self.columns))
     }
 
     /// A group that fills its panel's lanes.
@@ -166,7 +167,7 @@ impl Packer<'_> {
     /// A source stored `[k, n]`: its rows are the panel's.
     fn copy(&self, b: &Builder<'_>, row: Ix, to: Ix, scales: Option<Val>) {
         let Storage::Dense(dtype) = self.spec.storage else { return };
-        b.range(Ix::C(0), Ix::C(self.spec.k), 1, |b, k| {
+        b.range(Ix::C(0), self.depth, 1, |b, k| {
             let at = b.iadd(b.imul(k, Ix::C(self.spec.n)), row);
             let value = self.to_f32(b, load_dense(b, self.src, dtype, at, LANES));
             self.put(b, to, k, value, scales);
@@ -179,15 +180,15 @@ impl Packer<'_> {
 
     fn dense(&self, b: &Builder<'_>, row: Ix, to: Ix, scales: Option<Val>) {
         let Storage::Dense(dtype) = self.spec.storage else { return };
-        let k = self.spec.k;
-        let starts: [Ix; 8] = std::array::from_fn(|i| b.imul(b.iadd(row, Ix::C(i as i64)), Ix::C(k)));
-        b.range(Ix::C(0), Ix::C(k / 8 * 8), 8, |b, at| {
+        let (k, whole) = (self.depth, b.round_down(self.depth, 8));
+        let starts: [Ix; 8] = std::array::from_fn(|i| b.imul(b.iadd(row, Ix::C(i as i64)), k));
+        b.range(Ix::C(0), whole, 8, |b, at| {
             let rows = starts.map(|s| self.to_f32(b, load_dense(b, self.src, dtype, b.iadd(s, at), 8)));
             for (i, value) in transpose(b, rows).into_iter().enumerate() {
                 self.put(b, to, b.iadd(at, Ix::C(i as i64)), value, scales);
             }
         });
-        b.range(Ix::C(k / 8 * 8), Ix::C(k), 1, |b, at| {
+        b.range(whole, k, 1, |b, at| {
             let parts = starts.map(|s| self.to_f32(b, load_dense(b, self.src, dtype, b.iadd(s, at), 1)));
             self.put(b, to, at, b.vector(&parts), scales);
         });
@@ -195,7 +196,8 @@ impl Packer<'_> {
 
     fn blocks(&self, b: &Builder<'_>, format: BlockFormat, row: Ix, to: Ix, scales: Option<Val>) {
         let len = format.block_len() as i64;
-        let per_row = self.spec.k / len;
+        let Ix::C(depth) = self.depth else { return };
+        let per_row = depth / len;
         let bytes = format.block_bytes() as i64;
         let starts: [Ix; 8] = std::array::from_fn(|i| b.imul(b.iadd(row, Ix::C(i as i64)), Ix::C(per_row * bytes)));
         b.range(Ix::C(0), Ix::C(per_row), 1, |b, block| {
@@ -223,7 +225,7 @@ impl Packer<'_> {
 
     /// A group at an end of the segment: its own columns one by one, and zeros after the part's last column.
     fn ragged(&self, b: &Builder<'_>, s: &Segment, group: Ix, first: Ix, row: Ix) {
-        let k = self.spec.k;
+        let k = self.depth;
         let base = self.panel_base(b, s, group);
         // Lanes of this panel that hold columns of the segment.
         let from = b.ix(b.select(
@@ -235,11 +237,11 @@ impl Packer<'_> {
         b.range(from, until, 1, |b, lane| {
             let row = b.iadd(row, lane);
             let row_scale = self.row_scale.map(|buf| b.load(buf, row, 1));
-            b.range(Ix::C(0), Ix::C(k), 1, |b, at| {
+            b.range(Ix::C(0), k, 1, |b, at| {
                 let index = if self.spec.transposed {
                     b.iadd(b.imul(at, Ix::C(self.spec.n)), row)
                 } else {
-                    b.iadd(b.imul(row, Ix::C(k)), at)
+                    b.iadd(b.imul(row, k), at)
                 };
                 let value = self.to_f32(b, load_value(b, self.src, self.spec.storage, index));
                 self.put(b, b.iadd(base, lane), at, value, row_scale);
@@ -249,7 +251,7 @@ impl Packer<'_> {
             let last = b.icompare(CompareOp::Eq, group, Ix::C(s.end / self.columns));
             b.when(last, |b| {
                 b.range(Ix::C(s.end % self.columns), Ix::C(self.columns), 1, |b, lane| {
-                    b.range(Ix::C(0), Ix::C(k), 1, |b, at| {
+                    b.range(Ix::C(0), k, 1, |b, at| {
                         let to = b.iadd(b.iadd(base, lane), b.imul(at, Ix::C(self.spec.panel)));
                         store_dense(b, self.dst, self.spec.packed, to, b.f32(0.0));
                     });

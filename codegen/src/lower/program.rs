@@ -250,6 +250,20 @@ fn load_block(b: &Builder<'_>, buf: Buf, format: BlockFormat, index: Ix, lanes: 
     block_value(b, format, block_codes(b, buf, format, at, within, lanes), scales)
 }
 
+/// `lanes` values that follow each other, of any storage; of blocks from a multiple of `lanes`, which is at most 16.
+pub fn load_vector(b: &Builder<'_>, buf: Buf, storage: Storage, index: Ix, lanes: usize) -> Val {
+    match storage {
+        Storage::Dense(dtype) => load_dense(b, buf, dtype, index, lanes),
+        Storage::Block(format) if lanes <= 8 => load_block(b, buf, format, index, lanes),
+        Storage::Block(format) => {
+            let half = |from: i64| load_block(b, buf, format, b.iadd(index, Ix::C(from)), 8);
+            let (low, high) = (half(0), half(8));
+            let parts: Vec<Val> = (0..16).map(|l| b.lane(if l < 8 { low } else { high }, l % 8)).collect();
+            b.vector(&parts)
+        }
+    }
+}
+
 /// One value of any storage.
 pub fn load_value(b: &Builder<'_>, buf: Buf, storage: Storage, index: Ix) -> Val {
     match storage {
@@ -418,13 +432,8 @@ fn load(
     }
     Ok(match operand.storage {
         Storage::Dense(dtype) => load_dense(b, operand.buf, dtype, first, point.lanes),
-        Storage::Block(format) if matches!(point.lanes, 4 | 8) && operand.block_vectors() => {
-            load_block(b, operand.buf, format, first, point.lanes)
-        }
-        Storage::Block(format) if point.lanes == 16 && operand.block_vectors() => {
-            let half = |from: i64| load_block(b, operand.buf, format, b.iadd(first, Ix::C(from)), 8);
-            let lanes = |v: Val| (0..8).map(move |l| b.lane(v, l));
-            b.vector(&lanes(half(0)).chain(lanes(half(8))).collect::<Vec<_>>())
+        Storage::Block(_) if point.lanes >= 4 && operand.block_vectors() => {
+            load_vector(b, operand.buf, operand.storage, first, point.lanes)
         }
         Storage::Block(_) => {
             let parts: Vec<Val> = (0..point.lanes).map(|l| one(b.iadd(first, Ix::C(l as i64)))).collect();

@@ -38,7 +38,7 @@ fn every_storage_and_shape() {
                 ] {
                     let spec = KernelSpec::Pack(PackSpec {
                         n,
-                        k,
+                        k: Size::Const(k),
                         storage,
                         transposed,
                         column_scale: scaled,

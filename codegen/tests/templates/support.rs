@@ -4,7 +4,8 @@ use kiln_codegen::cpu::Image;
 use kiln_codegen::{CompileOptions, EmitMode, compile_kernels, link_image};
 use kiln_core::reference::eval_spec;
 use kiln_core::{
-    Access, CpuSpec, DType, ElementOp, Inst, KernelSpec, Program, Size, Storage, ValueId, Write, call, reaches,
+    Access, CpuSpec, DType, ElementOp, Inst, KernelSpec, Program, RightSide, Size, Storage, ValueId, Write, call,
+    reaches,
 };
 use std::ffi::c_void;
 
@@ -167,8 +168,9 @@ fn expected(case: &Case) -> Vec<Vec<u8>> {
 /// Whether a target's vectors make the panels of a spec. Which panels it has is for the target to say.
 fn has_panels(spec: &KernelSpec, target: &CpuSpec) -> bool {
     let KernelSpec::MatMul(s) = spec else { return true };
+    let RightSide::Panels { panel, .. } = s.rhs else { return true };
     let lanes = target.vector_lanes as i64;
-    s.panel % (lanes * s.parts) == 0 && s.panel <= lanes * target.vector_registers as i64 / 4
+    panel % (lanes * s.parts) == 0 && panel <= lanes * target.vector_registers as i64 / 4
 }
 
 /// Compiles all specs for every level that this machine runs, and compares; of many cases, the default level takes all, and the others

@@ -67,6 +67,10 @@ impl<'a> Operand<'a> {
 
 pub(super) fn dot_general(d: &DotDims, lhs: &Tensor, rhs: &Tensor, shape: &[usize]) -> Result<Tensor> {
     let dtype = lhs.dtype().ok_or("block storage")?;
+    if rhs.dtype().is_none() {
+        let dense = Tensor::from_f64(DType::F32, rhs.shape().to_vec(), &rhs.to_f64_vec())?;
+        return dot_general(d, lhs, &dense, shape);
+    }
     if !dtype.is_float() {
         return integers(d, lhs, rhs, shape, dtype);
     }

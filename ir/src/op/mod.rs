@@ -45,7 +45,7 @@ impl fmt::Debug for Real {
 }
 
 /// The axes of a `dot_general`. The result has the batch axes (in the order given), the free axes of `lhs`, and those of `rhs`.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct DotDims {
     /// Batch axes of `lhs`.
     pub lhs_batch: Vec<usize>,
@@ -230,7 +230,9 @@ impl Op {
         self.count(tensors.len())?;
         let blocks_allowed = match self {
             Op::Dequantize(_) => true,
-            Op::Take { axis: 0 } | Op::Slice { axis: 0, .. } => tensors[0].rank() > 1,
+            Op::Take { axis: 0 } | Op::Slice { axis: 0, .. } | Op::Concat { axis: 0 } => tensors[0].rank() > 1,
+            // On the right alone: its rule says which.
+            Op::DotGeneral(_) => tensors[0].dtype().is_some(),
             _ => false,
         };
         if !blocks_allowed && let Some(t) = tensors.iter().find(|t| t.dtype().is_none()) {

@@ -276,7 +276,14 @@ pub(super) fn conv(t: &[&TensorType], a: &ConvAttrs) -> Result<TensorType> {
 
 pub(super) fn dot_general(t: &[&TensorType], d: &DotDims) -> Result<TensorType> {
     let (lhs, rhs) = (t[0], t[1]);
-    if lhs.storage != rhs.storage || lhs.dtype() == Some(DType::Bool) {
+    if rhs.dtype().is_none() {
+        // The blocks lie along what is summed: a layer's weight, one row for each column of the product.
+        if lhs.dtype() != Some(DType::F32) || rhs.rank() != 2 || d.rhs_contract != [1] {
+            return Err(format!(
+                "takes blocks on the right as a matrix that is summed along its rows, with f32 on the left; found {lhs} and {rhs}"
+            ));
+        }
+    } else if lhs.storage != rhs.storage || lhs.dtype() == Some(DType::Bool) {
         return Err("takes two tensors of numbers of one type".into());
     }
     for (axes, t) in [(&d.lhs_batch, lhs), (&d.lhs_contract, lhs), (&d.rhs_batch, rhs), (&d.rhs_contract, rhs)] {

@@ -277,6 +277,8 @@ impl Cases {
                 self.add(Op::Dequantize(d), &[rows("3", 2)]);
             }
             self.add(Op::Dequantize(DType::F32), &[rows("b, 2", 1)]);
+            let product = DotDims { lhs_contract: vec![1], rhs_contract: vec![1], ..DotDims::default() };
+            self.add(Op::DotGeneral(product), &[ty(DType::F32, &format!("s, {}", b.block_len())), rows("5", 1)]);
         }
         for d in DType::ALL {
             for shape in ["7", "2, 3, 17", ""] {

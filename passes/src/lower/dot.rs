@@ -1,4 +1,7 @@
-//! Products: packed matmuls with epilogues where the right-hand side is a static matrix, strided products otherwise.
+//! Products: those with a matrix on the right go to the matmul kernel, with epilogues; the others are strided products.
+//!
+//! A static matrix is packed once, when the program is loaded. One that may change is packed for each call where there are many rows, and used
+//! as it lies where there are few.
 
 use super::{
     Lowering, Value,
@@ -8,25 +11,25 @@ use super::{
 };
 use crate::PassError;
 use kiln_core::{
-    BinaryOp, Buffer, DType, Dim, DotSpec, ElementOp, Inst, KernelSpec, MatMulSpec, PackSpec, ReduceOp, Size, Storage,
+    BinaryOp, Buffer, DType, Dim, DotSpec, ElementOp, Inst, KernelSpec, MatMulSpec, PackSpec, ReduceOp, RightSide,
+    Size, Storage,
 };
 use kiln_ir::{DotDims, Node, NodeId, Op};
 use std::sync::Arc;
 
-/// A packed matmul that is not emitted yet.
+/// A matmul that is not emitted yet.
 #[derive(Debug)]
 pub(super) struct Anchor {
     /// Leading axes of the product.
     rows: Vec<Dim>,
     n: i64,
-    k: i64,
-    panel: i64,
+    k: Dim,
     parts: i64,
     a: Buffer,
+    lhs: Storage,
     a_stride: Dim,
-    packed: Buffer,
-    /// How the panels are stored.
-    storage: DType,
+    b: Buffer,
+    rhs: RightSide,
     /// The prologue: an RMS norm of the rows with this epsilon.
     rms_norm: Option<f32>,
     skinny: bool,
@@ -54,16 +57,21 @@ struct Piece {
 }
 
 impl Lowering<'_, '_> {
-    /// Whether a product's right-hand side is a static matrix, packed once.
+    /// Whether a product is one for the matmul kernel.
     pub(super) fn is_packable(&self, lhs: NodeId, rhs: NodeId, d: &DotDims) -> bool {
+        let depth = || self.ty(rhs).shape[d.rhs_contract[0]].as_const();
+        self.is_matrix(lhs, rhs, d) && (!self.is_static(rhs) || !self.is_static(lhs) && depth().is_some())
+    }
+
+    /// Whether a product has f32 sums and one matrix of a known number of columns on the right.
+    fn is_matrix(&self, lhs: NodeId, rhs: NodeId, d: &DotDims) -> bool {
         let rt = self.ty(rhs);
         self.ty(lhs).dtype() == Some(DType::F32)
-            && self.is_static(rhs)
-            && !self.is_static(lhs)
             && rt.rank() == 2
             && d.rhs_batch.is_empty()
             && d.rhs_contract.len() == 1
-            && rt.shape.iter().all(|n| n.as_const().is_some_and(|n| n > 0))
+            && rt.shape[1 - d.rhs_contract[0]].as_const().is_some_and(|n| n > 0)
+            && rt.shape[d.rhs_contract[0]].as_const() != Some(0)
     }
 
     pub(super) fn dot(&mut self, id: NodeId, node: &Node, d: &DotDims) -> Result<Value, PassError> {
@@ -76,28 +84,48 @@ impl Lowering<'_, '_> {
             return self.dot_strided(id, lhs, rhs, d).map(Value::Lazy);
         }
         let depth_axis = d.rhs_contract[0];
-        let size = |axis: usize| rt.shape[axis].as_const().unwrap_or(0);
-        let (k, n) = (size(depth_axis), size(1 - depth_axis));
-        let parts = if self.pair_halves(id, n) { 2 } else { 1 };
-        let panel = self.shared.target.panel(n, parts);
-        let (packed, storage) = self.packed(rhs, depth_axis == 0, n, k, panel, parts)?;
-
-        let mut perm = DotDims::free(lt.rank(), &[], &d.lhs_contract);
-        perm.push(d.lhs_contract[0]);
-        let norm = match self.value(lhs)? {
-            Value::Norm(x, eps) => rows_of(&x).map(|rows| (x, rows, eps)),
-            _ => None,
+        let (k, transposed) = (rt.shape[depth_axis].clone(), depth_axis == 0);
+        let n = rt.shape[1 - depth_axis].as_const().unwrap_or(0);
+        let free = DotDims::free(lt.rank(), &[], &d.lhs_contract);
+        let m: Dim = free.iter().map(|axis| lt.shape[*axis].clone()).product();
+        let skinny = self.bound(&m)? <= MatMulSpec::SKINNY_ROWS;
+        // Whatever the number of rows, a sum goes along its depth in one order.
+        let as_it_lies = match skinny && !self.is_static(rhs) {
+            true => self.columns(rhs, transposed, n, &k)?,
+            false => None,
         };
-        let (a, found, rms_norm) = match norm {
-            Some((x, rows, eps)) => (x, Some(rows), Some(eps)),
+        let (parts, b, right) = match as_it_lies {
+            Some((b, storage)) => (1, b, RightSide::Columns(storage)),
             None => {
+                let parts = if self.pair_halves(id, n) { 2 } else { 1 };
+                let panel = self.shared.target.panel(n, parts);
+                let (b, dtype) = match (self.is_static(rhs), k.as_const()) {
+                    (true, Some(k)) => self.packed(rhs, transposed, n, k, panel, parts)?,
+                    _ => self.packed_for_call(rhs, transposed, n, &k, panel, parts)?,
+                };
+                (parts, b, RightSide::Panels { panel, dtype })
+            }
+        };
+
+        let perm = [&free[..], &d.lhs_contract[..1]].concat();
+        let (a, found, rms_norm) = match self.value(lhs)? {
+            Value::Norm(x, eps) if rows_of(&x).is_some() => {
+                let rows = rows_of(&x);
+                (x, rows, Some(eps))
+            }
+            Value::Lazy(l) if half_rows_of(&l.transpose(&perm)).is_some() => {
+                let a = l.transpose(&perm);
+                let rows = half_rows_of(&a);
+                (a, rows, None)
+            }
+            _ => {
                 let a = self.buffer(lhs)?.transpose(&perm);
                 let rows = rows_of(&a);
                 (a, rows, None)
             }
         };
         // A state may be overwritten before the product is emitted.
-        let (a_buffer, a_stride) = match found {
+        let (a_buffer, a_stride, left) = match found {
             Some(found) if !a.reads_state() => found,
             _ => {
                 let copy = self.copy(&a, DType::F32.into(), "copy".into());
@@ -105,33 +133,96 @@ impl Lowering<'_, '_> {
             }
         };
         let rows = a.shape[..a.shape.len() - 1].to_vec();
-        let m: Dim = rows.iter().cloned().product();
-        let skinny = self.bound(&m)? <= MatMulSpec::SKINNY_ROWS;
         let label = self.label(id);
-        let anchor = Arc::new(Anchor {
-            rows,
-            n,
-            k,
-            panel,
-            parts,
-            a: a_buffer,
-            a_stride,
-            packed,
-            storage,
-            rms_norm,
-            skinny,
-            label,
-        });
+        let anchor =
+            Anchor { rows, n, k, parts, a: a_buffer, lhs: left, a_stride, b, rhs: right, rms_norm, skinny, label };
+        let anchor = Arc::new(anchor);
         let accumulator = anchor.accumulator(0);
         let value = Value::Anchored(anchor, accumulator);
-        // Only its halves may use a paired matmul; any other one is kept only for a single elementwise user.
+        // Only its halves may use a paired matmul; any other one is kept only for a single elementwise user, and one that reads its right
+        // side as it lies is not kept at all: that may be a state.
         let users = &self.users[id.index()];
         let single = users.len() == 1 && self.results[id.index()] == 0 && self.f.node(users[0]).op.is_elementwise();
-        if parts == 2 || single {
+        if parts == 2 || single && matches!(right, RightSide::Panels { .. }) {
             return Ok(value);
         }
         self.values[id.index()] = Some(value);
         self.buffer(id).map(Value::Lazy)
+    }
+
+    /// The buffer of a matrix that lies as the kernel for few rows reads it, and how it is stored.
+    fn columns(
+        &mut self,
+        rhs: NodeId,
+        transposed: bool,
+        n: i64,
+        k: &Dim,
+    ) -> Result<Option<(Buffer, Storage)>, PassError> {
+        let Value::Lazy(lazy) = self.value(rhs)? else { return Ok(None) };
+        if !lazy.is_widened_read() {
+            return Ok(None);
+        }
+        Ok(match direct_source(&lazy, transposed, n, k) {
+            Some(Direct { source: Source::Buffer(buffer), storage, transposed: false }) => Some((buffer, storage)),
+            _ => None,
+        })
+    }
+
+    /// The packed form of a matrix that may change, made by a step of its own, and how it is stored.
+    fn packed_for_call(
+        &mut self,
+        rhs: NodeId,
+        transposed: bool,
+        n: i64,
+        k: &Dim,
+        panel: i64,
+        parts: i64,
+    ) -> Result<(Buffer, DType), PassError> {
+        let label: Arc<str> = format!("pack {}", self.label(rhs)).into();
+        let direct = match self.value(rhs)? {
+            Value::Lazy(l) if l.is_widened_read() => direct_source(&l, transposed, n, k),
+            _ => None,
+        };
+        let direct = match direct {
+            Some(direct) => direct,
+            None => {
+                let lazy = self.lazy(rhs)?;
+                let lazy = if transposed { lazy.transpose(&[1, 0]) } else { lazy };
+                let copy = self.copy(&lazy, DType::F32.into(), label.clone());
+                let source = copy.as_buffer().map_or(Source::Index, |l| l.source);
+                Direct { source, storage: DType::F32.into(), transposed: false }
+            }
+        };
+        // Values of 16 bits stay so: they are what they are.
+        let dtype = direct.storage.dense().filter(|d| d.is_half()).unwrap_or(DType::F32);
+        let Source::Buffer(source) = direct.source else {
+            return Err(self.unsupported(rhs, "a matrix that is no buffer"));
+        };
+        let mut args = Args::default();
+        let spec = PackSpec {
+            n,
+            k: args.size(k),
+            storage: direct.storage,
+            transposed: direct.transposed,
+            column_scale: false,
+            row_scale: false,
+            column_offset: 0,
+            n_total: n,
+            panel,
+            parts,
+            packed: dtype,
+        };
+        let packed = self.temporary(dtype.into(), &[Dim::from(PackSpec::packed_len(n, 1, panel, parts)) * k.clone()]);
+        let values = Dim::from(n) * k.clone();
+        let launch = Launch {
+            args: args.dims,
+            flops: values.clone() * Dim::from(2),
+            bytes: values * Dim::from(8),
+            spec: KernelSpec::Pack(spec),
+            operands: vec![source, packed],
+        };
+        self.launch(launch, label);
+        Ok((packed, dtype))
     }
 
     /// The largest value of a size in this variant.
@@ -237,7 +328,7 @@ impl Lowering<'_, '_> {
         for piece in pieces {
             let whole = PackSpec {
                 n: piece.columns,
-                k,
+                k: Size::Const(k),
                 storage: DType::F32.into(),
                 transposed: false,
                 column_scale: false,
@@ -248,7 +339,7 @@ impl Lowering<'_, '_> {
                 parts,
                 packed: storage,
             };
-            self.pack_piece(&piece, whole, buffer, label.clone())?;
+            self.pack_piece(&piece, whole, k, buffer, label.clone())?;
             offset += piece.columns;
         }
         self.in_prepare = outer;
@@ -276,7 +367,14 @@ impl Lowering<'_, '_> {
         }
     }
 
-    fn pack_piece(&mut self, piece: &Piece, spec: PackSpec, dst: Buffer, label: Arc<str>) -> Result<(), PassError> {
+    fn pack_piece(
+        &mut self,
+        piece: &Piece,
+        spec: PackSpec,
+        k: i64,
+        dst: Buffer,
+        label: Arc<str>,
+    ) -> Result<(), PassError> {
         let mut spec = spec;
         let mut operands = vec![];
         // A factor per depth index (a folded norm weight) is applied while packing.
@@ -290,11 +388,14 @@ impl Lowering<'_, '_> {
         };
         let factor = factor.and_then(|l| l.as_buffer().map(|l| l.source));
         let direct = match self.value(base)? {
-            Value::Lazy(l) => self.direct_source(&l, piece.transposed, &mut spec),
+            Value::Lazy(l) => direct_source(&l, piece.transposed, spec.n, &k.into()),
             _ => None,
         };
         let source = match direct {
-            Some(s) => s,
+            Some(direct) => {
+                (spec.storage, spec.transposed) = (direct.storage, direct.transposed);
+                direct.source
+            }
             None => {
                 let lazy = self.lazy(base)?;
                 let lazy = if piece.transposed { lazy.transpose(&[1, 0]) } else { lazy };
@@ -309,7 +410,7 @@ impl Lowering<'_, '_> {
         }
         spec.column_scale = factor.is_some();
         operands.push(dst);
-        let values = Dim::from(spec.n) * Dim::from(spec.k);
+        let values = Dim::from(spec.n) * Dim::from(k);
         let launch = Launch {
             args: vec![],
             flops: values.clone() * Dim::from(2),
@@ -342,34 +443,6 @@ impl Lowering<'_, '_> {
         };
         let (a, b) = (node.operands[0], node.operands[1]);
         factor_of(b).map(|f| (a, f)).or_else(|| factor_of(a).map(|f| (b, f)))
-    }
-
-    /// The buffer that a matrix can be packed from as it is: a plain read, widened at most.
-    fn direct_source(&self, l: &Lazy, transposed: bool, spec: &mut PackSpec) -> Option<Source> {
-        let ([leaf], true) = (l.leaves.as_slice(), l.is_trivial()) else { return None };
-        let floats = [DType::F32, DType::F16, DType::BF16];
-        let readable = floats.contains(&l.dtype())
-            && (matches!(leaf.storage, Storage::Block(_)) || floats.map(Storage::Dense).contains(&leaf.storage));
-        if !readable || leaf.source == Source::Index || !leaf.indirect.is_empty() || !leaf.offset.is(0) {
-            return None;
-        }
-        let leaf = if transposed {
-            Leaf { strides: leaf.strides.iter().rev().cloned().collect(), ..leaf.clone() }
-        } else {
-            leaf.clone()
-        };
-        let shape = [Dim::from(spec.n), Dim::from(spec.k)];
-        if leaf.is_contiguous(&shape) {
-            spec.storage = leaf.storage;
-            return Some(leaf.source);
-        }
-        let columns_first = [Dim::from(1), Dim::from(spec.n)];
-        if leaf.strides == columns_first && leaf.storage.dense().is_some() {
-            spec.storage = leaf.storage;
-            spec.transposed = true;
-            return Some(leaf.source);
-        }
-        None
     }
 
     /// A product of two f32 buffers, neither packed.
@@ -499,18 +572,61 @@ impl Lowering<'_, '_> {
     }
 }
 
-/// The buffer and row stride of a left operand whose rows are contiguous and evenly spaced from the buffer's start.
-fn rows_of(a: &Lazy) -> Option<(Buffer, Dim)> {
-    let leaf = a.as_buffer()?;
-    let last = a.shape.len() - 1;
-    let Source::Buffer(buffer) = leaf.source else { return None };
-    let f32 = leaf.storage == Storage::Dense(DType::F32);
-    let contiguous = leaf.strides[last].is(1) || a.shape[last].is(1);
-    let stride = leaf.merged_stride(&a.shape, 0..last)?;
-    (f32 && contiguous && leaf.offset.is(0)).then_some((buffer, stride))
+/// A matrix that is read as it is: a plain read, widened at most.
+struct Direct {
+    source: Source,
+    storage: Storage,
+    /// Whether it is stored `[depth, columns]` instead of `[columns, depth]`.
+    transposed: bool,
 }
 
-/// A packed matmul with this body as its epilogue; the body is in the space of the product (of one part of it).
+/// Where a matrix of `n` columns and depth `k` is, if it can be read as it is; `transposed` says that the lazy is `[depth, columns]`.
+fn direct_source(l: &Lazy, transposed: bool, n: i64, k: &Dim) -> Option<Direct> {
+    let ([leaf], true) = (l.leaves.as_slice(), l.is_trivial()) else { return None };
+    let floats = [DType::F32, DType::F16, DType::BF16];
+    let readable = floats.contains(&l.dtype())
+        && (matches!(leaf.storage, Storage::Block(_)) || floats.map(Storage::Dense).contains(&leaf.storage));
+    if !readable || leaf.source == Source::Index || !leaf.indirect.is_empty() || !leaf.offset.is(0) {
+        return None;
+    }
+    let leaf = if transposed {
+        Leaf { strides: leaf.strides.iter().rev().cloned().collect(), ..leaf.clone() }
+    } else {
+        leaf.clone()
+    };
+    let direct = |transposed| Some(Direct { source: leaf.source, storage: leaf.storage, transposed });
+    if leaf.is_contiguous(&[Dim::from(n), k.clone()]) {
+        return direct(false);
+    }
+    let columns_first = [Dim::from(1), Dim::from(n)];
+    if leaf.strides == columns_first && leaf.storage.dense().is_some() {
+        return direct(true);
+    }
+    None
+}
+
+/// The buffer and row stride of a left operand whose rows are contiguous and evenly spaced from the buffer's start, and its storage: f32.
+fn rows_of(a: &Lazy) -> Option<(Buffer, Dim, Storage)> {
+    let leaf = a.as_buffer()?;
+    (leaf.storage == Storage::Dense(DType::F32)).then(|| even_rows(a, leaf)).flatten()
+}
+
+/// The same of an operand that is a widened read of f16 or bf16.
+fn half_rows_of(a: &Lazy) -> Option<(Buffer, Dim, Storage)> {
+    let ([leaf], true) = (a.leaves.as_slice(), a.is_widened_read()) else { return None };
+    let half = leaf.storage.dense().is_some_and(DType::is_half) && leaf.indirect.is_empty();
+    half.then(|| even_rows(a, leaf)).flatten()
+}
+
+fn even_rows(a: &Lazy, leaf: &Leaf) -> Option<(Buffer, Dim, Storage)> {
+    let last = a.shape.len() - 1;
+    let Source::Buffer(buffer) = leaf.source else { return None };
+    let contiguous = leaf.strides[last].is(1) || a.shape[last].is(1);
+    let stride = leaf.merged_stride(&a.shape, 0..last)?;
+    (contiguous && leaf.offset.is(0)).then_some((buffer, stride, leaf.storage))
+}
+
+/// A matmul with this body as its epilogue; the body is in the space of the product (of one part of it).
 fn matmul(anchor: &Anchor, shape: &[Dim], mut body: Body) -> Launch {
     let rows = anchor.rows.len();
     let two = |strides: &[Dim]| {
@@ -529,23 +645,29 @@ fn matmul(anchor: &Anchor, shape: &[Dim], mut body: Body) -> Launch {
     let (mut args, mut reads) = (Args::default(), Reads::default());
     let m_size: Size = args.size(&m);
     let a_stride = args.size(&anchor.a_stride);
+    let k = args.size(&anchor.k);
     let done = emit::finish(body, &[], &mut args, &mut reads);
-    let mut operands = vec![anchor.a, anchor.packed];
+    let mut operands = vec![anchor.a, anchor.b];
     operands.extend(&reads.buffers);
     operands.extend(&done.write_buffers);
     let columns = Dim::from(anchor.n / anchor.parts);
     let epilogue = m.clone() * columns * Dim::from(4 * (reads.buffers.len() + done.write_buffers.len()));
-    let bytes =
-        m.clone() * Dim::from(4 * anchor.k) + Dim::from(anchor.storage.size() as i64 * anchor.k * anchor.n) + epilogue;
+    let stored = |values: Dim, storage: Storage| match storage {
+        Storage::Dense(d) => values * Dim::from(d.size()),
+        Storage::Block(b) => (values * Dim::from(b.block_bytes())).floor_div(&Dim::from(b.block_len())),
+    };
+    let bytes = stored(m.clone() * anchor.k.clone(), anchor.lhs)
+        + stored(Dim::from(anchor.n) * anchor.k.clone(), anchor.rhs.storage())
+        + epilogue;
     let spec = MatMulSpec {
         m: m_size,
         n: anchor.n,
-        k: anchor.k,
+        k,
         skinny: anchor.skinny,
+        lhs: anchor.lhs,
         a_stride,
-        panel: anchor.panel,
+        rhs: anchor.rhs,
         parts: anchor.parts,
-        packed: anchor.storage,
         rms_norm: anchor.rms_norm.map(f32::to_bits),
         reads: reads.accesses,
         program: done.program,
@@ -555,7 +677,7 @@ fn matmul(anchor: &Anchor, shape: &[Dim], mut body: Body) -> Launch {
         spec: KernelSpec::MatMul(spec),
         operands,
         args: args.dims,
-        flops: m * Dim::from(2 * anchor.n * anchor.k),
+        flops: m * Dim::from(2 * anchor.n) * anchor.k.clone(),
         bytes,
     }
 }

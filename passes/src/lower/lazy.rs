@@ -135,6 +135,12 @@ impl Lazy {
             && self.insts.iter().all(|i| matches!(i.op, ElementOp::Load(_) | ElementOp::Const(_) | ElementOp::Cast(_)))
     }
 
+    /// Whether it is one read of floats as f32, widened at most: with the values of its buffer.
+    pub fn is_widened_read(&self) -> bool {
+        let casts = self.insts.iter().filter(|i| matches!(i.op, ElementOp::Cast(_))).count();
+        self.leaves.len() == 1 && self.is_trivial() && self.dtype() == DType::F32 && casts <= 1
+    }
+
     pub fn transpose(&self, perm: &[usize]) -> Lazy {
         let pick = |v: &[Dim]| perm.iter().map(|p| v[*p].clone()).collect::<Vec<_>>();
         self.map_leaves(pick(&self.shape), |l| pick(&l.strides))

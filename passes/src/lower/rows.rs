@@ -332,13 +332,16 @@ impl Lowering<'_, '_> {
     pub(super) fn is_prologue(&mut self, id: NodeId, node: &Node) -> Result<bool, PassError> {
         let users = self.users[id.index()].clone();
         let f = self.f;
-        let products = users.iter().all(|u| match &f.node(*u).op {
-            Op::DotGeneral(d) => {
-                let [lhs, rhs] = f.node(*u).operands[..] else { return false };
-                lhs == id && rhs != id && self.is_packable(lhs, rhs, d) && d.lhs_contract == [f.tensor(id).rank() - 1]
-            }
-            _ => false,
-        });
+        let mut products = true;
+        for user in &users {
+            products &= match (&f.node(*user).op, &f.node(*user).operands[..]) {
+                (Op::DotGeneral(d), [lhs, rhs]) => {
+                    let along = d.lhs_contract == [f.tensor(id).rank() - 1];
+                    *lhs == id && *rhs != id && along && self.is_packable(*lhs, *rhs, d)
+                }
+                _ => false,
+            };
+        }
         let alone = !users.is_empty() && self.results[id.index()] == 0 && !self.is_static(id);
         Ok(products && alone && is_ones(&self.lazy(node.operands[1])?))
     }

@@ -64,12 +64,12 @@ impl KernelSpec {
                 }
             }
             KernelSpec::MatMul(s) => {
-                c.sizes(&[s.m, s.a_stride]);
+                c.sizes(&[s.m, s.k, s.a_stride]);
                 s.reads.iter().for_each(|a| c.access(a));
                 c.program(&s.program);
                 c.writes(&s.writes);
             }
-            KernelSpec::Pack(_) => {}
+            KernelSpec::Pack(s) => c.size(&s.k),
             KernelSpec::Dot(s) => {
                 c.sizes(&s.batch);
                 c.sizes(&[s.m, s.n, s.k]);

@@ -178,11 +178,11 @@ pub struct RowSpec {
     pub phases: Vec<Phase>,
 }
 
-/// `acc[i, j] = r[i] * Σ_k a[i, k] * b[k, j]`, with `b` packed in panels ([`PackSpec`]), then a program over each `acc`. `r` is 1, or with
-/// an RMS norm as prologue `1 / sqrt(mean_k(a[i, k]^2) + eps)`.
+/// `acc[i, j] = r[i] * Σ_k a[i, k] * b[k, j]`, then a program over each `acc`. `r` is 1, or with an RMS norm as prologue
+/// `1 / sqrt(mean_k(a[i, k]^2) + eps)`. Sums are f32, whatever the operands are stored as.
 ///
 /// Index space of the epilogue: `[m, n / parts]`. With two parts, columns j and `n / 2 + j` of the product meet in one
-/// epilogue as `Given(0)` and `Given(1)` (gate and up of a gated MLP). Reads: `a`, the packed `b`, then `reads`.
+/// epilogue as `Given(0)` and `Given(1)` (gate and up of a gated MLP). Reads: `a`, `b`, then `reads`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct MatMulSpec {
     /// Rows.
@@ -190,17 +190,17 @@ pub struct MatMulSpec {
     /// Columns of the product, all parts together.
     pub n: i64,
     /// Depth.
-    pub k: i64,
+    pub k: Size,
     /// Few rows (at most [`MatMulSpec::SKINNY_ROWS`]): the kernel streams `b` once for all rows.
     pub skinny: bool,
-    /// Elements between two rows of `a`, which is f32 with contiguous rows.
+    /// How `a` is stored, its rows contiguous: a float type, or blocks (int8 values with a scale for each block, say).
+    pub lhs: Storage,
+    /// Elements between two rows of `a`.
     pub a_stride: Size,
-    /// Columns in a panel of `b`; the panel layout is [`PackSpec`]'s.
-    pub panel: i64,
+    /// How `b` lies.
+    pub rhs: RightSide,
     /// 1, or 2 for paired columns.
     pub parts: i64,
-    /// How `b` is stored: f32, f16 or bf16. Sums are f32 in any case.
-    pub packed: DType,
     /// The prologue: bits of the f32 `eps` of an RMS norm of the rows of `a`.
     pub rms_norm: Option<u32>,
     /// What the epilogue reads, addressed by `[row, column]`.
@@ -209,6 +209,31 @@ pub struct MatMulSpec {
     pub program: Program,
     /// What it writes, addressed by `[row, column]`.
     pub writes: Vec<Write>,
+}
+
+/// How the right-hand side of a product lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RightSide {
+    /// Packed in panels, as [`PackSpec`] makes them: once for a matrix that never changes, else for each call.
+    Panels {
+        /// Columns in a panel.
+        panel: i64,
+        /// The panels' element type: f32, f16 or bf16.
+        dtype: DType,
+    },
+    /// As a layer's weight lies: `[n, k]`, the depth of one column after that of the other, of a float type or in blocks.
+    Columns(Storage),
+}
+
+impl RightSide {
+    /// How its elements are stored.
+    pub fn storage(self) -> Storage {
+        match self {
+            RightSide::Panels { dtype, .. } => dtype.into(),
+            RightSide::Columns(storage) => storage,
+        }
+    }
 }
 
 impl MatMulSpec {
@@ -227,7 +252,7 @@ pub struct PackSpec {
     /// Source rows: columns of the packed matrix.
     pub n: i64,
     /// Depth: length of a source row.
-    pub k: i64,
+    pub k: Size,
     /// How the source is stored; rows are contiguous.
     pub storage: Storage,
     /// Whether the source is stored `[k, n]` (then dense only) instead of `[n, k]`.
@@ -330,7 +355,7 @@ pub enum KernelSpec {
     Map(MapSpec),
     /// Reductions and maps along rows.
     Row(RowSpec),
-    /// Product with a packed right-hand side.
+    /// Product with a matrix on the right, and an epilogue.
     MatMul(MatMulSpec),
     /// Packing of a right-hand side.
     Pack(PackSpec),
@@ -367,7 +392,7 @@ impl KernelSpec {
         match self {
             KernelSpec::Map(s) => of(&s.reads),
             KernelSpec::Row(s) => of(&s.reads),
-            KernelSpec::MatMul(s) => [f32, s.packed.into()].into_iter().chain(of(&s.reads)).collect(),
+            KernelSpec::MatMul(s) => [s.lhs, s.rhs.storage()].into_iter().chain(of(&s.reads)).collect(),
             KernelSpec::Pack(s) => std::iter::once(s.storage)
                 .chain(std::iter::repeat_n(f32, usize::from(s.column_scale) + usize::from(s.row_scale)))
                 .collect(),

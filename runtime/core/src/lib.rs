@@ -31,7 +31,7 @@ pub use dtype::{DType, Storage};
 pub use element::int_to_round_again;
 pub use kernel::{
     Access, AttentionSpec, Coord, DotSpec, ElementOp, Inst, KernelSpec, MapSpec, MatMulSpec, Onto, PackSpec, Phase,
-    Program, RowSpec, Size, ValueId, Write,
+    Program, RightSide, RowSpec, Size, ValueId, Write,
 };
 pub use op::{BinaryOp, CompareOp, ReduceOp, UnaryOp};
 pub use plan::{

@@ -6,7 +6,7 @@
 
 use crate::{
     Access, AttentionSpec, BinaryOp, CompareOp, DType, DotSpec, ElementOp, Inst, KernelSpec, MapSpec, MatMulSpec,
-    PackSpec, Phase, Program, ReduceOp, RowSpec, Size, UnaryOp, ValueId, Write,
+    PackSpec, Phase, Program, ReduceOp, RightSide, RowSpec, Size, UnaryOp, ValueId, Write,
 };
 
 /// What a kernel does to one operand.
@@ -367,15 +367,14 @@ impl Reacher<'_> {
     }
 
     fn matmul(&mut self, s: &MatMulSpec) -> Result<(i64, i64)> {
-        let m = self.extents(&[s.m])?[0];
-        if s.n <= 0
-            || s.k < 0
-            || s.panel <= 0
-            || !matches!(s.parts, 1 | 2)
-            || s.n % s.parts != 0
-            || s.panel % s.parts != 0
-        {
-            return Err(format!("a product of {} columns, {} parts, panels of {}", s.n, s.parts, s.panel));
+        let [m, k] = self.extents(&[s.m, s.k])?[..] else { return Err("two sizes".into()) };
+        let sound = |panel: i64| panel > 0 && matches!(s.parts, 1 | 2) && panel % s.parts == 0;
+        let panels = match s.rhs {
+            RightSide::Panels { panel, .. } => panel,
+            RightSide::Columns(_) => s.parts,
+        };
+        if s.n <= 0 || !sound(panels) || s.n % s.parts != 0 {
+            return Err(format!("a product of {} columns, {} parts, panels of {panels}", s.n, s.parts));
         }
         if s.skinny && m > MatMulSpec::SKINNY_ROWS {
             return Err(format!("{m} rows of a product for at most {}", MatMulSpec::SKINNY_ROWS));
@@ -385,44 +384,49 @@ impl Reacher<'_> {
         if m == 0 {
             return Ok((0, 0));
         }
-        if s.k > 0 {
+        if k > 0 {
             let rows = Interval::new(0, m - 1).mul(Interval::one(self.size(s.a_stride)?));
-            self.touch(0, rows.add(Interval::new(0, s.k - 1)))?;
-            self.touch(1, Interval::new(0, packed_len(s.n, s.k, s.panel, s.parts)? - 1))?;
+            self.touch(0, rows.add(Interval::new(0, k - 1)))?;
+            let elements = match s.rhs {
+                RightSide::Panels { panel, .. } => packed_len(s.n, k, panel, s.parts)?,
+                RightSide::Columns(_) => product(&[s.n, k])?,
+            };
+            self.touch(1, Interval::new(0, elements - 1))?;
         }
         let accumulators = vec![Interval::of(DType::F32); s.parts as usize];
         let values = self.program(&s.program, &s.reads, 2, &extents, &accumulators)?;
         for (n, w) in s.writes.iter().enumerate() {
             self.write(w, 2 + s.reads.len() + n, &extents, &s.program, &values)?;
         }
-        Ok((product(&[m, s.n])?, s.k))
+        Ok((product(&[m, s.n])?, k))
     }
 
     fn pack(&mut self, s: &PackSpec) -> Result<(i64, i64)> {
-        let sound = s.n >= 0 && s.k >= 0 && s.panel > 0 && matches!(s.parts, 1 | 2) && s.panel % s.parts == 0;
+        let k = self.extents(&[s.k])?[0];
+        let sound = s.n >= 0 && s.panel > 0 && matches!(s.parts, 1 | 2) && s.panel % s.parts == 0;
         let within = s.column_offset >= 0 && s.column_offset.checked_add(s.n).is_some_and(|end| end <= s.n_total);
         if !sound || !within || s.n_total % s.parts != 0 {
             return Err(format!("{} columns from {} of {}, in panels of {}", s.n, s.column_offset, s.n_total, s.panel));
         }
-        let values = product(&[s.n, s.k])?;
+        let values = product(&[s.n, k])?;
         if values == 0 {
             return Ok((0, 0));
         }
         self.touch(0, Interval::new(0, values - 1))?;
         if s.column_scale {
-            self.touch(1, Interval::new(0, s.k - 1))?;
+            self.touch(1, Interval::new(0, k - 1))?;
         }
         if s.row_scale {
             self.touch(1 + usize::from(s.column_scale), Interval::new(0, s.n - 1))?;
         }
         let out = self.operands.len() - 1;
-        self.touch(out, Interval::new(0, packed_len(s.n_total, s.k, s.panel, s.parts)? - 1))?;
+        self.touch(out, Interval::new(0, packed_len(s.n_total, k, s.panel, s.parts)? - 1))?;
         // Whoever packs a part's last column fills the panel behind it.
         let (half, columns) = (s.n_total / s.parts, s.panel / s.parts);
         let padding = (columns - half % columns) % columns;
         let lasts = (1..=s.parts).filter(|part| (s.column_offset..s.column_offset + s.n).contains(&(part * half - 1)));
         // No more than the packed form has, whose length fits.
-        self.operands[out].written = values + lasts.count() as i64 * padding * s.k;
+        self.operands[out].written = values + lasts.count() as i64 * padding * k;
         Ok((values, 1))
     }
 

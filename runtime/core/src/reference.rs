@@ -3,7 +3,7 @@
 
 use crate::{
     Access, AttentionSpec, BinaryOp, BlockFormat, CompareOp, DType, DotSpec, ElementOp, KernelSpec, MapSpec,
-    MatMulSpec, Onto, PackSpec, Phase, Program, ReduceOp, RowSpec, Size, Storage, UnaryOp, ValueId, Write,
+    MatMulSpec, Onto, PackSpec, Phase, Program, ReduceOp, RightSide, RowSpec, Size, Storage, UnaryOp, ValueId, Write,
 };
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -394,21 +394,26 @@ fn packed_at(column: i64, n: i64, panel: i64, parts: i64) -> (i64, i64) {
 }
 
 fn matmul(run: &mut Run<'_>, s: &MatMulSpec) {
-    let f32s = Storage::Dense(DType::F32);
-    let half = s.n / s.parts;
+    let (half, depth) = (s.n / s.parts, run.size(s.k));
+    // Element `k` of column `j`.
+    let at = |j: i64, k: i64| match s.rhs {
+        RightSide::Columns(_) => j * depth + k,
+        RightSide::Panels { panel: width, .. } => {
+            let (panel, lane) = packed_at(j, s.n, width, s.parts);
+            (panel * depth + k) * width + lane
+        }
+    };
     for i in 0..run.size(s.m) {
-        let a = |k: i64, run: &Run<'_>| get(f32s, &run.buffers[0], i * run.size(s.a_stride) + k).f();
+        let a = |k: i64, run: &Run<'_>| get(s.lhs, &run.buffers[0], i * run.size(s.a_stride) + k).f();
         let norm = s.rms_norm.map_or(1.0, |eps| {
-            let squares: f64 = (0..s.k).map(|k| a(k, run) * a(k, run)).sum();
-            1.0 / (squares / s.k as f64 + f64::from(f32::from_bits(eps))).sqrt()
+            let squares: f64 = (0..depth).map(|k| a(k, run) * a(k, run)).sum();
+            1.0 / (squares / depth as f64 + f64::from(f32::from_bits(eps))).sqrt()
         });
         for j in 0..half {
             let givens: Vec<Scalar> = (0..s.parts)
                 .map(|part| {
-                    let (panel, lane) = packed_at(part * half + j, s.n, s.panel, s.parts);
-                    let sum = (0..s.k).map(|k| {
-                        a(k, run) * get(s.packed.into(), &run.buffers[1], (panel * s.k + k) * s.panel + lane).f()
-                    });
+                    let b = |k: i64, run: &Run<'_>| get(s.rhs.storage(), &run.buffers[1], at(part * half + j, k)).f();
+                    let sum = (0..depth).map(|k| a(k, run) * b(k, run));
                     Scalar::F(norm * sum.sum::<f64>())
                 })
                 .collect();
@@ -422,11 +427,11 @@ fn matmul(run: &mut Run<'_>, s: &MatMulSpec) {
 
 fn pack(run: &mut Run<'_>, s: &PackSpec) {
     let f32s = Storage::Dense(DType::F32);
-    let out = run.buffers.len() - 1;
+    let (out, depth) = (run.buffers.len() - 1, run.size(s.k));
     for r in 0..s.n {
         let (panel, lane) = packed_at(s.column_offset + r, s.n_total, s.panel, s.parts);
-        for k in 0..s.k {
-            let at = if s.transposed { k * s.n + r } else { r * s.k + k };
+        for k in 0..depth {
+            let at = if s.transposed { k * s.n + r } else { r * depth + k };
             let mut v = get(s.storage, &run.buffers[0], at).f() as f32;
             if s.column_scale {
                 v *= get(f32s, &run.buffers[1], k).f() as f32;
@@ -434,7 +439,7 @@ fn pack(run: &mut Run<'_>, s: &PackSpec) {
             if s.row_scale {
                 v *= get(f32s, &run.buffers[1 + usize::from(s.column_scale)], r).f() as f32;
             }
-            put(s.packed.into(), &mut run.buffers[out], (panel * s.k + k) * s.panel + lane, Scalar::F(f64::from(v)));
+            put(s.packed.into(), &mut run.buffers[out], (panel * depth + k) * s.panel + lane, Scalar::F(f64::from(v)));
         }
     }
     // Padding is filled with the last column of its part.
@@ -444,8 +449,8 @@ fn pack(run: &mut Run<'_>, s: &PackSpec) {
         if (s.column_offset..s.column_offset + s.n).contains(&last) {
             let (panel, lane) = packed_at(last, s.n_total, s.panel, s.parts);
             for pad in lane + 1..(part + 1) * columns {
-                for k in 0..s.k {
-                    put(s.packed.into(), &mut run.buffers[out], (panel * s.k + k) * s.panel + pad, Scalar::F(0.0));
+                for k in 0..depth {
+                    put(s.packed.into(), &mut run.buffers[out], (panel * depth + k) * s.panel + pad, Scalar::F(0.0));
                 }
             }
         }

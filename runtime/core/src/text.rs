@@ -8,7 +8,9 @@
 //!     matmul ([12, 10] f32; skinny; neg): input "x", prepared 0 -> output "y"
 //! ```
 
-use crate::{Buffer, ElementOp, Inst, KernelSpec, Onto, Phase, Plan, Program, Schedule, Signature};
+use crate::{
+    Buffer, DType, ElementOp, Inst, KernelSpec, Onto, Phase, Plan, Program, RightSide, Schedule, Signature, Size,
+};
 use std::fmt;
 
 impl fmt::Display for Plan {
@@ -88,8 +90,12 @@ impl fmt::Display for KernelSpec {
                 s.phases.iter().map(phase).collect()
             }
             KernelSpec::MatMul(s) => {
-                let mut parts = vec![format!("[{}, {}] {}", s.k, s.n, s.packed)];
+                let mut parts = vec![format!("[{}, {}] {}", size(s.k), s.n, s.rhs.storage())];
+                if s.lhs != DType::F32.into() {
+                    parts.push(format!("of {}", s.lhs));
+                }
                 parts.extend(flags(&[
+                    (matches!(s.rhs, RightSide::Columns(_)), "as it lies"),
                     (s.skinny, "skinny"),
                     (s.rms_norm.is_some(), "of normed rows"),
                     (s.parts > 1, "halves meet"),
@@ -98,7 +104,7 @@ impl fmt::Display for KernelSpec {
                 parts
             }
             KernelSpec::Pack(s) => {
-                let mut parts = vec![format!("{}[{}, {}] as {}", s.storage, s.n, s.k, s.packed)];
+                let mut parts = vec![format!("{}[{}, {}] as {}", s.storage, s.n, size(s.k), s.packed)];
                 if s.n != s.n_total {
                     parts.push(format!("columns {}.. of {}", s.column_offset, s.n_total));
                 }
@@ -120,6 +126,14 @@ impl fmt::Display for KernelSpec {
         };
         f.write_str(self.template())?;
         if parts.is_empty() { Ok(()) } else { write!(f, " ({})", parts.join("; ")) }
+    }
+}
+
+/// A constant, or `?` for what a launch says.
+fn size(size: Size) -> String {
+    match size {
+        Size::Const(n) => n.to_string(),
+        Size::Arg(_) => "?".into(),
     }
 }
 
