@@ -117,12 +117,25 @@ pub fn trace<D: Decoder>(
             }
         }
     })
-    .map_err(Error::Trace)?;
+    .map_err(|error| explained::<D>(task, error))?;
     // A body needs no output projection.
     let head = format!("{}.", D::HEAD);
     let ignored = |n: &str| D::IGNORED.iter().any(|end| n.ends_with(end)) || (!has_head && n.starts_with(&head));
     unused_tensors.retain(|n| !ignored(n));
     Ok(Traced { module, unused_tensors, max_seq, cache_limit: sizes.cache_limit })
+}
+
+/// Where the output projection alone is missing, the checkpoint was made for another task, and the message says so.
+fn explained<D: Decoder>(task: Task, error: kiln_frontend::Error) -> Error {
+    let is_head = |name: &String| name.split('.').next().is_some_and(|first| first == D::HEAD || first == "lm_head");
+    match error {
+        kiln_frontend::Error::Parameters { missing, mismatched }
+            if mismatched.is_empty() && missing.iter().all(is_head) =>
+        {
+            Error::MissingHead { task, missing }
+        }
+        other => Error::Trace(other),
+    }
 }
 
 /// Parameters that are one, each beside the other's name.
