@@ -7,7 +7,7 @@ use crate::{
 };
 use kiln_ir::{
     Arg, ArgKind, DType, DefaultFill, Dim, DimBounds, Literal, Op, SizeRange, SourceLine, Storage, Symbol, TensorType,
-    variants,
+    ValueRange, variants,
 };
 use std::{cell::RefCell, ops::RangeInclusive, rc::Rc};
 
@@ -153,6 +153,19 @@ impl Context {
     #[track_caller]
     pub fn input(&self, name: &str, dtype: DType, shape: impl AsRef<[Dim]>) -> Tensor {
         self.arg(name, dtype, shape.as_ref(), ArgKind::Input, None, SourceLine::caller())
+    }
+
+    /// An input of the entry whose values lie in a range that the graph does not tell: calls with others are refused.
+    #[track_caller]
+    pub fn input_within(&self, name: &str, dtype: DType, shape: impl AsRef<[Dim]>, range: ValueRange) -> Tensor {
+        let input = self.arg(name, dtype, shape.as_ref(), ArgKind::Input, None, SourceLine::caller());
+        self.with(|b| {
+            let args = b.frames.first_mut().map(|entry| &mut entry.function.args);
+            if let Some(arg) = args.and_then(|args| args.iter_mut().find(|arg| &*arg.name == name)) {
+                kiln_ir::ranges::narrow(&mut arg.range, &range);
+            }
+        });
+        input
     }
 
     /// An input of the entry that callers may leave out.

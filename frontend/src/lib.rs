@@ -47,7 +47,7 @@ pub use block::Values;
 pub use context::{Context, trace};
 pub use error::{Error, Mismatch, READABLE_WEIGHTS};
 pub use kiln_derive::Module;
-pub use kiln_ir::{BlockFormat, DType, DefaultFill, Dim, Storage, Symbol};
+pub use kiln_ir::{BlockFormat, DType, DefaultFill, Dim, Storage, Symbol, ValueRange};
 pub use module::{Module, Path};
 pub use param::{LoadOptions, Param, ParamSource};
 pub use shape::ToDim;

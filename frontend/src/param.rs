@@ -34,6 +34,11 @@ pub trait ParamSource {
     fn differ(&self, _one: &str, _other: &str) -> bool {
         false
     }
+
+    /// The method by which a library quantised the weights, if there are signs of one: where tensors are missing, that is why.
+    fn quantized(&self) -> Option<String> {
+        None
+    }
 }
 
 /// How parameters are bound.

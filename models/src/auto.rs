@@ -155,9 +155,9 @@ pub fn task_of(config: &Value) -> Result<Task> {
     if let Some(task) = class.and_then(|class| Task::of_class(class, tasks)) {
         return Ok(task);
     }
-    let tasks = known.get(config::model_type(config)?).map_or(&[][..], Vec::as_slice);
-    let writes = [Task::CausalLm, Task::Seq2SeqLm].into_iter().find(|task| tasks.contains(task));
-    match (writes, class) {
+    // A config without a `model_type` is refused here.
+    config::model_type(config)?;
+    match (writing_task(config), class) {
         (Some(task), _) => Ok(task),
         (None, None) => Ok(Task::Base),
         (None, Some(class)) => Err(Error::UnknownArchitecture {
@@ -167,11 +167,20 @@ pub fn task_of(config: &Value) -> Result<Task> {
     }
 }
 
+/// The task of a model that writes text, whatever class the checkpoint names: as transformers' `AutoModelForCausalLM` and
+/// `AutoModelForSeq2SeqLM`, which go by `model_type` alone. None for a kind of model that writes none.
+pub fn writing_task(config: &Value) -> Option<Task> {
+    let known = supported();
+    let tasks = known.get(config::model_type(config).ok()?)?;
+    [Task::CausalLm, Task::Seq2SeqLm].into_iter().find(|task| tasks.contains(task))
+}
+
 /// Traces the model that a `config.json` describes, for a task or, without one, for that of [`task_of`].
 ///
 /// # Errors
 /// [`Error::UnknownArchitecture`] with the names that are known; [`Error::Quantized`]; else whatever does not fit in config and parameters.
 pub fn trace(task: Option<Task>, config: &Value, source: &dyn ParamSource, options: &TraceOptions) -> Result<Traced> {
+    use kiln_frontend::Error::{Parameters, UnsupportedTypes};
     let model_type = config::model_type(config)?;
     let supported = supported();
     let Some(tasks) = supported.get(model_type) else {
@@ -186,7 +195,13 @@ pub fn trace(task: Option<Task>, config: &Value, source: &dyn ParamSource, optio
     let found = registry.get(&(model_type.to_string(), task)).cloned();
     drop(registry);
     match found {
-        Some(trace) => trace(task, config, source, options),
+        // Where the model's tensors are not there, others may be that a library has put in their place.
+        Some(trace) => trace(task, config, source, options).map_err(|error| match (&error, source.quantized()) {
+            (Error::Trace(Parameters { .. } | UnsupportedTypes { .. }) | Error::MissingHead { .. }, Some(method)) => {
+                Error::Quantized { method }
+            }
+            _ => error,
+        }),
         None => Err(Error::UnknownArchitecture {
             found: format!("{} ({task}) of model_type `{model_type}`", task.auto_class()),
             expected: format!("one of {}", tasks.iter().map(|t| t.auto_class()).collect::<Vec<_>>().join(", ")),
@@ -209,5 +224,9 @@ impl ParamSource for Checkpoint {
 
     fn differ(&self, one: &str, other: &str) -> bool {
         !self.same_values(one, other)
+    }
+
+    fn quantized(&self) -> Option<String> {
+        config::quantized_beside(self)
     }
 }

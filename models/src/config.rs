@@ -19,7 +19,7 @@ pub use fields::Fields;
 pub use rope::{RopeConfig, RopeType};
 
 pub(crate) use layer_types::{later_layers, windows};
-pub(crate) use quantization::check_not_quantized;
+pub(crate) use quantization::{beside as quantized_beside, check_not_quantized};
 pub(crate) use rope::THETA;
 
 use crate::{Error, Result};

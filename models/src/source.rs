@@ -5,13 +5,15 @@
 //! not the one to judge it, and an opened [`Checkpoint`].
 
 mod default_model;
+mod environment;
 mod gguf_files;
 mod hub;
 mod inputs;
 mod processors;
 mod save;
 
-pub use default_model::{DEFAULT_MODEL, fetch_default_model, user_cache};
+pub use default_model::{DEFAULT_MODEL, fetch_default_model};
+pub use environment::user_cache;
 pub use hub::{HubOptions, PushOptions, Pushed, push_to_hub};
 pub use inputs::inputs;
 pub use processors::{CHAT_TEMPLATE, PROCESSOR_CONFIG, Processors, TOKENIZER, TOKENIZER_CONFIG};

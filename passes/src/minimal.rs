@@ -48,11 +48,11 @@ mod tests {
 
     #[test]
     fn what_is_needed_stays_in_order_and_nothing_else() {
-        assert_eq!(of(100, &[]).0, []);
+        assert!(of(100, &[]).0.is_empty());
         assert_eq!(of(100, &[37]).0, [37]);
         assert_eq!(of(100, &[0, 3, 50, 99]).0, [0, 3, 50, 99]);
         assert_eq!(of(3, &[0, 1, 2]).0, [0, 1, 2]);
-        assert_eq!(of(0, &[]).0, []);
+        assert!(of(0, &[]).0.is_empty());
         // One of a thousand is found by halves.
         assert!(of(1000, &[613]).1 < 40);
     }

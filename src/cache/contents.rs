@@ -105,7 +105,7 @@ impl Contents {
     pub(super) fn forget(&self) {
         if let Some(folder) = &self.folder {
             // What stays is right, and is asked for by nobody.
-            let _ = std::fs::remove_dir_all(folder);
+            let _ = std::fs::remove_dir_all(folder).or_else(|_| std::fs::remove_file(folder));
         }
     }
 
@@ -123,12 +123,20 @@ impl Contents {
     fn remember(&self, stamp: &Stamp, hash: &str) {
         let Some(folder) = self.folder.as_ref().filter(|_| stamp.settled) else { return };
         let write = || -> io::Result<()> {
-            std::fs::create_dir_all(folder)?;
+            std::fs::create_dir_all(folder).or_else(|_| {
+                self.forget();
+                std::fs::create_dir_all(folder)
+            })?;
             if std::fs::read_dir(folder)?.count() >= MOST {
                 self.forget();
                 std::fs::create_dir_all(folder)?;
             }
-            Output::at(folder.join(&stamp.file))?.write(format!("{}\n{hash}\n", stamp.state).as_bytes())
+            let path = folder.join(&stamp.file);
+            // Nothing is written to where a link leads, or into a stream.
+            if path.symlink_metadata().is_ok_and(|there| !there.is_file()) {
+                std::fs::remove_file(&path).or_else(|_| std::fs::remove_dir_all(&path))?;
+            }
+            Output::at(path)?.write(format!("{}\n{hash}\n", stamp.state).as_bytes())
         };
         if let Err(e) = write() {
             tracing::debug!("a hash is not remembered: {e}");
@@ -256,10 +264,23 @@ mod tests {
             assert_eq!(of(&contents(), &old), (hash.clone(), true));
         }
         assert!(!of(&contents(), &old).1);
-        // What never ends is not read.
+        // What is no file is not read: it may never end, or be a user's. Nor is anything written to where it leads. It is replaced.
+        let (users, none) = (folder.path().join("a user's"), folder.path().join("none"));
+        std::fs::write(&users, "words").expect("writes");
+        for target in [Path::new("/dev/zero"), Path::new("/dev/null"), &kept, &users, &none] {
+            std::fs::remove_file(&kept).expect("removes");
+            std::os::unix::fs::symlink(target, &kept).expect("links");
+            assert_eq!(of(&contents(), &old), (hash.clone(), true));
+            assert_eq!(of(&contents(), &old), (hash.clone(), false), "{}", target.display());
+        }
+        assert!(std::fs::read_to_string(&users).expect("reads") == "words" && !none.exists());
         std::fs::remove_file(&kept).expect("removes");
-        std::os::unix::fs::symlink("/dev/zero", &kept).expect("links");
-        assert_eq!(of(&contents(), &old), (hash.clone(), true));
+        std::fs::create_dir_all(kept.join("inside")).expect("a folder");
+        assert_eq!([of(&contents(), &old).1, of(&contents(), &old).1], [true, false]);
+        // Nor is the folder anything else.
+        std::fs::remove_dir_all(cache.join("contents")).expect("removes");
+        std::fs::write(cache.join("contents"), "nonsense").expect("writes");
+        assert_eq!([of(&contents(), &old).1, of(&contents(), &old).1], [true, false]);
         contents().forget();
         assert!(of(&contents(), &old).1);
         assert!(of(&Contents::remembered_in(None), &old).1);

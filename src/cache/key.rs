@@ -10,11 +10,14 @@ use kiln_codegen::EmitMode;
 use kiln_models::auto::Traced;
 use kiln_models::source::ModelFiles;
 use sha2::{Digest, Sha256};
+use std::path::Path;
 
 /// A change of what a key is made of, or of how, takes another number.
 const VERSION: u32 = 3;
 /// Hex digits of a key.
 const LENGTH: usize = 32;
+/// The end of an entry's name.
+const END: &str = ".kiln";
 
 pub(super) fn of(files: &ModelFiles, options: &CompileOptions, traced: &Traced, contents: &Contents) -> String {
     let mut key = Key(Sha256::new());
@@ -62,9 +65,15 @@ impl Key {
     }
 }
 
-/// Whether a file's name, without its end, is a key.
-pub(super) fn is_key(name: &str) -> bool {
-    name.len() == LENGTH && name.bytes().all(|b| b.is_ascii_hexdigit())
+/// The file of an entry.
+pub(super) fn file_of(key: &str) -> String {
+    format!("{key}{END}")
+}
+
+/// The key in the name of an entry's file; `None` for any other name.
+pub(super) fn key_in(path: &Path) -> Option<&str> {
+    let key = path.file_name()?.to_str()?.strip_suffix(END)?;
+    (key.len() == LENGTH && key.bytes().all(|b| b.is_ascii_hexdigit())).then_some(key)
 }
 
 #[cfg(test)]

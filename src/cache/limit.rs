@@ -1,8 +1,8 @@
 //! How much a cache may hold, and what goes when it holds more.
 
-use super::{END, key::is_key};
+use super::key::key_in;
 use crate::{Error, Result};
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -50,21 +50,22 @@ fn parse(text: &str) -> Option<Option<u64>> {
     Some(Some(bytes))
 }
 
-/// The entries in a folder: path, bytes, and when each was last used.
-pub(super) fn files(folder: &Path) -> std::io::Result<Vec<(PathBuf, u64, SystemTime)>> {
-    let mut files = vec![];
+/// What has the name of an entry in a folder, with what it is itself: a link is not followed. Only regular files are entries.
+pub(super) fn named_as_entries(folder: &Path) -> std::io::Result<Vec<(PathBuf, Metadata)>> {
+    let mut found = vec![];
     for entry in std::fs::read_dir(folder)? {
         let entry = entry?;
-        let name = entry.file_name();
-        let is_entry = name.to_str().and_then(|name| name.strip_suffix(END)).is_some_and(is_key);
         // Another process may have removed it since.
-        if let (true, Ok(meta)) = (is_entry, entry.metadata())
-            && meta.is_file()
-        {
-            files.push((entry.path(), meta.len(), meta.modified()?));
+        if let (Some(_), Ok(meta)) = (key_in(&entry.path()), entry.metadata()) {
+            found.push((entry.path(), meta));
         }
     }
-    Ok(files)
+    Ok(found)
+}
+
+/// When an entry was last used, as far as the system says.
+pub(super) fn used(meta: &Metadata) -> SystemTime {
+    meta.modified().unwrap_or(SystemTime::UNIX_EPOCH)
 }
 
 /// Notes that an entry was used: the time of its modification is that of its last use, since systems as a rule do not keep the time of the
@@ -77,10 +78,11 @@ pub(super) fn touch(path: &Path) {
 
 /// Removes the entries that were not used for the longest time, until the rest is within the limit. `keep` stays.
 pub(super) fn trim(folder: &Path, limit: u64, keep: &Path) {
-    let mut files = files(folder).unwrap_or_default();
-    files.sort_by_key(|(_, _, used)| *used);
-    let mut total: u64 = files.iter().map(|(_, bytes, _)| bytes).sum();
-    for (path, bytes, _) in files {
+    let mut files = named_as_entries(folder).unwrap_or_default();
+    files.retain(|(_, meta)| meta.is_file());
+    files.sort_by_key(|(_, meta)| used(meta));
+    let mut total: u64 = files.iter().map(|(_, meta)| meta.len()).sum();
+    for (path, meta) in files {
         if total <= limit {
             break;
         }
@@ -91,7 +93,7 @@ pub(super) fn trim(folder: &Path, limit: u64, keep: &Path) {
             Ok(()) => tracing::info!("{} made room in the compile cache", path.display()),
             Err(e) => tracing::debug!("{}: {e}", path.display()),
         }
-        total -= bytes;
+        total -= meta.len();
     }
 }
 

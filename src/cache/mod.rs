@@ -1,7 +1,7 @@
 //! The compile cache: the same road, with the artifact kept under the user's cache folder.
 //!
-//! An entry's name is a hash of everything that its bytes come from (`key`), so that it is right for as long as it is whole; opening checks
-//! that, and an entry that is damaged is made anew. Entries are written beside and renamed, so that processes can share a folder; one that
+//! An entry's name is a hash of everything that its bytes come from (`key`), and the entry says its key itself, so that it is right for as
+//! long as it is whole and has its own name; opening checks both, and an entry that is damaged is made anew. Entries are written beside and renamed, so that processes can share a folder; one that
 //! is removed while another process has it mapped stays with that process. Where nothing can be kept, a model is compiled at each start,
 //! into a temporary file or into memory.
 
@@ -15,12 +15,13 @@ use contents::Contents;
 use kiln_core::output::{Output, clear_abandoned};
 use kiln_models::source::{ModelFiles, user_cache};
 use kiln_runtime::{Artifact, ArtifactWriter, Manifest, OpenOptions};
+use std::fs::Metadata;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::{Instant, SystemTime};
 
-/// The end of an entry's name.
-const END: &str = ".kiln";
+/// The section of an entry that holds its key: a file that was copied to another's name is not what that name says.
+const KEY: &str = "cache_key";
 
 /// A folder of compiled models.
 #[derive(Clone, Debug)]
@@ -36,11 +37,11 @@ pub struct CompileCache {
 pub struct CacheEntry {
     /// The artifact.
     pub path: PathBuf,
-    /// Its size.
+    /// Its size; 0 for what is no file.
     pub bytes: u64,
     /// When it was made or last opened.
     pub used: SystemTime,
-    /// What it says about itself; `None` if it is damaged.
+    /// What it says about itself; `None` if it is damaged: no regular file, not whole, or under another name than its own.
     pub manifest: Option<Manifest>,
 }
 
@@ -103,9 +104,9 @@ impl CompileCache {
         let folder = self.folder.as_deref().filter(|_| self.limit != Some(0));
         let contents = Contents::remembered_in(folder);
         let key = key::of(files, options, &traced, &contents);
-        let path = folder.map(|folder| folder.join(format!("{key}{END}")));
+        let path = folder.map(|folder| folder.join(key::file_of(&key)));
         if let Some(path) = &path
-            && let Some(artifact) = kept(path, open)?
+            && let Some(artifact) = kept(path, &key, open)?
         {
             return Ok((artifact, None));
         }
@@ -114,17 +115,23 @@ impl CompileCache {
         let start = Instant::now();
         let model = Compiled { files, options, program: &program, open };
         let artifact = match &path {
-            Some(path) => model.keep_at(path).or_else(|e| {
+            Some(path) => model.keep_at(path, &key).or_else(|e| {
                 let e = only_refused(e)?;
+                let advice = match path.symlink_metadata() {
+                    Ok(found) if found.is_dir() => "remove that folder, which kiln did not make",
+                    _ => "XDG_CACHE_HOME names a folder for it",
+                };
                 tracing::warn!(
-                    "the compile cache cannot keep `{}`, which is compiled at each start: {e}; XDG_CACHE_HOME names a folder for it",
+                    "the compile cache cannot keep `{}`, which is compiled at each start: {e}; {advice}",
                     files.id
                 );
                 model.keep_nowhere()
             })?,
             None => {
                 if self.limit != Some(0) {
-                    tracing::warn!("there is no cache folder, so models are compiled at each start: set XDG_CACHE_HOME or HOME");
+                    tracing::warn!(
+                        "there is no cache folder, so models are compiled at each start: set XDG_CACHE_HOME or HOME"
+                    );
                 }
                 model.keep_nowhere()?
             }
@@ -153,34 +160,66 @@ impl CompileCache {
     pub fn entries(&self) -> Result<Vec<CacheEntry>> {
         let Some(folder) = self.folder.as_deref().filter(|folder| folder.exists()) else { return Ok(vec![]) };
         let open = OpenOptions { trust_weights: true, ..OpenOptions::default() };
-        let mut entries: Vec<CacheEntry> = limit::files(folder)
+        let mut entries: Vec<CacheEntry> = limit::named_as_entries(folder)
             .map_err(Error::io("read", folder))?
             .into_iter()
-            .map(|(path, bytes, used)| {
-                let manifest = Artifact::open(&path, &open).ok().map(|artifact| artifact.manifest().clone());
-                CacheEntry { path, bytes, used, manifest }
+            .map(|(path, meta)| {
+                let artifact = key::key_in(&path).and_then(|key| whole(&path, key, &open).ok());
+                let bytes = if meta.is_file() { meta.len() } else { 0 };
+                let manifest = artifact.map(|artifact| artifact.manifest().clone());
+                CacheEntry { used: limit::used(&meta), path, bytes, manifest }
             })
             .collect();
         entries.sort_by(|a, b| b.used.cmp(&a.used).then_with(|| a.path.cmp(&b.path)));
         Ok(entries)
     }
 
-    /// Removes all entries, and what is remembered of weights; gives how many entries there were, and their bytes.
+    /// Removes all entries, and what is remembered of weights; gives how many entries there were, and their bytes. What has an entry's name
+    /// goes with them, whatever it is, but for a folder with something in it: that is nothing of kiln's.
     ///
     /// # Errors
-    /// When the folder is there and cannot be read, or an entry cannot be removed.
+    /// When the folder is there and cannot be read, or something with an entry's name cannot be removed; everything else is.
     pub fn clear(&self) -> Result<(usize, u64)> {
         let Some(folder) = self.folder.as_deref().filter(|folder| folder.exists()) else { return Ok((0, 0)) };
-        let files = limit::files(folder).map_err(Error::io("read", folder))?;
-        for (path, ..) in &files {
-            match std::fs::remove_file(path) {
-                Err(e) if e.kind() != ErrorKind::NotFound => return Err(Error::io("remove", path)(e)),
-                _ => {}
+        let (mut removed, mut bytes, mut refused) = (0, 0, None);
+        for (path, meta) in limit::named_as_entries(folder).map_err(Error::io("read", folder))? {
+            match remove(&path, &meta) {
+                Ok(()) => {
+                    removed += 1;
+                    bytes += if meta.is_file() { meta.len() } else { 0 };
+                }
+                // Another process was faster.
+                Err(e) if e.kind() == ErrorKind::NotFound => {}
+                Err(e) => refused = Some(Error::io("remove", &path)(e)),
             }
         }
         clear_abandoned(folder);
         Contents::remembered_in(Some(folder)).forget();
-        Ok((files.len(), files.iter().map(|(_, bytes, _)| bytes).sum()))
+        refused.map_or(Ok((removed, bytes)), Err)
+    }
+}
+
+/// Removes what has an entry's name: a link and not what it leads to, a folder if it is empty.
+fn remove(path: &Path, meta: &Metadata) -> std::io::Result<()> {
+    if meta.is_dir() { std::fs::remove_dir(path) } else { std::fs::remove_file(path) }
+}
+
+/// Opens an entry, which is a regular file with that key.
+fn whole(path: &Path, key: &str, open: &OpenOptions) -> kiln_runtime::Result<Artifact> {
+    let error = |problem: &str| kiln_runtime::Error::Io {
+        action: "take",
+        path: path.to_path_buf(),
+        source: std::io::Error::other(problem.to_string()),
+    };
+    // Links are no entries either: what they lead to is elsewhere, where kiln does not look after it.
+    match path.symlink_metadata() {
+        Ok(meta) if !meta.is_file() => return Err(error("it is not a regular file")),
+        _ => {}
+    }
+    let artifact = Artifact::open(path, open)?;
+    match artifact.named_section(KEY) == Some(key.as_bytes()) {
+        true => Ok(artifact),
+        false => Err(error("it was made for something else and was put under this name")),
     }
 }
 
@@ -188,9 +227,9 @@ impl CompileCache {
 ///
 /// # Errors
 /// What is wrong with the options or with the machine, and not with the entry.
-fn kept(path: &Path, open: &OpenOptions) -> Result<Option<Artifact>> {
+fn kept(path: &Path, key: &str, open: &OpenOptions) -> Result<Option<Artifact>> {
     use kiln_runtime::Error;
-    match Artifact::open(path, open) {
+    match whole(path, key, open) {
         Ok(artifact) => {
             limit::touch(path);
             Ok(Some(artifact))
@@ -227,16 +266,17 @@ struct Compiled<'a> {
 
 impl Compiled<'_> {
     /// In the cache. The file that was written is the one that is opened: another process may remove it from the folder at any time.
-    fn keep_at(&self, path: &Path) -> Result<Artifact> {
+    fn keep_at(&self, path: &Path, key: &str) -> Result<Artifact> {
         if let Some(folder) = path.parent() {
             std::fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
         }
-        // A link would lead out of the cache, and a FIFO or a device holds no entry: neither was put here by kiln.
-        if std::fs::symlink_metadata(path).is_ok_and(|found| !found.is_file() && !found.is_dir()) {
-            std::fs::remove_file(path).map_err(Error::io("remove", path))?;
+        // A link would lead out of the cache, and a FIFO, a device or a folder holds no entry: none was put here by kiln.
+        if let Some(found) = path.symlink_metadata().ok().filter(|found| !found.is_file()) {
+            remove(path, &found).map_err(Error::io("remove", path))?;
         }
         let out = Output::at(path).and_then(Output::create).map_err(Error::io("write", path))?;
         let mut writer = ArtifactWriter::over(out, path)?;
+        writer.named_section(KEY, key.as_bytes())?;
         compile::write(self.files, self.program, &mut writer, self.options)?;
         let out = writer.into_inner()?;
         let file = out.file().try_clone().map_err(Error::io("open", path))?;

@@ -30,6 +30,7 @@ use crate::{
 use clap::{Args, Parser, Subcommand};
 use kiln_core::DType;
 use kiln_core::output::Output;
+use kiln_models::auto::{task_of, writing_task};
 use kiln_models::source::inputs;
 use kiln_runtime::cli::{CliError, ConfigArgs, GenerateArgs};
 use std::{
@@ -276,18 +277,21 @@ fn is_artifact(model: &str) -> bool {
     Path::new(model).extension().is_some_and(|e| e == "kiln")
 }
 
-/// MODEL, loaded: an artifact, or from the compile cache; and the seconds that compiling took.
+/// MODEL, loaded to write text: an artifact, or from the compile cache; and the seconds that compiling took.
 fn load(model: &str, options: &CompileArgs, load: &LoadOptions) -> Result<(Arc<Model>, f64)> {
     if is_artifact(model) {
         return Ok((Model::open(model, load)?, 0.0));
     }
-    load_files(&options.files(model)?, options, load)
+    let files = options.files(model)?;
+    // A checkpoint that was saved from another class may have what it takes.
+    let task = writing_task(&files.config).filter(|task| task_of(&files.config).ok() != Some(*task));
+    load_files(&files, &CompileOptions { task, ..options.options() }, load)
 }
 
-fn load_files(files: &ModelFiles, options: &CompileArgs, load: &LoadOptions) -> Result<(Arc<Model>, f64)> {
+fn load_files(files: &ModelFiles, options: &CompileOptions, load: &LoadOptions) -> Result<(Arc<Model>, f64)> {
     let start = Instant::now();
     let spinner = spinner("compiling");
-    let (artifact, report) = cached_artifact(files, &options.options(), &load.artifact())?;
+    let (artifact, report) = cached_artifact(files, options, &load.artifact())?;
     spinner.finish_and_clear();
     let compile_seconds = if report.is_some() { start.elapsed().as_secs_f64() } else { 0.0 };
     Ok((Model::load(artifact, load)?, compile_seconds))
@@ -406,7 +410,7 @@ fn demo(prompt: &str, max_new_tokens: usize, threads: Option<usize>) -> Result<(
         threads,
         ..GenerateArgs::default()
     };
-    let (model, compile_seconds) = load_files(&files, &options, &args.load_options())?;
+    let (model, compile_seconds) = load_files(&files, &options.options(), &args.load_options())?;
     out!("{prompt}")?;
     let output = kiln_runtime::cli::generate(&model, &args, 0.0, None)?;
     let t = output.timings;

@@ -49,7 +49,7 @@ pub fn run(args: &RunArgs) -> Result<()> {
         ..LoadOptions::default()
     };
     let model = match &files {
-        Some(files) => load_files(files, &args.options, &options)?.0,
+        Some(files) => load_files(files, &args.options.options(), &options)?.0,
         None => Model::open(&args.model, &options)?,
     };
     let mut session = Session::new(&model, &SessionOptions::default())?;

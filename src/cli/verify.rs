@@ -25,7 +25,7 @@ pub struct VerifyArgs {
 pub fn run(args: &VerifyArgs) -> Result<()> {
     let files = args.options.files_for("verify", &args.model)?;
     let traced = compile::trace(&files, &args.options.options())?;
-    let (model, _) = load_files(&files, &args.options, &LoadOptions::default())?;
+    let (model, _) = load_files(&files, &args.options.options(), &LoadOptions::default())?;
     let mut session = Session::new(&model, &SessionOptions::default())?;
     let inputs = verify::made_up_inputs(&traced.module, args.length)?;
     let got = verify::call(&mut session, "forward", &inputs)?;

@@ -89,11 +89,88 @@ fn a_damaged_entry_is_made_anew() {
     let (got, compiled, _) = generate(&bench, &llama(), &[]);
     assert!(got == want && compiled && !elsewhere.exists());
     assert!(std::fs::symlink_metadata(&entry).expect("is there").is_file());
-    // A folder in its place cannot be replaced, and stops nothing either.
-    std::fs::remove_file(&entry).expect("removes");
+}
+
+/// Another model's entry under this one's name is whole, and would answer with the other's words.
+#[test]
+fn an_entry_answers_to_its_own_name_only() {
+    let bench = Bench::new();
+    let (want, ..) = generate(&bench, &llama(), &[]);
+    let [entry] = &entries(&bench)[..] else { panic!("expected one entry") };
+    let own = read(entry).expect("reads");
+    let other = bench.model("other");
+    let weights = other.join("model.safetensors");
+    let mut bytes = read(&weights).expect("reads");
+    let half = bytes.len() / 2;
+    bytes[half..].iter_mut().skip(3).step_by(4).for_each(|byte| *byte ^= 1);
+    write(&weights, bytes).expect("writes");
+    let (others, ..) = generate(&bench, other.to_str().expect("UTF-8"), &[]);
+    assert_ne!(others, want);
+    let found = entries(&bench).into_iter().find(|path| path != entry).expect("another entry");
+    // What `kiln compile` wrote is no entry at all.
+    let compiled = bench.arg("compiled.kiln");
+    bench.works(&["compile", other.to_str().expect("UTF-8"), "-o", &compiled]);
+    for foreign in [&found, Path::new(&compiled)] {
+        std::fs::copy(foreign, entry).expect("copies");
+        let listed = bench.json(&["cache", "list", "--json"]);
+        let damaged = listed["entries"].as_array().expect("a list").iter().filter(|e| e["damaged"] == true).count();
+        assert_eq!(damaged, 1, "{listed}");
+        let (got, compiled, errors) = generate(&bench, &llama(), &[]);
+        assert!(got == want && compiled && errors.contains("made anew") && errors.contains("this name"), "{errors}");
+        assert!(read(entry).expect("reads") == own);
+        assert_eq!(generate(&bench, &llama(), &[]), (want.clone(), false, String::new()));
+    }
+    // Moved with the whole folder, an entry is what it was.
+    std::fs::rename(bench.path("cache"), bench.path("moved")).expect("moves");
+    let moved = bench.arg("moved");
+    assert_eq!(generate(&bench, &llama(), &[("XDG_CACHE_HOME", &moved)]), (want, false, String::new()));
+}
+
+/// Links, FIFOs, devices and folders at an entry's place are replaced, listed and cleared, but nothing in a folder is lost.
+#[cfg(unix)]
+#[test]
+fn what_is_no_file_makes_room() {
+    let bench = Bench::new();
+    let (want, ..) = generate(&bench, &llama(), &[]);
+    let entry = entries(&bench).pop().expect("an entry");
+    let (elsewhere, whole) = (bench.path("elsewhere"), bench.path("whole"));
+    std::fs::copy(&entry, &whole).expect("copies");
+    let link = |to: &Path| std::os::unix::fs::symlink(to, &entry).expect("links");
+    let fifo = || assert!(std::process::Command::new("mkfifo").arg(&entry).status().expect("runs").success());
+    let things: [&dyn Fn(); 7] = [
+        // Nothing is written to where a link leads.
+        &|| link(&elsewhere),
+        &|| link(&whole),
+        &|| link(&entry),
+        &|| link(Path::new("/dev/zero")),
+        &|| link(&bench.path("")),
+        &fifo,
+        &|| std::fs::create_dir(&entry).expect("a folder"),
+    ];
+    for (i, make) in things.iter().enumerate() {
+        let _ = std::fs::remove_file(&entry);
+        make();
+        let listed = bench.json(&["cache", "list", "--json"]);
+        assert!(listed["entries"][0]["damaged"] == true && listed["bytes"] == 0, "{i}: {listed}");
+        let (got, compiled, _) = generate(&bench, &llama(), &[]);
+        assert!(got == want && compiled, "{i}");
+        assert!(std::fs::symlink_metadata(&entry).expect("is there").is_file(), "{i}");
+
+        std::fs::remove_file(&entry).expect("removes");
+        make();
+        let cleared = bench.json(&["cache", "clear", "--json"]);
+        assert!(cleared["removed"] == 1 && cleared["bytes"] == 0 && entries(&bench).is_empty(), "{i}: {cleared}");
+    }
+    assert!(!elsewhere.exists() && whole.exists());
+
+    // A folder with something in it stays, and stops nothing; what to do is said.
     std::fs::create_dir_all(entry.join("inside")).expect("a folder");
     let (got, compiled, errors) = generate(&bench, &llama(), &[]);
-    assert!(got == want && compiled && errors.contains("WARN"), "{errors}");
+    assert!(got == want && compiled && errors.contains("WARN") && errors.contains("remove that folder"), "{errors}");
+    let output = bench.kiln(&["cache", "clear"]);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.code() == Some(1) && errors.contains(&*entry.to_string_lossy()), "{errors}");
+    assert!(entry.join("inside").exists());
 }
 
 #[test]
@@ -118,7 +195,7 @@ fn no_folder_is_needed() {
     let (file, none) = (bench.arg("file"), bench.arg("none"));
     let nowhere: [&[(&str, &str)]; 6] = [
         &[("XDG_CACHE_HOME", "/proc/none"), ("HOME", "/proc/none")],
-        &[("XDG_CACHE_HOME", "relative"), ("HOME", "/proc/none")],
+        &[("XDG_CACHE_HOME", "$ROOT/none"), ("ROOT", "/proc"), ("HOME", "/proc/none")],
         &[("XDG_CACHE_HOME", &file)],
         // Nor a temporary folder.
         &[("XDG_CACHE_HOME", "/proc/none"), ("TMPDIR", "/proc/none")],
@@ -137,6 +214,24 @@ fn no_folder_is_needed() {
     assert_eq!(output.status.code(), Some(1));
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(errors.contains("KILN_CACHE_SIZE") && errors.contains("20GiB") && errors.contains("`much`"), "{errors}");
+}
+
+/// One variable names one folder, for kiln's cache and the hub's.
+#[test]
+fn the_folder_is_read_as_the_hubs() {
+    let bench = Bench::new();
+    let (want, ..) = generate(&bench, &llama(), &[]);
+    let home = bench.arg("cache");
+    for spelled in ["$ROOT", "${ROOT}/.", "~", "../cache"] {
+        std::fs::create_dir_all(bench.path("work")).expect("a folder");
+        let variables = [("XDG_CACHE_HOME", spelled), ("ROOT", &*home), ("HOME", &*home)];
+        let mut command = bench.command(&[&["generate", &llama()][..], &IDS].concat());
+        let output = command.current_dir(bench.path("work")).envs(variables).output().expect("kiln runs");
+        let answer: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        assert_eq!(answer["token_ids"], json!(want), "{spelled}");
+        assert_eq!(answer["timings"]["compile_seconds"], 0.0, "{spelled}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+    assert_eq!(entries(&bench).len(), 1);
 }
 
 /// A cache that can be read but not written serves what it holds.

@@ -119,6 +119,41 @@ fn prompt_and_greedy() -> (String, Vec<u64>) {
     (real.join(","), greedy.collect())
 }
 
+/// transformers' `AutoModelForCausalLM` goes by `model_type` alone: a class for another task is no matter where the weights have a head.
+#[test]
+fn text_is_written_whatever_class_was_saved() {
+    let bench = Bench::new();
+    let (prompt, greedy) = prompt_and_greedy();
+    let folder = bench.model("m");
+    let config = std::fs::read(folder.join("config.json")).expect("reads");
+    let config: Value = serde_json::from_slice(&config).expect("JSON");
+    let write = |classes: Value, tied: bool| {
+        let mut config = config.clone();
+        config["architectures"] = classes;
+        config["tie_word_embeddings"] = json!(tied);
+        std::fs::write(folder.join("config.json"), config.to_string()).expect("writes");
+    };
+    let model = folder.to_str().expect("UTF-8");
+    let args = ["generate", model, "--input-ids", &prompt, "--max-new-tokens", "4", "--json"];
+    for class in ["LlamaForSequenceClassification", "LlamaForTokenClassification", "LlamaModel", "MyLlamaForCausalLM"] {
+        write(json!([class]), false);
+        assert_eq!(bench.json(&args)["token_ids"], json!(greedy[..4]), "{class}");
+    }
+    // Without a head, there is nothing to write with, unless it is the embedding.
+    let weights = std::fs::read(folder.join("model.safetensors")).expect("reads");
+    let tensors = safetensors::SafeTensors::deserialize(&weights).expect("reads");
+    let all = tensors.tensors();
+    let body = all.iter().filter(|(name, _)| name != "lm_head.weight").map(|(name, view)| (name, view));
+    let body = safetensors::serialize(body, None).expect("writes");
+    std::fs::write(folder.join("model.safetensors"), body).expect("writes");
+    write(json!(["LlamaForSequenceClassification"]), false);
+    bench.fails(&args, &["no head for causal language modelling", "`lm_head.weight`"]);
+    write(json!(["LlamaForSequenceClassification"]), true);
+    assert_eq!(bench.json(&args)["token_ids"].as_array().expect("ids").len(), 4);
+    // Any other verb takes the class at its word.
+    bench.refuses(&folder, &["AutoModelForSequenceClassification"]);
+}
+
 fn file_name(path: &Path) -> std::ffi::OsString {
     path.file_name().unwrap_or_default().into()
 }

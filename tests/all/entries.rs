@@ -6,10 +6,17 @@ use kiln::ir::interp::Tensor;
 use kiln::models::Task;
 use kiln::runtime::TensorView;
 use kiln::{CompileOptions, LoadOptions, Model, ModelFiles, Session, SessionOptions, compile, verify};
+use serde_json::{Map, Value, json};
 use std::sync::Arc;
 
 fn compiled(name: &str) -> Arc<Model> {
-    let files = ModelFiles::open_folder(&golden(name)).expect("opens");
+    compiled_with(name, &Map::new())
+}
+
+/// With fields of its own in the config.
+fn compiled_with(name: &str, fields: &Map<String, Value>) -> Arc<Model> {
+    let mut files = ModelFiles::open_folder(&golden(name)).expect("opens");
+    files.config.as_object_mut().expect("an object").extend(fields.clone());
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("model.kiln");
     compile(&files, &path, &options()).expect("compiles");
@@ -27,8 +34,12 @@ impl Entries {
     }
 
     fn with_cache(name: &str, sizes: &[(&str, i64)]) -> Self {
+        Entries::cached(&compiled(name), sizes)
+    }
+
+    fn cached(model: &Arc<Model>, sizes: &[(&str, i64)]) -> Self {
         let sizes = sizes.iter().map(|(n, v)| (n.to_string(), *v)).collect();
-        Entries { session: Session::new(&compiled(name), &SessionOptions { sizes }).expect("a session") }
+        Entries { session: Session::new(model, &SessionOptions { sizes }).expect("a session") }
     }
 
     fn call(&mut self, entry: &str, inputs: &[(&str, &[usize], &[i64])]) -> Result<(), String> {
@@ -139,6 +150,31 @@ fn a_step_names_rows_of_the_cache_and_leaves_none() {
         llama.refuses("step", &[ids, slots, ("starts", &[2], &[0, start])], &expected);
     }
     llama.refuses("step", &[("input_ids", &[2, 2], &[5, 6, 7, 384]), slots, zeros], "found 384 at row 1, position 1");
+}
+
+/// Where rotary embedding follows the length of the sequence, a length that no sequence can have gives frequencies that mean nothing.
+#[test]
+fn a_sequence_has_a_length() {
+    let dynamic = json!({"type": "dynamic", "factor": 2.0});
+    let factors = json!(vec![1.5; 8]);
+    let longrope = json!({"type": "longrope", "short_factor": factors, "long_factor": factors});
+    for (name, fields) in [
+        ("llama", json!({"rope_scaling": dynamic})),
+        ("llama", json!({"rope_parameters": {"rope_type": "dynamic", "factor": 2.0, "rope_theta": 1e4}})),
+        ("phi3", json!({"rope_scaling": longrope, "original_max_position_embeddings": 8})),
+    ] {
+        let model = compiled_with(name, fields.as_object().expect("fields"));
+        let mut entries = Entries::cached(&model, &[("rows", 3), ("t", 16)]);
+        let ids: (&str, &[usize], &[i64]) = ("input_ids", &[2, 2], &[5, 6, 7, 8]);
+        let (slots, starts): ((_, &[usize], &[i64]), _) = (("slots", &[2], &[2, 0]), ("starts", &[2][..], &[0, 3][..]));
+        for lengths in [[5, 5], [2, 5], [16, 1], [32, 32]] {
+            entries.takes("step", &[ids, slots, starts, ("lengths", &[2], &lengths)]);
+        }
+        for length in [0, -7, 33, 1 << 40, i64::MIN, i64::MAX] {
+            let expected = format!("input `lengths`: expected values from 1 to 32 (2*t), found {length} at row 1");
+            entries.refuses("step", &[ids, slots, starts, ("lengths", &[2], &[5, length])], &expected);
+        }
+    }
 }
 
 #[test]

@@ -134,6 +134,67 @@ fn check_encoder_decoder(name: &str) {
     }
 }
 
+/// Options that look at the source, or a decoder's own prompt, with what transformers makes of them: two texts of different length, which
+/// it pads.
+#[test]
+fn tokens_of_a_source_come_over_or_do_not() {
+    let text = |row: usize, len: usize| {
+        let id = |i: usize| 3 + (i * i * 7 + i * 31 + row * 101) as u32 % 381;
+        Prompt::new((0..len).map(id).collect::<Vec<_>>())
+    };
+    let likelier = r#"{"encoder_repetition_penalty": 3.0}"#;
+    let all = r#"{"encoder_no_repeat_ngram_size": 2, "encoder_repetition_penalty": 4.0, "num_beams": 3, "num_return_sequences": 2}"#;
+    let cases: [(&str, &str, &[[u32; 8]]); 8] = [
+        ("llama", likelier, &[[93, 3, 93, 175, 239, 3, 3, 3], [374, 309, 225, 15, 3, 0, 104, 53]]),
+        (
+            "llama",
+            r#"{"encoder_repetition_penalty": 0.25}"#,
+            &[[228, 15, 15, 91, 187, 154, 67, 58], [374, 309, 225, 15, 3, 187, 22, 311]],
+        ),
+        (
+            "llama",
+            r#"{"encoder_no_repeat_ngram_size": 1}"#,
+            &[[228, 15, 15, 91, 187, 154, 67, 58], [374, 309, 225, 15, 3, 187, 22, 311]],
+        ),
+        (
+            "llama",
+            all,
+            &[
+                [93, 3, 3, 93, 93, 3, 3, 3],
+                [93, 3, 3, 93, 3, 3, 3, 3],
+                [194, 104, 104, 104, 104, 104, 104, 104],
+                [194, 104, 104, 104, 104, 104, 0, 142],
+            ],
+        ),
+        ("t5", "{}", &[[350, 350, 350, 231, 266, 21, 375, 9], [14, 14, 131, 35, 336, 30, 30, 131]]),
+        ("t5", likelier, &[[350, 350, 350, 231, 3, 312, 3, 3], [14, 14, 131, 35, 104, 104, 104, 104]]),
+        (
+            "t5",
+            all,
+            &[
+                [3, 333, 333, 333, 333, 333, 333, 333],
+                [3, 3, 333, 333, 333, 333, 333, 333],
+                [142, 104, 194, 194, 194, 194, 194, 194],
+                [142, 104, 194, 194, 194, 194, 194, 104],
+            ],
+        ),
+        ("bart", all, &[[60; 8], [3; 8], [104; 8], [104, 104, 104, 104, 104, 104, 104, 1]]),
+    ];
+    let mut open_one: Option<(&str, Golden)> = None;
+    for (name, options, want) in cases {
+        let g = match open_one.take() {
+            Some((open, g)) if open == name => g,
+            _ => open(name),
+        };
+        let pad = if name == "bart" { 1 } else { 0 };
+        let options = GenerationConfig::from_json(options.as_bytes()).expect("parses");
+        let own = GenerationConfig { max_new_tokens: Some(8), pad_token_id: Some(pad), ..config(&g) };
+        let got = g.generate(&[text(0, 7), text(1, 3)], &own.overridden_by(&options));
+        assert_eq!(got, want, "{name}: {options:?}");
+        open_one = Some((name, g));
+    }
+}
+
 macro_rules! goldens {
     ($check:ident: $($test:ident = $name:literal),+ $(,)?) => {
         $(#[test]

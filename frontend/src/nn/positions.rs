@@ -1,7 +1,7 @@
 //! Where the tokens of a call stand, and how long the sequences are that they belong to.
 
 use crate::{Context, Tensor, dims};
-use kiln_ir::{DType, Dim};
+use kiln_ir::{DType, Dim, ValueRange};
 use std::cell::OnceCell;
 
 /// Positions of tokens in their sequences.
@@ -9,7 +9,7 @@ use std::cell::OnceCell;
 pub struct Positions {
     ids: Tensor,
     /// Where the call brings a part of each sequence: what makes the input with their lengths.
-    input: Option<(Context, Dim)>,
+    input: Option<(Context, Dim, ValueRange)>,
     /// Made when it is first asked for, so that an entry has the input only if something depends on it.
     lengths: OnceCell<Tensor>,
 }
@@ -21,9 +21,9 @@ impl Positions {
     }
 
     /// Of a call that brings a part of each of `batch` sequences: i64 `[batch, s]`. Their whole lengths are the entry's input `lengths`,
-    /// i64 `[batch]`, which the entry has only where something [asks for them](Self::lengths).
-    pub fn part(cx: &Context, ids: &Tensor, batch: &Dim) -> Positions {
-        Positions { ids: ids.clone(), input: Some((cx.clone(), batch.clone())), lengths: OnceCell::new() }
+    /// i64 `[batch]` and in the range `lengths`, which the entry has only where something [asks for them](Self::lengths).
+    pub fn part(cx: &Context, ids: &Tensor, batch: &Dim, lengths: ValueRange) -> Positions {
+        Positions { ids: ids.clone(), input: Some((cx.clone(), batch.clone(), lengths)), lengths: OnceCell::new() }
     }
 
     /// The positions, i64 `[batch, s]`.
@@ -36,7 +36,9 @@ impl Positions {
     #[track_caller]
     pub fn lengths(&self) -> Tensor {
         let made = self.lengths.get_or_init(|| match &self.input {
-            Some((cx, batch)) => cx.input("lengths", DType::I64, dims![batch]).unsqueeze(-1),
+            Some((cx, batch, range)) => {
+                cx.input_within("lengths", DType::I64, dims![batch], range.clone()).unsqueeze(-1)
+            }
             None => (self.ids.flatten(0, -1).max(0) + 1).unsqueeze(-1).unsqueeze(-1),
         });
         made.clone()

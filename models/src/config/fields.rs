@@ -1,6 +1,7 @@
 //! Reading the fields of a config, each with its type and range; JSON `null` counts as absent.
 
 use crate::{Error, Result};
+use kiln_core::json::shown;
 use serde_json::{Map, Value};
 use std::ops::RangeInclusive;
 
@@ -198,13 +199,4 @@ pub(super) fn whole(value: &Value) -> Option<i64> {
 fn id(value: &Value) -> Option<Option<u32>> {
     let number = whole(value)?;
     if number < 0 { Some(None) } else { u32::try_from(number).ok().map(Some) }
-}
-
-/// A value as JSON, cut short.
-fn shown(value: &Value) -> String {
-    let text = value.to_string();
-    match text.char_indices().nth(60) {
-        Some((at, _)) => format!("{}…", &text[..at]),
-        None => text,
-    }
 }

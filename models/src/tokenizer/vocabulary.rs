@@ -7,6 +7,7 @@ use super::sentencepiece::{CONTROL, SentencePiece, UNIGRAM, USER_DEFINED};
 use crate::source::read;
 use crate::{Error, Result};
 use base64::Engine;
+use kiln_core::json::shown;
 use serde_json::{Map, Value, json};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -111,7 +112,14 @@ fn words(path: &Path) -> Result<Option<Vocabulary>> {
 fn bpe(folder: &Path) -> Result<Option<Vocabulary>> {
     let path = folder.join(BPE);
     let Some(bytes) = read(&path)? else { return Ok(None) };
-    let ids: HashMap<String, usize> = crate::json::object(&path, &bytes)?;
+    let mut ids: HashMap<String, usize> = HashMap::new();
+    for (token, id) in crate::json::object::<Map<String, Value>>(&path, &bytes)? {
+        let number = id.as_u64().and_then(|id| usize::try_from(id).ok()).ok_or_else(|| Error::CorruptTokenizer {
+            path: path.clone(),
+            problem: format!("token {token:?}: expected the number of a token, found {}", shown(&id)),
+        })?;
+        ids.insert(token, number);
+    }
     let merges_path = folder.join(MERGES);
     let text = text(&merges_path)?.ok_or_else(|| Error::MissingFile {
         folder: folder.to_path_buf(),

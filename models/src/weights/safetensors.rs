@@ -6,6 +6,7 @@
 use super::{Checkpoint, Conversion, Mapped, map_file};
 use crate::{Error, Result, json};
 use ::safetensors::{Dtype, SafeTensors};
+use kiln_core::json::kind;
 use kiln_core::{DType, Storage};
 use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
@@ -42,7 +43,7 @@ pub(super) fn open_sharded(
     let text = std::fs::read(index_path).map_err(Error::io("read", index_path))?;
     let corrupt = |problem: String| Error::CorruptIndex { path: index_path.to_path_buf(), problem };
     let index: serde_json::Map<String, Value> = json::object(index_path, &text)?;
-    let found = index.get("weight_map").map_or("nothing", json::kind);
+    let found = index.get("weight_map").map_or("nothing", kind);
     if found != "an object" {
         return Err(corrupt(format!(
             "expected an object `weight_map` of tensor names and the file each is in, found {found}"
@@ -55,7 +56,7 @@ pub(super) fn open_sharded(
     let mut shards: BTreeMap<String, usize> = BTreeMap::new();
     for (tensor, shard) in index.weight_map.entries {
         let Value::String(shard) = shard else {
-            let found = json::kind(&shard);
+            let found = kind(&shard);
             return Err(corrupt(format!(
                 "`weight_map`, tensor `{tensor}`: expected the name of a file, found {found}"
             )));

@@ -49,3 +49,74 @@ fn an_empty_quantization_config_is_none() {
         trace(None, &files.config, &files.checkpoint, &TraceOptions::default()).unwrap();
     }
 }
+
+/// Copies a golden with its tensors renamed by the rule; `None` leaves one out.
+fn renamed(name: &str, rename: impl Fn(&str) -> Vec<String>) -> tempfile::TempDir {
+    let folder = crate::support::folder();
+    std::fs::copy(golden(name).join("config.json"), folder.path().join("config.json")).unwrap();
+    let bytes = std::fs::read(golden(name).join("model.safetensors")).unwrap();
+    let tensors = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    let all = tensors.tensors();
+    let written = all.iter().flat_map(|(name, view)| rename(name).into_iter().map(move |name| (name, view)));
+    let bytes = safetensors::serialize(written, None).unwrap();
+    std::fs::write(folder.path().join("model.safetensors"), bytes).unwrap();
+    folder
+}
+
+fn opened(folder: &std::path::Path) -> kiln_models::Result<()> {
+    let files = ModelFiles::open_folder(folder).unwrap();
+    trace(None, &files.config, &files.checkpoint, &TraceOptions::default()).map(|_| ())
+}
+
+#[test]
+fn tensors_of_a_quantisation_library_are_known() {
+    let instead = |ends: &'static [&'static str]| {
+        move |name: &str| match name.strip_suffix(".weight").filter(|name| name.contains("_proj")) {
+            Some(module) => ends.iter().map(|end| format!("{module}{end}")).collect(),
+            None => vec![name.to_string()],
+        }
+    };
+    for (ends, method) in [
+        (&[".qweight", ".qzeros", ".scales", ".g_idx"][..], "gptq, "),
+        (&[".qweight", ".qzeros", ".scales"], "gptq or awq, "),
+        (&[".weight_packed", ".weight_scale", ".weight_shape"], "compressed-tensors, "),
+        (&[".weight.absmax", ".weight.quant_map", ".weight.quant_state.bitsandbytes__nf4"], "bitsandbytes (4 bits), "),
+        (&[".SCB", ".weight_format"], "bitsandbytes (8 bits), "),
+        (&[".weight_scale", ".weight_scale_2", ".input_scale"], "modelopt, "),
+        (&[".weight_scale_inv"], "fp8, "),
+    ] {
+        let folder = renamed("llama", instead(ends));
+        assert_says(opened(folder.path()), &[&format!("quantised by {method}"), "model.layers.0.", "GGUF"]);
+    }
+    // Such a tensor beside all of the model's own is of no use, and does no harm.
+    let extra = |name: &str| vec![name.to_string(), name.replace(".weight", ".weight_scale")];
+    opened(renamed("llama", extra).path()).unwrap();
+    // What is missing for another reason is said to be missing.
+    let lacking = |name: &str| if name.contains("q_proj") { vec![] } else { vec![name.to_string()] };
+    assert_says(opened(renamed("llama", lacking).path()), &["q_proj.weight"]);
+}
+
+#[test]
+fn files_of_a_quantisation_library_say_the_method() {
+    let packed = |name: &str| vec![name.replace("_proj.weight", "_proj.qweight")];
+    for (file, text, method) in [
+        ("quantize_config.json", r#"{"bits": 4, "group_size": 128, "desc_act": false}"#, "gptq (4 bits)"),
+        ("quantize_config.json", r#"{"bits": 8, "quant_method": "gptq_v2"}"#, "gptq_v2 (8 bits)"),
+        ("quant_config.json", r#"{"zero_point": true, "q_group_size": 128, "w_bit": 4}"#, "awq (4 bits)"),
+        (
+            "hf_quant_config.json",
+            r#"{"producer": {"name": "modelopt"}, "quantization": {"quant_algo": "FP8"}}"#,
+            "modelopt (FP8)",
+        ),
+        ("hf_quant_config.json", r#"{"quantization": {"quant_algo": "NVFP4"}}"#, "modelopt (NVFP4)"),
+        ("quant_config.json", "[]", "awq"),
+    ] {
+        let folder = renamed("llama", packed);
+        std::fs::write(folder.path().join(file), text).unwrap();
+        assert_says(opened(folder.path()), &[&format!("quantised by {method}, which kiln does not read"), "GGUF"]);
+        // One that is left over from another form of the model.
+        let whole = renamed("llama", |name| vec![name.to_string()]);
+        std::fs::write(whole.path().join(file), text).unwrap();
+        opened(whole.path()).unwrap();
+    }
+}

@@ -4,7 +4,7 @@
 //! [`Storage`]), symbolic sizes ([`Dim`]), what a fused kernel computes ([`KernelSpec`]), what an artifact runs ([`Plan`]),
 //! how its code is called ([`call`]), and what machine it was made for ([`TargetSpec`]). Everything is plain data that
 //! serialises; nothing here computes on tensors, and this crate depends on no other crate of the workspace. Both also write
-//! files, in one way: [`output`].
+//! files, in one way ([`output`]), and read JSON that Python wrote ([`json`]).
 
 mod arguments;
 mod block;
@@ -13,6 +13,7 @@ mod dim;
 mod dtype;
 mod element;
 pub mod formula;
+pub mod json;
 mod kernel;
 mod op;
 pub mod output;

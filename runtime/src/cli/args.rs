@@ -121,6 +121,12 @@ pub struct ConfigArgs {
     /// No sequence of this many tokens occurs twice.
     #[arg(long)]
     pub no_repeat_ngram_size: Option<usize>,
+    /// Above 1, tokens of the prompt, or of what an encoder takes, become likelier.
+    #[arg(long)]
+    pub encoder_repetition_penalty: Option<f64>,
+    /// No sequence of this many tokens comes over from the prompt, or from what an encoder takes.
+    #[arg(long)]
+    pub encoder_no_repeat_ngram_size: Option<usize>,
     /// Token ids, `5,6`, that do not occur one after the other; give it several times for several.
     #[arg(long, value_parser = parse_ids)]
     pub bad_words_ids: Vec<TokenIds>,
@@ -270,6 +276,8 @@ impl ConfigArgs {
             eta_cutoff: self.eta_cutoff,
             repetition_penalty: self.repetition_penalty,
             no_repeat_ngram_size: self.no_repeat_ngram_size,
+            encoder_repetition_penalty: self.encoder_repetition_penalty,
+            encoder_no_repeat_ngram_size: self.encoder_no_repeat_ngram_size,
             bad_words_ids: list(&self.bad_words_ids, |ids| ids.0.clone()),
             suppress_tokens: list(&self.suppress_tokens, |id| i64::from(*id)),
             begin_suppress_tokens: list(&self.begin_suppress_tokens, |id| i64::from(*id)),

@@ -19,6 +19,7 @@ use super::stop::Endings;
 use super::text::{RowText, StopSearch};
 use super::{Detokenizer, EarlyStopping};
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 /// The score of what should not be chosen while there is anything else; minus infinity is for what cannot be.
 const UNWANTED: f32 = -1e9;
@@ -57,6 +58,7 @@ struct Search {
     /// How many tokens the prompt is shorter than the longest of the batch.
     missing: usize,
     pad: u32,
+    source: Arc<[u32]>,
     random: Option<RandomStream>,
     /// The best one first.
     running: Vec<Beam>,
@@ -246,6 +248,7 @@ impl Search {
             limit: start.limit,
             missing: start.missing,
             pad: start.pad,
+            source: start.source,
             random: seed.map(|seed| RandomStream::new(seed, start.stream)),
             running: running.collect(),
             next: (0..num_beams).map(|_| beam(0.0)).collect(),
@@ -262,12 +265,13 @@ impl Search {
     /// Goes on by one token. `logits` are `[beams, vocab]`, or `[1, vocab]` for all of them alike.
     fn step(&mut self, logits: &mut [f32], vocab_size: usize, rules: &mut Rules<'_>) -> Result<(), GenerateError> {
         let Search { prompt_len, padding, missing, pad, .. } = *self;
+        let source = &*self.source.clone();
         let max_len = prompt_len + self.limit;
         // Why a beam has no continuation; others may have some.
         let mut nothing_left = SampleError::NothingLeft;
         for (beam, logits) in self.running.iter().zip(logits.chunks_exact_mut(vocab_size)) {
             log_softmax(logits);
-            let history = History { ids: &beam.ids, padding, prompt_len, max_len, missing, pad };
+            let history = History { ids: &beam.ids, padding, prompt_len, max_len, missing, pad, source };
             match processors::process(&mut rules.processors, history, logits) {
                 Err(error @ SampleError::Removed { .. }) => nothing_left = error,
                 other => other.map_err(|source| self.failed(source))?,
@@ -285,7 +289,7 @@ impl Search {
             };
             ids.push(candidate.id);
             candidate.reason =
-                rules.endings.reason(History { ids, padding, prompt_len, max_len, missing, pad }, stopped);
+                rules.endings.reason(History { ids, padding, prompt_len, max_len, missing, pad, source }, stopped);
             ids.pop();
         }
         self.finish(rules);

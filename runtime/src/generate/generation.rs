@@ -94,6 +94,8 @@ pub(super) struct Start {
     pub missing: usize,
     /// The token that stands for those.
     pub pad: u32,
+    /// As [`History::source`](super::processors::History::source).
+    pub source: Arc<[u32]>,
     /// Number of the stream of random numbers.
     pub stream: u64,
 }
@@ -121,6 +123,8 @@ impl<'a> Generation<'a> {
         let seed = config.do_sample().then(|| config.seed.unwrap_or_else(fresh_seed));
         let (vocab_size, max_context, encoder) = (model.vocab_size(), model.max_context(), model.encoder());
         let decoder_start = encoder.map(|encoder| decoder_start(&encoder, config)).transpose()?;
+        let pad = config.pad_token_id();
+        let widest = prompts.iter().map(|prompt| prompt.ids.len()).max().unwrap_or(0);
         let mut starts = Vec::with_capacity(prompts.len());
         let mut prompt_tokens = 0;
         for (index, prompt) in prompts.iter().enumerate() {
@@ -139,7 +143,13 @@ impl<'a> Generation<'a> {
             // The last new token need not enter the cache.
             let limit = max_context + 1 - (ids.len() - padding);
             let stream = prompt.stream.unwrap_or(index as u64);
-            starts.push(Start { limit, ids, padding, missing: 0, pad: config.pad_token_id(), stream });
+            // transformers pads what an encoder takes on the right, and what a decoder continues on the left.
+            let filling = std::iter::repeat_n(pad, widest.saturating_sub(prompt.ids.len()));
+            let source = match encoder {
+                Some(_) => prompt.ids.iter().copied().chain(filling).collect(),
+                None => filling.chain(prompt.ids.iter().copied()).collect(),
+            };
+            starts.push(Start { limit, ids, padding, missing: 0, pad, source, stream });
         }
         // As in transformers, lengths count the padding that makes all rows as long as the longest.
         let longest = starts.iter().map(|start| start.ids.len()).max().unwrap_or(0);

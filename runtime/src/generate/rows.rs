@@ -9,6 +9,7 @@ use super::stepper::{Sequence, Stepper};
 use super::stop::Endings;
 use super::text::RowText;
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 /// The rows of a batch. Row `r` has slot `r`; a prompt's rows stand side by side.
 pub(super) struct Rows<'a> {
@@ -32,6 +33,7 @@ struct Row<'a> {
     max_len: usize,
     missing: usize,
     pad: u32,
+    source: Arc<[u32]>,
     random: Option<RandomStream>,
     text: Option<RowText<'a>>,
     finish_reason: Option<FinishReason>,
@@ -145,6 +147,7 @@ impl<'a> Row<'a> {
             padding: start.padding,
             missing: start.missing,
             pad: start.pad,
+            source: start.source.clone(),
             random: options.seed.map(|seed| RandomStream::new(seed, stream)),
             text,
             finish_reason: None,
@@ -156,8 +159,8 @@ impl<'a> Row<'a> {
     }
 
     fn history(&self) -> History<'_> {
-        let Row { ref ids, padding, prompt_len, max_len, missing, pad, .. } = *self;
-        History { ids, padding, prompt_len, max_len, missing, pad }
+        let Row { ref ids, padding, prompt_len, max_len, missing, pad, ref source, .. } = *self;
+        History { ids, padding, prompt_len, max_len, missing, pad, source }
     }
 
     fn choose(

@@ -1,7 +1,8 @@
 //! What a `tokenizer_config.json` says beside chat templates: lengths, sides, special tokens by name.
 
 use super::{Side, TextError, Tokenizer};
-use serde::Deserialize;
+use kiln_core::json;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 use std::collections::HashMap;
 
@@ -16,8 +17,7 @@ pub(super) struct TokenizerConfig {
     pub json: Value,
 }
 
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Fields {
     pub model_max_length: Option<f64>,
     pub padding_side: Option<Side>,
@@ -27,6 +27,31 @@ pub(super) struct Fields {
     /// Ids that `tokenizer.json` does not have, since their tokens have other ids too: those. GGUF files have them.
     pub same_tokens: HashMap<u32, u32>,
     pub split_special_tokens: Option<bool>,
+}
+
+impl Fields {
+    fn of(config: &Value) -> Result<Fields, TextError> {
+        if !config.is_object() {
+            return Err(TextError::Config(format!("expected a JSON object, found {}", json::kind(config))));
+        }
+        Ok(Fields {
+            model_max_length: field(config, "model_max_length", "a number of tokens")?,
+            padding_side: field(config, "padding_side", "\"left\" or \"right\"")?,
+            truncation_side: field(config, "truncation_side", "\"left\" or \"right\"")?,
+            pad_token_type_id: field(config, "pad_token_type_id", "a whole number from 0")?,
+            model_input_names: field(config, "model_input_names", "a list of names")?,
+            same_tokens: field(config, "same_tokens", "token ids by token id")?.unwrap_or_default(),
+            split_special_tokens: field(config, "split_special_tokens", "true or false")?,
+        })
+    }
+}
+
+/// A field of the config; `None` if it is not there or null.
+fn field<T: DeserializeOwned>(config: &Value, name: &str, expected: &str) -> Result<Option<T>, TextError> {
+    let Some(value) = config.get(name).filter(|value| !value.is_null()) else { return Ok(None) };
+    serde_json::from_value(value.clone())
+        .map(Some)
+        .map_err(|_| TextError::Config(format!("`{name}`: expected {expected}, found {}", json::shown(value))))
 }
 
 impl Tokenizer {
@@ -49,11 +74,9 @@ impl Tokenizer {
     /// # Errors
     /// A text that is no JSON object, or a field of another type.
     pub fn with_config(mut self, tokenizer_config: &[u8]) -> Result<Self, TextError> {
-        let json: Value = serde_json::from_slice(tokenizer_config).map_err(|e| TextError::Config(e.to_string()))?;
-        if !json.is_object() {
-            return Err(TextError::Config("it is no JSON object".into()));
-        }
-        let fields = Fields::deserialize(&json).map_err(|e| TextError::Config(e.to_string()))?;
+        let json: Value = json::from_slice(tokenizer_config)
+            .map_err(|e| TextError::Config(format!("expected a JSON object, found no JSON: {e}")))?;
+        let fields = Fields::of(&json)?;
         // Special tokens in a text are then text.
         self.inner.set_encode_special_tokens(fields.split_special_tokens.unwrap_or(false));
         self.config = TokenizerConfig { fields, json };
@@ -138,9 +161,24 @@ mod tests {
         let twice = plain.clone().with_config(same.as_bytes()).unwrap();
         assert_eq!(twice.decode(&[last], false).unwrap(), plain.decode(&[the], false).unwrap());
         assert_eq!((twice.id_to_token(last), plain.id_to_token(last)), (plain.id_to_token(the), None));
-        for wrong in [&b"[]"[..], b"{", br#"{"padding_side": "top"}"#] {
-            let message = plain.clone().with_config(wrong).unwrap_err().to_string();
-            assert!(message.starts_with("tokenizer_config.json: "), "{message}");
+        for (wrong, says) in [
+            ("[]", "expected a JSON object, found a list"),
+            ("null", "expected a JSON object, found null"),
+            ("{", "expected a JSON object, found no JSON"),
+            (r#"{"padding_side": "top"}"#, r#"`padding_side`: expected "left" or "right", found "top""#),
+            (r#"{"truncation_side": 1}"#, r#"`truncation_side`: expected "left" or "right", found 1"#),
+            (r#"{"model_max_length": "long"}"#, r#"`model_max_length`: expected a number of tokens, found "long""#),
+            (
+                r#"{"model_max_length": Infinity}"#,
+                r#"`model_max_length`: expected a number of tokens, found "Infinity""#,
+            ),
+            (r#"{"model_input_names": "input_ids"}"#, "`model_input_names`: expected a list of names, found"),
+            (r#"{"model_input_names": [1]}"#, "`model_input_names`: expected a list of names, found [1]"),
+            (r#"{"pad_token_type_id": -1}"#, "`pad_token_type_id`: expected a whole number from 0, found -1"),
+            (r#"{"split_special_tokens": "no"}"#, "`split_special_tokens`: expected true or false, found"),
+        ] {
+            let message = plain.clone().with_config(wrong.as_bytes()).unwrap_err().to_string();
+            assert!(message.starts_with(&format!("tokenizer_config.json: {says}")), "{wrong}: {message}");
         }
     }
 }

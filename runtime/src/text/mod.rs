@@ -7,6 +7,7 @@
 pub mod chat;
 mod config;
 mod encoding;
+mod misfit;
 mod options;
 mod stream;
 mod tokenizer;

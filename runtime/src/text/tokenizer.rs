@@ -1,14 +1,13 @@
 //! The tokenizer of a model, from its `tokenizer.json`.
 
-use super::StreamDecoder;
 use super::config::TokenizerConfig;
+use super::{StreamDecoder, misfit};
 use crate::generate::{Detokenizer, Prompt, TextStream};
 use kiln_core::output::Output;
 use serde_json::Value;
 use std::path::Path;
 use thiserror::Error;
 use tokenizers::PostProcessorWrapper;
-use tokenizers::utils::SysRegex;
 
 /// What is wrong with a tokenizer or a text.
 #[derive(Debug, Error)]
@@ -165,7 +164,7 @@ impl Tokenizer {
     /// Reads a `tokenizer.json`. Padding and truncation that it asks for are set aside, as transformers does: the caller says.
     pub fn from_bytes(json: &[u8]) -> Result<Self, TextError> {
         let mut inner = tokenizers::Tokenizer::from_bytes(json)
-            .map_err(|e| unknown_regex(json).unwrap_or_else(|| TextError::Parse(e.to_string())))?;
+            .map_err(|e| misfit::of(json).unwrap_or_else(|| TextError::Parse(e.to_string())))?;
         inner.with_padding(None);
         inner.with_truncation(None).map_err(|e| TextError::Parse(e.to_string()))?;
         let added = inner.get_added_tokens_decoder();
@@ -232,25 +231,6 @@ impl Tokenizer {
     pub fn id_to_token(&self, id: u32) -> Option<String> {
         self.inner.id_to_token(self.known_id(id))
     }
-}
-
-/// The first expression of a tokenizer that the engine does not take: the library says at best that a part fits no form that it knows.
-fn unknown_regex(json: &[u8]) -> Option<TextError> {
-    fn first(part: &Value) -> Option<TextError> {
-        match part {
-            Value::Object(fields) => {
-                let pattern = fields.get("Regex").and_then(Value::as_str);
-                let refused = pattern.and_then(|pattern| Some((pattern, SysRegex::new(pattern).err()?)));
-                let refused =
-                    refused.map(|(pattern, e)| TextError::Regex { pattern: pattern.into(), reason: e.to_string() });
-                refused.or_else(|| fields.values().find_map(first))
-            }
-            Value::Array(parts) => parts.iter().find_map(first),
-            _ => None,
-        }
-    }
-    let json: Value = serde_json::from_slice(json).ok()?;
-    ["normalizer", "pre_tokenizer", "decoder"].iter().find_map(|part| first(json.get(part)?))
 }
 
 fn write(folder: &Path, name: &str, text: &str) -> Result<(), TextError> {
@@ -334,29 +314,6 @@ mod tests {
         let file = folder.path().join("new").join("tokenizer.json");
         let message = tokenizer.save_pretrained(file).unwrap_err().to_string();
         assert!(message.starts_with("cannot write"), "{message}");
-    }
-
-    #[test]
-    fn an_expression_that_the_engine_lacks_is_named() {
-        let with = |part: &str, value: serde_json::Value| {
-            let mut json: serde_json::Value = serde_json::from_str(&byte_level_json()).unwrap();
-            json[part] = value;
-            Tokenizer::from_bytes(json.to_string().as_bytes()).unwrap_err().to_string()
-        };
-        let split = |pattern: &str| {
-            let split = serde_json::json!({"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated", "invert": false});
-            serde_json::json!({"type": "Sequence", "pretokenizers": [{"type": "Whitespace"}, split]})
-        };
-        // Sound for Oniguruma: a subroutine call, and a property's negation within.
-        for pattern in [r"(?<word>\p{L}+) \g<word>", r"\p{^L}+"] {
-            let message = with("pre_tokenizer", split(pattern));
-            assert!(message.contains(&format!("`{pattern}`")) && message.contains("fancy-regex"), "{message}");
-        }
-        let replace = serde_json::json!({"type": "Replace", "pattern": {"Regex": "(?<n>a)\\g<n>"}, "content": ""});
-        assert!(with("normalizer", replace.clone()).contains("`(?<n>a)\\g<n>`"));
-        assert!(with("decoder", serde_json::json!({"type": "Sequence", "decoders": [replace]})).contains("`(?<n>a)"));
-        // Another fault has another message.
-        assert!(with("pre_tokenizer", serde_json::json!({"type": "Nothing"})).contains("is it complete?"));
     }
 
     #[test]

@@ -188,7 +188,11 @@ fn options_are_part_of_it() {
     ];
     let keys: BTreeSet<String> = all.iter().map(|options| key_with(&golden("llama"), options)).collect();
     assert_eq!(keys.len(), all.len());
-    assert!(keys.iter().all(|key| is_key(key)) && !is_key("README"));
+    for key in &keys {
+        assert_eq!(key_in(&Path::new("folder").join(file_of(key))), Some(&**key));
+        assert_eq!(key_in(Path::new(key)), None, "an entry's name has an end");
+    }
+    assert_eq!(key_in(Path::new("README.kiln")), None);
 }
 
 #[test]

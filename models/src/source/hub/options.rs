@@ -1,8 +1,6 @@
-//! [`HubOptions`]: which hub, which revision, which file, which cache. The one place that reads the environment.
+//! [`HubOptions`]: which hub, which revision, which file, which cache. The one place that reads the hub's variables.
 
-mod expand;
-
-use expand::Environment;
+use crate::source::environment::Environment;
 use std::ffi::OsString;
 use std::fmt;
 use std::path::PathBuf;
@@ -47,8 +45,8 @@ impl HubOptions {
         let is_true = |value: Option<String>| {
             value.is_some_and(|v| ["1", "on", "yes", "true"].contains(&v.to_lowercase().as_str()))
         };
-        let user_cache = path("XDG_CACHE_HOME").or_else(|| user_home.as_ref().map(|home| home.join(".cache")));
-        let home = path("HF_HOME").unwrap_or_else(|| user_cache.unwrap_or_else(std::env::temp_dir).join("huggingface"));
+        let user_cache = || environment.user_cache().unwrap_or_else(std::env::temp_dir);
+        let home = path("HF_HOME").unwrap_or_else(|| user_cache().join("huggingface"));
         let cache = path("HF_HUB_CACHE").or_else(|| path("HUGGINGFACE_HUB_CACHE"));
         let token = || {
             let given = text("HF_TOKEN").or_else(|| text("HUGGING_FACE_HUB_TOKEN"));

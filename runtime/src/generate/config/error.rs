@@ -8,18 +8,18 @@ use thiserror::Error;
 pub enum ConfigError {
     /// The text is not a JSON object.
     #[error(
-        "generation config: expected a JSON object: {0}; compare it with the model's generation_config.json on the hub"
+        "generation config: expected a JSON object, {0}; compare it with the model's generation_config.json on the hub"
     )]
     Json(String),
     /// A field holds another type of value.
-    #[error("generation config: `{field}` = {found}: {reason}; correct it or leave it out")]
+    #[error("generation config: `{field}`: expected {expected}, found {found}; correct it or leave it out")]
     Type {
         /// The field's name in `generation_config.json`.
         field: &'static str,
         /// The value given.
         found: String,
         /// What was expected instead.
-        reason: String,
+        expected: &'static str,
     },
     /// A value outside its range.
     #[error("generation config: `{field}` must be {expected}, but is {found}; {advice}")]

@@ -2,6 +2,7 @@
 
 use super::validate::is_unsupported;
 use super::{ConfigError, GenerationConfig};
+use kiln_core::json;
 use kiln_core::output::Output;
 use serde_json::{Map, Value};
 use std::path::Path;
@@ -10,10 +11,13 @@ use std::path::Path;
 pub const FILE_NAME: &str = "generation_config.json";
 
 impl GenerationConfig {
-    /// Reads the text of a `generation_config.json`. Fields it does not know are kept; the values are checked by [`Self::validate`].
+    /// Reads the text of a `generation_config.json`. Fields it does not know are kept; the values are checked by [`Self::validate`]. `NaN`
+    /// and infinities, which Python writes, are no numbers of any field.
+    ///
+    /// # Errors
+    /// A text that is no JSON object, or a field of another type.
     pub fn from_json(json: &[u8]) -> Result<Self, ConfigError> {
-        let fields: Map<String, Value> = serde_json::from_slice(json).map_err(|e| ConfigError::Json(e.to_string()))?;
-        fields.try_into()
+        object(json)?.try_into()
     }
 
     /// The config of a model, by the files that it has: `generation_config.json`, else what `config.json` says of generating.
@@ -35,8 +39,7 @@ impl GenerationConfig {
     /// # Errors
     /// A text that is no JSON object, or a field of another type.
     pub fn from_model_config(json: &[u8]) -> Result<Self, ConfigError> {
-        let mut fields: Map<String, Value> =
-            serde_json::from_slice(json).map_err(|e| ConfigError::Json(e.to_string()))?;
+        let mut fields = object(json)?;
         let nested = ["decoder", "generator", "text_config"].iter().find_map(|name| fields.remove(*name));
         let mut config = GenerationConfig::default();
         for fields in [nested, Some(fields.into())].into_iter().flatten() {
@@ -76,5 +79,13 @@ impl GenerationConfig {
         let json = self.to_json()? + "\n";
         let written = std::fs::create_dir_all(folder.as_ref()).and_then(|()| Output::at(&path)?.write(json.as_bytes()));
         written.map_err(|e| ConfigError::File { action: "write", path, reason: e.to_string() })
+    }
+}
+
+fn object(text: &[u8]) -> Result<Map<String, Value>, ConfigError> {
+    match json::from_slice(text) {
+        Ok(Value::Object(fields)) => Ok(fields),
+        Ok(other) => Err(ConfigError::Json(format!("found {}", json::kind(&other)))),
+        Err(e) => Err(ConfigError::Json(format!("found no JSON: {e}"))),
     }
 }

@@ -160,6 +160,10 @@ generation_config! {
     repetition_penalty: f32,
     /// No n-gram of this size occurs twice in a row. Default: 0 (off).
     no_repeat_ngram_size: usize,
+    /// Above 1, tokens of the prompt, or of what an encoder takes, become likelier. Default: 1 (off).
+    encoder_repetition_penalty: f64,
+    /// No n-gram of this size comes over from the prompt, or from what an encoder takes. Default: 0 (off).
+    encoder_no_repeat_ngram_size: usize,
     /// Sequences of tokens that do not occur. Default: none.
     bad_words_ids: Vec<Vec<u32>>,
     /// What is added to the logit of a sequence's last token where the others stand before it. Default: none.

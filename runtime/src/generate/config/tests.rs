@@ -102,6 +102,9 @@ fn bad_values_are_named_with_what_was_found() {
         (r#"{"suppress_tokens": [7], "forced_bos_token_id": 7}"#, "forced_bos_token_id", "[7]"),
         (r#"{"num_beam_groups": 4}"#, "num_beam_groups", "4"),
         (r#"{"guidance_scale": 1.5}"#, "guidance_scale", "1.5"),
+        (r#"{"low_memory": true, "num_beams": 2}"#, "low_memory", "true"),
+        (r#"{"encoder_repetition_penalty": 0}"#, "encoder_repetition_penalty", "0"),
+        (r#"{"encoder_repetition_penalty": -2.0}"#, "encoder_repetition_penalty", "-2"),
     ] {
         let message = problem(json);
         assert!(message.contains(&format!("`{field}`")) && message.contains(found), "{json}: {message}");
@@ -115,6 +118,10 @@ fn sampling_fields_do_not_matter_to_greedy_search_and_neutral_ones_to_anybody() 
         .validate()
         .unwrap();
     parse(r#"{"do_sample": true, "top_k": 0, "top_p": 0.0, "min_p": 1.0}"#).validate().unwrap();
+    // It saves memory in a search of long ago.
+    parse(r#"{"low_memory": true}"#).validate().unwrap();
+    parse(r#"{"low_memory": true, "do_sample": true}"#).validate().unwrap();
+    parse(r#"{"encoder_repetition_penalty": 1, "encoder_no_repeat_ngram_size": -1}"#).validate().unwrap();
 }
 
 #[test]
@@ -189,18 +196,63 @@ fn broken_json_and_wrong_types_are_errors() {
     }
 }
 
+/// Whatever a field holds instead of what it should, the message says both in JSON's words, and none of Rust's.
 #[test]
-fn every_field_survives_the_file() {
-    let json = r#"{
+fn values_of_another_kind_are_named() {
+    let fields = serde_json::to_value(parse(EVERY_FIELD)).unwrap();
+    let fields = fields
+        .as_object()
+        .unwrap()
+        .keys()
+        .filter(|field| !["cache_implementation", "transformers_version"].contains(&&***field));
+    for field in fields {
+        for (value, found) in
+            [(r#"{"a": 1}"#, r#"{"a":1}"#), ("[[{}]]", ""), ("NaN", r#""NaN""#), ("-Infinity", r#""-Infinity""#)]
+        {
+            // Two fields are texts.
+            if field == "stop_strings" && !value.starts_with(['{', '[']) {
+                continue;
+            }
+            let message =
+                GenerationConfig::from_json(format!(r#"{{"{field}": {value}}}"#).as_bytes()).unwrap_err().to_string();
+            let start = format!("generation config: `{field}`: expected ");
+            assert!(message.starts_with(&start) && message.contains(&format!("found {found}")), "{message}");
+            for word in ["variant", "untagged", "usize", "f64", "u32", "sequence,", "invalid type"] {
+                assert!(!message.contains(word), "{message}");
+            }
+        }
+    }
+    for (json, says) in [
+        (r#"{"eos_token_id": "2"}"#, r#"`eos_token_id`: expected a token id, or a list of them, found "2""#),
+        (r#"{"stop_strings": 5}"#, "`stop_strings`: expected a text, or a list of them, found 5"),
+        (r#"{"do_sample": "yes"}"#, r#"`do_sample`: expected true or false, found "yes""#),
+        (r#"{"max_new_tokens": "9"}"#, r#"`max_new_tokens`: expected a whole number from 0, found "9""#),
+        ("[]", "expected a JSON object, found a list"),
+        ("null", "expected a JSON object, found null"),
+        ("NaN", "expected a JSON object, found a string"),
+    ] {
+        let message = GenerationConfig::from_json(json.as_bytes()).unwrap_err().to_string();
+        assert!(message.contains(says), "{message}");
+    }
+    // Where nobody asks for it, a number that is none does no harm.
+    parse(r#"{"max_new_tokens": 3, "of_no_use": NaN, "more": [Infinity]}"#).validate().unwrap();
+}
+
+const EVERY_FIELD: &str = r#"{
         "max_new_tokens": 9, "max_length": 30, "min_new_tokens": 2, "min_length": 4, "max_time": 1.5, "stop_strings": ["x"],
         "do_sample": true, "num_beams": 3, "length_penalty": 0.5, "early_stopping": "never", "num_return_sequences": 2,
         "temperature": 0.6, "top_k": 7, "top_p": 0.9, "min_p": 0.1, "top_h": 0.4, "typical_p": 0.8, "epsilon_cutoff": 0.01,
-        "eta_cutoff": 0.02, "repetition_penalty": 1.1, "no_repeat_ngram_size": 3, "bad_words_ids": [[1, 2]],
+        "eta_cutoff": 0.02, "repetition_penalty": 1.1, "no_repeat_ngram_size": 3, "encoder_repetition_penalty": 1.5,
+        "encoder_no_repeat_ngram_size": 4, "bad_words_ids": [[1, 2]],
         "sequence_bias": [[[4, 5], -2.5]], "suppress_tokens": [3, -1], "begin_suppress_tokens": [6], "forced_bos_token_id": 7,
         "forced_eos_token_id": [8], "exponential_decay_length_penalty": [5, 1.25], "remove_invalid_values": true,
         "renormalize_logits": true, "eos_token_id": 2, "pad_token_id": 0, "bos_token_id": 1, "decoder_start_token_id": 2, "seed": 5,
         "cache_implementation": "static", "transformers_version": "5.23.0"
     }"#;
+
+#[test]
+fn every_field_survives_the_file() {
+    let json = EVERY_FIELD;
     let config = parse(json);
     assert_eq!(config.other.len(), 2, "the rest has fields of its own");
     let folder = tempfile::tempdir().unwrap();

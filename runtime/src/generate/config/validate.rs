@@ -23,6 +23,11 @@ impl GenerationConfig {
         if !(penalty > 0.0 && penalty.is_finite()) {
             return Err(value("repetition_penalty", "a finite number above 0", penalty, "1.0 is no penalty"));
         }
+        if let Some(penalty) = self.encoder_repetition_penalty
+            && !(penalty > 0.0 && penalty.is_finite())
+        {
+            return Err(value("encoder_repetition_penalty", "a finite number above 0", penalty, "1.0 is no penalty"));
+        }
         if self.stop_strings().iter().any(String::is_empty) {
             return Err(value("stop_strings", "texts of at least one character", "\"\"", "remove the empty one"));
         }
@@ -131,9 +136,14 @@ impl GenerationConfig {
         Ok(())
     }
 
-    /// Whether a field counts, with what the others say: contrastive search is greedy search with `penalty_alpha` and `top_k`.
+    /// Whether a field counts, with what the others say: contrastive search is greedy search with `penalty_alpha` and `top_k`, and what
+    /// takes less memory, transformers refuses in beam search and does not look at elsewhere.
     fn reads(&self, field: &str) -> bool {
-        field != "penalty_alpha" || (!self.do_sample() && self.num_beams() == 1 && self.top_k() > 1)
+        match field {
+            "penalty_alpha" => !self.do_sample() && self.num_beams() == 1 && self.top_k() > 1,
+            "low_memory" => self.num_beams() > 1,
+            _ => true,
+        }
     }
 
     /// Refuses tokens that the model has not, in the fields that name tokens to write or to score.
@@ -160,8 +170,6 @@ const UNSUPPORTED: &[(&str, &str)] = &[
     ("low_memory",                        "false"),
     ("penalty_alpha",                     "0.0"),
     ("dola_layers",                       "null"),
-    ("encoder_repetition_penalty",        "1.0"),
-    ("encoder_no_repeat_ngram_size",      "0"),
     ("token_healing",                     "false"),
     ("guidance_scale",                    "1.0"),
     ("watermarking_config",               "null"),

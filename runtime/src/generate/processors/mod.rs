@@ -9,7 +9,7 @@ mod repetition;
 mod sampling;
 mod tokens;
 
-pub use repetition::{NoRepeatNgram, RepetitionPenalty};
+pub use repetition::{NoRepeatNgram, RepetitionPenalty, Tokens};
 pub use sampling::{Cutoff, MinP, Temperature, TopH, TopK, TopP, Typical};
 pub use tokens::{ExponentialDecay, ForcedBos, ForcedEos, MinLength, Normalize, RemoveInvalid, SequenceBias, Suppress};
 
@@ -34,6 +34,8 @@ pub struct History<'a> {
     pub missing: usize,
     /// The token that transformers pads it with.
     pub pad: u32,
+    /// What the row is made from, padded to the longest of its batch: the text that an encoder takes, or a decoder's own prompt.
+    pub source: &'a [u32],
 }
 
 impl<'a> History<'a> {
@@ -120,11 +122,17 @@ fn penalties(config: &GenerationConfig, list: &mut Vec<Box<dyn LogitsProcessor>>
     if let Some(bias) = &config.sequence_bias {
         list.push(Box::new(SequenceBias::new(bias.iter().cloned())));
     }
+    if let Some(penalty) = config.encoder_repetition_penalty.filter(|penalty| *penalty != 1.0) {
+        list.push(Box::new(RepetitionPenalty::of_source(penalty)));
+    }
     if config.repetition_penalty() != 1.0 {
         list.push(Box::new(RepetitionPenalty::new(config.repetition_penalty())));
     }
     if config.no_repeat_ngram_size() > 0 {
-        list.push(Box::new(NoRepeatNgram { size: config.no_repeat_ngram_size() }));
+        list.push(Box::new(NoRepeatNgram { tokens: Tokens::Row, size: config.no_repeat_ngram_size() }));
+    }
+    if let Some(size) = config.encoder_no_repeat_ngram_size.filter(|size| *size > 0) {
+        list.push(Box::new(NoRepeatNgram { tokens: Tokens::Source, size }));
     }
     if let Some(words) = &config.bad_words_ids {
         list.push(Box::new(SequenceBias::bad_words(words, config.eos_token_ids())));

@@ -4,7 +4,7 @@ const X: f32 = f32::NEG_INFINITY;
 
 /// A row that is all prompt and has no limit.
 fn prompt(ids: &[u32], padding: usize) -> History<'_> {
-    History { ids, padding, prompt_len: ids.len(), max_len: usize::MAX, missing: 0, pad: 0 }
+    History { ids, padding, prompt_len: ids.len(), max_len: usize::MAX, missing: 0, pad: 0, source: &[] }
 }
 
 fn run(processor: &mut dyn LogitsProcessor, ids: &[u32], padding: usize, logits: &[f32]) -> Vec<f32> {
@@ -51,16 +51,22 @@ fn repetition_penalty_leaves_padding_and_foreign_ids_out() {
 fn ngrams_ban_what_followed_the_same_beginning() {
     let zeros = [0.0f32; 6];
     // 1 2 3 1 2 -> 3 followed "1 2" before.
-    assert_eq!(run(&mut NoRepeatNgram { size: 3 }, &[1, 2, 3, 1, 2], 0, &zeros), [0.0, 0.0, 0.0, X, 0.0, 0.0]);
+    assert_eq!(
+        run(&mut NoRepeatNgram { tokens: Tokens::Row, size: 3 }, &[1, 2, 3, 1, 2], 0, &zeros),
+        [0.0, 0.0, 0.0, X, 0.0, 0.0]
+    );
     // bigrams: 2 was followed by 3 and by 5.
-    assert_eq!(kept(&run(&mut NoRepeatNgram { size: 2 }, &[2, 3, 2, 5, 2], 0, &zeros)), [0, 1, 2, 4]);
+    assert_eq!(
+        kept(&run(&mut NoRepeatNgram { tokens: Tokens::Row, size: 2 }, &[2, 3, 2, 5, 2], 0, &zeros)),
+        [0, 1, 2, 4]
+    );
     // unigrams: every token once.
-    assert_eq!(kept(&run(&mut NoRepeatNgram { size: 1 }, &[4, 0], 0, &zeros)), [1, 2, 3, 5]);
+    assert_eq!(kept(&run(&mut NoRepeatNgram { tokens: Tokens::Row, size: 1 }, &[4, 0], 0, &zeros)), [1, 2, 3, 5]);
     // too short a row; a token beyond the vocabulary.
-    assert_eq!(run(&mut NoRepeatNgram { size: 3 }, &[1, 2], 0, &zeros), zeros);
-    assert_eq!(run(&mut NoRepeatNgram { size: 2 }, &[1, 77, 1], 0, &zeros), zeros);
+    assert_eq!(run(&mut NoRepeatNgram { tokens: Tokens::Row, size: 3 }, &[1, 2], 0, &zeros), zeros);
+    assert_eq!(run(&mut NoRepeatNgram { tokens: Tokens::Row, size: 2 }, &[1, 77, 1], 0, &zeros), zeros);
     // padding counts here.
-    assert_eq!(kept(&run(&mut NoRepeatNgram { size: 2 }, &[1, 2, 1], 2, &zeros)), [0, 1, 3, 4, 5]);
+    assert_eq!(kept(&run(&mut NoRepeatNgram { tokens: Tokens::Row, size: 2 }, &[1, 2, 1], 2, &zeros)), [0, 1, 3, 4, 5]);
 }
 
 /// transformers sees a row of a batch as long as the longest: what it is padded with is among its tokens.
@@ -72,7 +78,7 @@ fn padding_that_is_not_among_the_ids_counts_too() {
         processor.process(History { missing, pad: 3, ..prompt(ids, 0) }, &mut logits);
         kept(&logits)
     };
-    let ngram = |size, ids: &[u32], missing| kept(&mut NoRepeatNgram { size }, ids, missing);
+    let ngram = |size, ids: &[u32], missing| kept(&mut NoRepeatNgram { tokens: Tokens::Row, size }, ids, missing);
     assert_eq!(ngram(1, &[4], 0), [0, 1, 2, 3, 5]);
     assert_eq!(ngram(1, &[4], 2), [0, 1, 2, 5]);
     // 3 3 4 3: 3 was followed by itself and by 4; with one of padding by 4 only.
@@ -85,6 +91,32 @@ fn padding_that_is_not_among_the_ids_counts_too() {
     let words = |missing| kept(&mut SequenceBias::bad_words(&[vec![3, 3, 1, 2], vec![1, 4]], &[]), &[1], missing);
     assert_eq!(words(1), [0, 1, 2, 3, 5]);
     assert_eq!(words(2), [0, 1, 3, 5]);
+}
+
+/// The right values are those of transformers' `EncoderRepetitionPenaltyLogitsProcessor` and `EncoderNoRepeatNGramLogitsProcessor`.
+#[test]
+fn tokens_of_the_source_become_likelier_or_do_not_come_over() {
+    let on = |processor: &mut dyn LogitsProcessor, source: &[u32], ids: &[u32], logits: &[f32]| {
+        let mut logits = logits.to_vec();
+        processor.process(History { source, ..prompt(ids, 0) }, &mut logits);
+        logits
+    };
+    // Each token once, whatever its sign; those of the row alone stay as they are.
+    let mut penalty = RepetitionPenalty::of_source(2.0);
+    assert_eq!(on(&mut penalty, &[0, 1, 0, 3, 99], &[2, 2], &[4.0, -4.0, 3.0, 0.0]), [8.0, -2.0, 3.0, 0.0]);
+    assert_eq!(on(&mut RepetitionPenalty::of_source(0.5), &[0, 1], &[2], &[4.0, -4.0, 3.0]), [2.0, -8.0, 3.0]);
+    assert_eq!(on(&mut penalty, &[], &[0, 1], &[4.0, -4.0]), [4.0, -4.0]);
+    let ngram = |size, source: &[u32], ids: &[u32]| {
+        kept(&on(&mut NoRepeatNgram { tokens: Tokens::Source, size }, source, ids, &[0.0; 6]))
+    };
+    assert_eq!(ngram(1, &[4, 0, 4], &[1]), [1, 2, 3, 5]);
+    // 1 was followed by 2 and by 4; what the row itself holds does not count.
+    assert_eq!(ngram(2, &[1, 2, 1, 4], &[1, 5, 1]), [0, 1, 3, 5]);
+    assert_eq!(ngram(3, &[1, 2, 3], &[1, 2]), [0, 1, 2, 4, 5]);
+    // Rows and sources that are too short, and a token beyond the vocabulary.
+    assert_eq!(ngram(3, &[1, 2, 3], &[2]), [0, 1, 2, 3, 4, 5]);
+    assert_eq!(ngram(4, &[1, 2, 3], &[1, 2, 3]), [0, 1, 2, 3, 4, 5]);
+    assert_eq!(ngram(2, &[1, 77], &[1]), [0, 1, 2, 3, 4, 5]);
 }
 
 #[test]
