@@ -8,6 +8,20 @@ use std::path::Path;
 /// What Python writes of numbers that JSON has not.
 const NO_NUMBERS: [&str; 3] = ["-Infinity", "Infinity", "NaN"];
 
+/// A file's bytes, `None` if there is no such file.
+pub(crate) fn bytes(path: &Path) -> Result<Option<Vec<u8>>> {
+    match std::fs::read(path) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(Error::io("read", path)(e)),
+    }
+}
+
+/// A file as JSON, `None` if there is no such file.
+pub(crate) fn read(path: &Path) -> Result<Option<Value>> {
+    bytes(path)?.map(|bytes| parse(path, &bytes)).transpose()
+}
+
 /// Reads a file's bytes. `NaN`, `Infinity` and `-Infinity` are read as texts: a field that nobody asks for may hold them, and who wants a
 /// number says what it found.
 ///

@@ -13,6 +13,8 @@ use sha2::{Digest, Sha256};
 
 /// A change of what a key is made of, or of how, takes another number.
 const VERSION: u32 = 3;
+/// The end of an entry's name.
+pub(super) const END: &str = ".kiln";
 /// Hex digits of a key.
 const LENGTH: usize = 32;
 

@@ -1,6 +1,6 @@
 //! How much a cache may hold, and what goes when it holds more.
 
-use super::{END, key::is_key};
+use super::key::{END, is_key};
 use crate::{Error, Result};
 use std::fs::File;
 use std::path::{Path, PathBuf};

@@ -12,15 +12,13 @@ mod limit;
 use crate::compile::{self, Program, build_traced, check_texts, trace};
 use crate::{CompileOptions, CompileReport, Error, Result};
 use contents::Contents;
+use key::END;
 use kiln_core::output::{Output, clear_abandoned};
 use kiln_models::source::{ModelFiles, user_cache};
 use kiln_runtime::{Artifact, ArtifactWriter, Manifest, OpenOptions};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::{Instant, SystemTime};
-
-/// The end of an entry's name.
-const END: &str = ".kiln";
 
 /// A folder of compiled models.
 #[derive(Clone, Debug)]

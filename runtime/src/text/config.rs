@@ -1,33 +1,12 @@
 //! What a `tokenizer_config.json` says beside chat templates: lengths, sides, special tokens by name.
 
+use super::fields::{Fields, TokenizerConfig};
 use super::{Side, TextError, Tokenizer};
 use serde::Deserialize;
 use serde_json::Value;
-use std::collections::HashMap;
 
 /// Files that leave a length open have a number above this, 1e30 mostly.
 const NO_LENGTH: f64 = 1e20;
-
-/// The fields of a `tokenizer_config.json` that encoding asks for, and the whole of it.
-#[derive(Debug, Clone, Default)]
-pub(super) struct TokenizerConfig {
-    pub fields: Fields,
-    /// The file's JSON; `null` without one.
-    pub json: Value,
-}
-
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(default)]
-pub(super) struct Fields {
-    pub model_max_length: Option<f64>,
-    pub padding_side: Option<Side>,
-    pub truncation_side: Option<Side>,
-    pub pad_token_type_id: Option<u32>,
-    pub model_input_names: Option<Vec<String>>,
-    /// Ids that `tokenizer.json` does not have, since their tokens have other ids too: those. GGUF files have them.
-    pub same_tokens: HashMap<u32, u32>,
-    pub split_special_tokens: Option<bool>,
-}
 
 impl Tokenizer {
     /// A model's tokenizer, from its `tokenizer.json` and, if there is one, its `tokenizer_config.json`. Without the second some
