@@ -5,70 +5,18 @@
 
 mod layout;
 mod page;
+mod picture;
 mod svg;
+
+pub use picture::{KernelBox, OpLabel, Panel, Picture};
 
 use crate::Result;
 use kiln_core::{Dim, TargetSpec};
 use kiln_ir::{ArgKind, Function, Module, NodeId, Op};
 use kiln_passes::egraph::{self, Point};
 use kiln_passes::{Fusion, PassError, fusion};
+use picture::kilobytes;
 use std::collections::BTreeMap;
-
-/// A block, before and after.
-#[derive(Clone, Debug)]
-pub struct Picture {
-    /// The block's name.
-    pub block: String,
-    /// As it was written, and as it became.
-    pub panels: [Panel; 2],
-}
-
-/// One form of a block.
-#[derive(Clone, Debug)]
-pub struct Panel {
-    /// `as written`, `rewritten`.
-    pub title: &'static str,
-    /// Kernels, and inputs as boxes of one op.
-    pub boxes: Vec<KernelBox>,
-    /// From box to box.
-    pub edges: Vec<(usize, usize)>,
-    /// Number of steps.
-    pub steps: usize,
-    /// Bytes that they read and write.
-    pub bytes: f64,
-    /// Predicted seconds.
-    pub seconds: f64,
-}
-
-/// The ops of a kernel; an input has no steps.
-#[derive(Clone, Debug, Default)]
-pub struct KernelBox {
-    /// `matmul`; empty for an input.
-    pub title: String,
-    /// Each step, for people.
-    pub details: Vec<String>,
-    /// Bytes that it reads and writes.
-    pub bytes: f64,
-    /// Predicted seconds.
-    pub seconds: f64,
-    /// Its ops and what it reads of weights.
-    pub ops: Vec<OpLabel>,
-    /// From op to op, within the box.
-    pub edges: Vec<(usize, usize)>,
-}
-
-/// An op in a box.
-#[derive(Clone, Debug, Default)]
-pub struct OpLabel {
-    /// `add`.
-    pub name: String,
-    /// Its type, or the name of a weight.
-    pub detail: String,
-    /// All of it.
-    pub tooltip: String,
-    /// Whether it is a weight, a constant, an input or a state.
-    pub leaf: bool,
-}
 
 /// The pictures of these functions of a module, at sizes, rewritten for a target by these options.
 ///
@@ -176,16 +124,6 @@ fn panel(title: &'static str, fused: &Fusion, sizes: &[(String, i64)], target: &
         held.insert(group.stored, number);
     }
     out
-}
-
-/// `3.5 MB`
-fn kilobytes(bytes: f64) -> String {
-    if bytes < 1e6 { format!("{:.1} kB", bytes * 1e-3) } else { format!("{:.1} MB", bytes * 1e-6) }
-}
-
-/// `12.3 µs`
-fn microseconds(seconds: f64) -> String {
-    if seconds < 1e-3 { format!("{:.1} µs", seconds * 1e6) } else { format!("{:.2} ms", seconds * 1e3) }
 }
 
 fn label(f: &Function, id: NodeId, leaf: bool) -> OpLabel {

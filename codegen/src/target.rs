@@ -1,6 +1,6 @@
 //! What the templates must know of a machine.
 
-use crate::lower::builder::Ty;
+use crate::lower::ty::Ty;
 use cubecl_core::ir::Builtin;
 
 /// A machine that kernels are lowered for.

@@ -2,9 +2,9 @@
 
 use crate::{
     Tensor,
-    builder::{Builder, Frame, Value},
+    builder::{BlockKey, Builder, Frame, Value},
 };
-use kiln_ir::{ArgKind, FuncId, Function, Node, NodeId, Op, SourceLine, TensorType, Type};
+use kiln_ir::{ArgKind, FuncId, Function, Node, NodeId, Op, SourceLine};
 use std::collections::HashMap;
 
 /// What a block may return: tensors, and tuples, arrays, vectors and options of them.
@@ -51,24 +51,6 @@ macro_rules! tuples {
     )*};
 }
 tuples! { (A 0) (A 0, B 1) (A 0, B 1, C 2) (A 0, B 1, C 2, D 3) }
-
-/// What makes two blocks the same function: everything but names and source lines.
-#[derive(PartialEq, Eq, Hash)]
-pub(crate) struct BlockKey {
-    args: Vec<(TensorType, ArgKind)>,
-    nodes: Vec<(Op, Vec<NodeId>, Type)>,
-    outputs: Vec<(NodeId, Option<u32>)>,
-}
-
-impl BlockKey {
-    fn of(f: &Function) -> BlockKey {
-        BlockKey {
-            args: f.args.iter().map(|a| (a.ty.clone(), a.kind)).collect(),
-            nodes: f.nodes().map(|(_, n)| (n.op.clone(), n.operands.clone(), n.ty.clone())).collect(),
-            outputs: f.outputs.iter().map(|o| (o.value, o.updates)).collect(),
-        }
-    }
-}
 
 impl Frame {
     /// The function as it goes into the module, with its arguments first, and the numbers that those arguments had while tracing.

@@ -3,8 +3,8 @@
 //! A value belongs to the frame that made it. Used in an inner frame, it becomes an argument of every function in between; that is
 //! how blocks capture.
 
-use crate::{Error, Mismatch, block::BlockKey};
-use kiln_ir::{Arg, ArgKind, Class, FuncId, Function, IrError, NodeId, Op, SourceLine, Symbols, TensorType};
+use crate::{Error, Mismatch};
+use kiln_ir::{Arg, ArgKind, Class, FuncId, Function, IrError, NodeId, Op, SourceLine, Symbols, TensorType, Type};
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
@@ -52,6 +52,24 @@ pub(crate) struct Frame {
     /// Parameters brought to the compute type.
     converted: HashMap<NodeId, NodeId>,
     names: BTreeSet<Arc<str>>,
+}
+
+/// What makes two blocks the same function: everything but names and source lines.
+#[derive(PartialEq, Eq, Hash)]
+pub(crate) struct BlockKey {
+    args: Vec<(TensorType, ArgKind)>,
+    nodes: Vec<(Op, Vec<NodeId>, Type)>,
+    outputs: Vec<(NodeId, Option<u32>)>,
+}
+
+impl BlockKey {
+    pub(crate) fn of(f: &Function) -> BlockKey {
+        BlockKey {
+            args: f.args.iter().map(|a| (a.ty.clone(), a.kind)).collect(),
+            nodes: f.nodes().map(|(_, n)| (n.op.clone(), n.operands.clone(), n.ty.clone())).collect(),
+            outputs: f.outputs.iter().map(|o| (o.value, o.updates)).collect(),
+        }
+    }
 }
 
 /// The latest version of a state.

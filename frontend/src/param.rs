@@ -1,8 +1,8 @@
 //! Parameters: where they come from, and how a model names and uses them.
 
-use crate::{Context, Mismatch, Module, Path, Tensor};
+use crate::Tensor;
 use kiln_ir::{Arg, ArgKind, DType, Dim, SourceLine, Storage, TensorType};
-use std::{collections::BTreeSet, sync::Arc};
+use std::sync::Arc;
 
 /// The tensors that a checkpoint holds: names, forms and shapes, without their contents.
 pub trait ParamSource {
@@ -56,7 +56,7 @@ impl Default for LoadOptions {
     }
 }
 
-/// A parameter of a module: a shape, and after [`Context::load`] a name and a place in the checkpoint.
+/// A parameter of a module: a shape, and after [`Context::load`](crate::Context::load) a name and a place in the checkpoint.
 ///
 /// Clones are the same parameter, and so are two parameters of one name: the graph has it once.
 #[derive(Clone, Debug)]
@@ -99,6 +99,13 @@ impl Param {
         self.bound.as_ref().map(|b| b.options.dtype)
     }
 
+    /// Gives it its name and form in the checkpoint.
+    pub(crate) fn bind(&mut self, name: &str, storage: Storage, options: LoadOptions) {
+        let dtype = if self.in_f32 && options.dtype.is_half() { DType::F32 } else { options.dtype };
+        let options = LoadOptions { dtype, ..options };
+        self.bound = Some(Bound { name: name.into(), storage, options });
+    }
+
     /// Its value in the compute type, for use beside `x`.
     #[track_caller]
     pub fn beside(&self, x: &Tensor) -> Tensor {
@@ -127,43 +134,4 @@ impl Param {
         };
         x.context().param(arg, convert.then_some(bound.options.dtype), line)
     }
-}
-
-/// Binds every parameter of `model`. A missing one is taken as stored in the compute type, so that tracing goes on and one error
-/// names them all.
-pub(crate) fn load(
-    cx: &Context,
-    model: &mut impl Module,
-    source: &dyn ParamSource,
-    options: LoadOptions,
-) -> Vec<String> {
-    let mut used = BTreeSet::new();
-    model.visit_params_mut(&mut Path::default(), &mut |name, param| {
-        let found_as = source.resolve(name);
-        let first = used.insert(found_as.clone());
-        let storage = match source.lookup(&found_as) {
-            None => {
-                if first {
-                    cx.with(|b| match source.unsupported(&found_as) {
-                        Some(found) => b.unsupported.push((found_as.clone(), found)),
-                        None => b.missing.push(found_as.clone()),
-                    });
-                }
-                options.dtype.into()
-            }
-            Some((storage, found)) => {
-                if found != param.shape || storage.dense().is_some_and(|d| !d.is_float()) {
-                    let expected = param.shape.clone();
-                    let mismatch = Mismatch { name: found_as.clone(), expected, found, storage };
-                    cx.with(|b| b.mismatched.push(mismatch));
-                }
-                storage
-            }
-        };
-        let narrow = options.dtype.is_half();
-        let dtype = if param.in_f32 && narrow { DType::F32 } else { options.dtype };
-        let options = LoadOptions { dtype, ..options };
-        param.bound = Some(Bound { name: found_as.as_str().into(), storage, options });
-    });
-    source.names().into_iter().filter(|name| !used.contains(name)).collect()
 }

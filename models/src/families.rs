@@ -1,6 +1,7 @@
 //! The architectures, one file each: what `config.json` says, and the modules under their checkpoint's names. What several of them
 //! share is in [`causal_lm`], [`encoder`] and [`seq2seq`] (the entries of a program) and [`layers`].
 
+mod bert_config;
 pub mod causal_lm;
 pub mod encoder;
 mod encoder_layers;

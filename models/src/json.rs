@@ -6,6 +6,20 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use std::path::Path;
 
+/// A file's bytes, `None` if there is no such file.
+pub(crate) fn bytes(path: &Path) -> Result<Option<Vec<u8>>> {
+    match std::fs::read(path) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(Error::io("read", path)(e)),
+    }
+}
+
+/// A file as JSON, `None` if there is no such file.
+pub(crate) fn read(path: &Path) -> Result<Option<Value>> {
+    bytes(path)?.map(|bytes| parse(path, &bytes)).transpose()
+}
+
 /// Reads a file's bytes, as [`from_slice`].
 ///
 /// # Errors

@@ -24,6 +24,7 @@ pub mod sentence;
 pub mod source;
 mod task;
 mod tokenizer;
+mod traced;
 pub mod weights;
 
 pub use error::{Error, Result};

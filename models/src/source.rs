@@ -7,21 +7,24 @@
 mod default_model;
 mod environment;
 mod gguf_files;
+mod hex;
 mod hub;
 mod inputs;
+mod names;
 mod processors;
+mod progress;
 mod save;
 
 pub use default_model::{DEFAULT_MODEL, fetch_default_model};
 pub use environment::user_cache;
 pub use hub::{HubOptions, PushOptions, Pushed, push_to_hub};
 pub use inputs::inputs;
-pub use processors::{CHAT_TEMPLATE, PROCESSOR_CONFIG, Processors, TOKENIZER, TOKENIZER_CONFIG};
+pub use names::{CHAT_TEMPLATE, PROCESSOR_CONFIG, TOKENIZER, TOKENIZER_CONFIG};
+pub use processors::Processors;
 
 use crate::gguf::{self, Gguf};
 use crate::weights::{Checkpoint, WEIGHTS};
 use crate::{Error, Result, json};
-use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Map, Value};
 use std::path::{Component, Path};
 
@@ -78,7 +81,11 @@ impl ModelFiles {
             return Err(Error::NoSuchModel { model: model.to_string(), found });
         }
         match hub::HubId::parse(model, options) {
-            Some(id) => hub::resolve(&id, options),
+            Some(id) => {
+                let (place, commit) = hub::snapshot(&id, options)?;
+                let files = if place.is_dir() { Self::open_folder(&place)? } else { Self::open_file(&place)? };
+                Ok(ModelFiles { id: id.id, revision: Some(commit), ..files })
+            }
             None => Err(Error::NoSuchModel {
                 model: model.to_string(),
                 found: "nothing exists at that path, and it is no hub id".to_string(),
@@ -158,20 +165,6 @@ fn at_the_path(path: &Path) -> Option<String> {
     }
 }
 
-/// A bar on stderr for so many bytes; nothing where stderr is no terminal.
-fn progress_bar(bytes: u64, message: &str) -> ProgressBar {
-    let bar = ProgressBar::new(bytes);
-    if let Ok(style) = ProgressStyle::with_template("{msg} [{bar:30}] {bytes}/{total_bytes} {eta}") {
-        bar.set_style(style.progress_chars("=> "));
-    }
-    bar.with_message(message.to_string())
-}
-
-/// Bytes in hex.
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 /// The last part of a path, without `.gguf`.
 fn name_of(path: &Path) -> String {
     let whole = path.canonicalize().unwrap_or_else(|_| path.to_path_buf());
@@ -179,33 +172,20 @@ fn name_of(path: &Path) -> String {
     name.strip_suffix(".gguf").unwrap_or(&name).to_string()
 }
 
-/// A file's bytes, `None` if there is no such file.
-pub(crate) fn read(path: &Path) -> Result<Option<Vec<u8>>> {
-    match std::fs::read(path) {
-        Ok(bytes) => Ok(Some(bytes)),
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(e) => Err(Error::io("read", path)(e)),
-    }
-}
-
-fn read_json(path: &Path) -> Result<Option<Value>> {
-    read(path)?.map(|bytes| json::parse(path, &bytes)).transpose()
-}
-
 /// A config, which is an object.
 fn read_config(path: &Path) -> Result<Option<Value>> {
-    let config = read(path)?.map(|bytes| json::object::<Map<String, Value>>(path, &bytes)).transpose()?;
+    let config = json::bytes(path)?.map(|bytes| json::object::<Map<String, Value>>(path, &bytes)).transpose()?;
     Ok(config.map(Value::Object))
 }
 
 /// `modules.json` and the configs of the folders that it names.
 fn sentence_transformer(folder: &Path) -> Result<Option<Value>> {
-    let Some(mut modules) = read_json(&folder.join("modules.json"))? else { return Ok(None) };
+    let Some(mut modules) = json::read(&folder.join("modules.json"))? else { return Ok(None) };
     for module in modules.as_array_mut().into_iter().flatten() {
         // The transformer itself lies beside modules.json; nothing outside of the folder is read.
         let inside = |path: &&str| Path::new(path).components().all(|c| matches!(c, Component::Normal(_)));
         let path = module.get("path").and_then(Value::as_str).filter(|p| !p.is_empty()).filter(inside);
-        let config = path.map(|path| read_json(&folder.join(path).join("config.json"))).transpose()?.flatten();
+        let config = path.map(|path| json::read(&folder.join(path).join("config.json"))).transpose()?.flatten();
         if let (Some(module), Some(config)) = (module.as_object_mut(), config) {
             module.insert("config".to_string(), config);
         }

@@ -39,7 +39,7 @@ pub fn panel(panel: &Panel) -> Layout {
         .iter()
         .zip(&inner)
         .map(|(b, (_, width, height))| {
-            let title = super::svg::title(b).chars().count() as f64 * CHARACTER;
+            let title = b.heading().chars().count() as f64 * CHARACTER;
             let top = if b.title.is_empty() { 0.0 } else { TITLE };
             (width.max(title) + 2.0 * MARGIN, height + 2.0 * MARGIN + top)
         })

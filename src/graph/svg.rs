@@ -1,20 +1,12 @@
 //! Pictures as SVG.
 
 use super::layout::{self, CHARACTER, Layout, Place, TITLE};
-use super::{KernelBox, Panel, Picture, kilobytes, microseconds};
+use super::picture::{Panel, Picture, kilobytes, microseconds};
 use kiln_core::TargetSpec;
 use std::fmt::Write;
 
 const GAP: f64 = 60.0;
 const HEADING: f64 = 54.0;
-
-/// The title of a box: `matmul · 12.3 µs · 3.5 MB`.
-pub fn title(b: &KernelBox) -> String {
-    if b.title.is_empty() {
-        return String::new();
-    }
-    format!("{} · {} · {}", b.title, microseconds(b.seconds), kilobytes(b.bytes))
-}
 
 /// All pictures, one below the other.
 pub fn image(pictures: &[Picture], target: &TargetSpec) -> String {
@@ -84,7 +76,7 @@ fn draw(out: &mut String, panel: &Panel, layout: &Layout, slowest: f64) {
     for ((b, place), ops) in panel.boxes.iter().zip(&layout.boxes).zip(&layout.ops) {
         let Place { x, y, width, height } = place;
         if !b.title.is_empty() {
-            let tooltip = format!("{}\n{}", title(b), b.details.join("\n"));
+            let tooltip = format!("{}\n{}", b.heading(), b.details.join("\n"));
             let _ = write!(
                 out,
                 "<g class=\"kernel\"><title>{}</title><rect x=\"{x:.1}\" y=\"{y:.1}\" width=\"{width:.1}\" height=\"{height:.1}\" rx=\"6\" \
@@ -93,7 +85,7 @@ fn draw(out: &mut String, panel: &Panel, layout: &Layout, slowest: f64) {
                 heat(b.seconds / slowest),
                 x + 8.0,
                 y + TITLE - 6.0,
-                escape(&title(b))
+                escape(&b.heading())
             );
         }
         for (from, to) in &b.edges {

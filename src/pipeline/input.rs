@@ -1,9 +1,35 @@
 //! What pipelines take, as JSON: one input or a list of them.
 
-use super::{GenerationInput, TextPair};
 use crate::{Error, Result};
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
+
+/// A text, or a pair of texts.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct TextPair {
+    /// The text.
+    pub text: String,
+    /// The second text, for models that judge pairs.
+    #[serde(default)]
+    pub text_pair: Option<String>,
+}
+
+impl From<&str> for TextPair {
+    fn from(text: &str) -> Self {
+        TextPair { text: text.into(), text_pair: None }
+    }
+}
+
+/// A text, or the messages of a chat.
+#[derive(Clone, Debug, PartialEq)]
+pub enum GenerationInput {
+    /// A text to go on with.
+    Text(String),
+    /// A JSON list of messages: `[{"role": "user", "content": "Hello"}]`. The model answers; where the last message is the assistant's, it
+    /// goes on with that.
+    Chat(Value),
+}
 
 /// The inputs of a call.
 pub(super) struct Inputs {

@@ -33,10 +33,11 @@ mod zero_shot_classification;
 
 pub use feature_extraction::FeatureExtractionPipeline;
 pub use fill_mask::{FillMaskPipeline, FilledMask};
+pub use input::{GenerationInput, TextPair};
 pub use options::{AggregationStrategy, FunctionToApply, PipelineOptions};
 pub use question_answering::{Answer, Question, QuestionAnsweringPipeline};
-pub use text_classification::{Classification, TextClassificationPipeline, TextPair};
-pub use text_generation::{Generated, GenerationInput, TextGenerationPipeline};
+pub use text_classification::{Classification, TextClassificationPipeline};
+pub use text_generation::{Generated, TextGenerationPipeline};
 pub use text2text::{Text2Text, Text2TextGenerationPipeline};
 pub use token_classification::{Entity, TokenClassificationPipeline};
 pub use zero_shot_classification::{ZeroShotClassification, ZeroShotClassificationPipeline};

@@ -1,6 +1,6 @@
 //! text-classification: a class for a text, or for a pair of texts.
 
-use super::input::{self, Inputs};
+use super::input::{self, Inputs, TextPair};
 use super::save::saved;
 use super::scores::{ranking, sigmoid, softmax};
 use super::table::{Row, Run, one_or_all};
@@ -8,7 +8,7 @@ use super::text_model::TextModel;
 use super::{FunctionToApply, PipelineOptions};
 use crate::{LoadedModel, PretrainedOptions, Result};
 use kiln_models::Task;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::{Value, json};
 
 /// A class with its score.
@@ -18,22 +18,6 @@ pub struct Classification {
     pub label: String,
     /// Its probability, or what [`FunctionToApply`] makes of its logit.
     pub score: f32,
-}
-
-/// A text, or a pair of texts.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-pub struct TextPair {
-    /// The text.
-    pub text: String,
-    /// The second text, for models that judge pairs.
-    #[serde(default)]
-    pub text_pair: Option<String>,
-}
-
-impl From<&str> for TextPair {
-    fn from(text: &str) -> Self {
-        TextPair { text: text.into(), text_pair: None }
-    }
 }
 
 /// Classifies texts.

@@ -1,22 +1,13 @@
 //! text-generation: how a text or a chat goes on.
 
+use super::PipelineOptions;
+use super::input::{self, GenerationInput};
 use super::save::saved;
 use super::table::{Row, Run, values};
-use super::{PipelineOptions, input};
 use crate::{AutoModelForCausalLM, Chat, Error, GenerationConfig, LoadedModel, PretrainedOptions, Result};
 use kiln_runtime::text::EncodeOptions;
 use serde::Serialize;
 use serde_json::{Value, json};
-
-/// A text, or the messages of a chat.
-#[derive(Clone, Debug, PartialEq)]
-pub enum GenerationInput {
-    /// A text to go on with.
-    Text(String),
-    /// A JSON list of messages: `[{"role": "user", "content": "Hello"}]`. The model answers; where the last message is the assistant's, it
-    /// goes on with that.
-    Chat(Value),
-}
 
 /// What was generated.
 #[derive(Clone, Debug, PartialEq, Serialize)]

@@ -1,8 +1,26 @@
-//! The arrows between crates, over normal dependencies; and that libraries do not speak of the command's options.
+//! The arrows between crates, over normal dependencies, and between the files of each, which make no circles; and that libraries do not
+//! speak of the command's options.
+
+mod circles;
+mod source;
 
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+
+/// The crates of the workspace.
+const CRATES: [&str; 10] = [
+    "src",
+    "runtime/src",
+    "runtime/core/src",
+    "runtime/c/src",
+    "models/src",
+    "frontend/src",
+    "frontend/derive/src",
+    "ir/src",
+    "passes/src",
+    "codegen/src",
+];
 
 fn metadata() -> Value {
     let out = std::process::Command::new(env!("CARGO"))
@@ -100,6 +118,20 @@ fn the_runtime_has_no_compiler() {
     }
 }
 
+#[test]
+fn files_import_each_other_in_no_circle() {
+    let mut found = vec![];
+    for folder in CRATES {
+        let circles = circles::circles(&Path::new(env!("CARGO_MANIFEST_DIR")).join(folder).join("lib.rs"));
+        found.extend(circles.into_iter().map(|circle| format!("{folder}: {circle}")));
+    }
+    assert!(
+        found.is_empty(),
+        "files that import each other: move what both need into a file of its own\n{}",
+        found.join("\n")
+    );
+}
+
 /// The Rust files below a folder.
 fn sources(folder: &Path, into: &mut Vec<PathBuf>) {
     for entry in std::fs::read_dir(folder).expect("reads").map(|entry| entry.expect("reads").path()) {
@@ -115,9 +147,8 @@ fn sources(folder: &Path, into: &mut Vec<PathBuf>) {
 #[test]
 fn libraries_name_no_option_of_the_command() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let crates = ["src", "runtime/src", "runtime/core/src", "runtime/c/src", "models/src", "frontend/src", "ir/src"];
     let mut files = vec![];
-    crates.iter().chain(&["passes/src", "codegen/src"]).for_each(|folder| sources(&root.join(folder), &mut files));
+    CRATES.iter().for_each(|folder| sources(&root.join(folder), &mut files));
     assert!(files.len() > 200, "{}", files.len());
     // The command, and options of other programs.
     let exempt = ["/cli/", "/bin/", "source/default_model.rs"];

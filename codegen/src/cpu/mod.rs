@@ -2,16 +2,19 @@
 
 mod emit;
 mod image;
+mod kernel;
 mod scratch;
+mod target;
 mod worker;
 
 pub use image::{Image, link_image};
+pub use kernel::CompiledKernel;
 pub use worker::{WORKER_ENV, maybe_run_worker};
 
-use crate::{CodegenError, Target, lower::builder::Ty};
-use cubecl_core::ir::Builtin;
+use crate::CodegenError;
+use kernel::symbol;
 use kiln_core::{CpuSpec, KernelSpec};
-use serde::{Deserialize, Serialize};
+use target::CpuTarget;
 
 /// Where kernels are compiled.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -32,20 +35,6 @@ pub struct CompileOptions {
     pub mode: EmitMode,
     /// Most processes at once; 0 is one per core.
     pub jobs: usize,
-}
-
-/// One kernel as a relocatable object with one global function.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct CompiledKernel {
-    /// The function's name.
-    pub symbol: String,
-    /// ELF bytes.
-    pub object: Vec<u8>,
-}
-
-/// The symbol of a kernel: its template, and a number within its batch.
-fn symbol(index: usize, spec: &KernelSpec) -> String {
-    format!("kiln_{}_{index}", spec.template())
 }
 
 /// Compiles each spec for a CPU, in the order given.
@@ -72,44 +61,5 @@ pub fn compile_kernels(
             worker::compile(specs, target, &exe, options.jobs)
         }
         EmitMode::Worker(exe) => worker::compile(specs, target, exe, options.jobs),
-    }
-}
-
-/// A CPU as templates see it: the chunk index is an argument of the call.
-#[derive(Clone, Debug)]
-struct CpuTarget {
-    spec: CpuSpec,
-}
-
-impl CpuTarget {
-    /// # Errors
-    /// [`CodegenError::Unsupported`] for vectors that are not a power of two of at most 16 lanes.
-    fn new(spec: &CpuSpec) -> Result<Self, CodegenError> {
-        let lanes = spec.vector_lanes;
-        if !lanes.is_power_of_two() || lanes > 16 {
-            return Err(CodegenError::Unsupported(format!("vectors of {lanes} f32 (expected 1, 2, 4, 8 or 16)")));
-        }
-        Ok(CpuTarget { spec: spec.clone() })
-    }
-}
-
-impl Target for CpuTarget {
-    fn lanes(&self) -> usize {
-        self.spec.vector_lanes
-    }
-    fn registers(&self) -> usize {
-        self.spec.vector_registers.max(8)
-    }
-    fn threads(&self) -> u32 {
-        1
-    }
-    fn fused_multiply_add(&self) -> bool {
-        self.spec.fused_multiply_add()
-    }
-    fn converts_f16(&self) -> bool {
-        self.spec.converts_f16()
-    }
-    fn chunk_builtin(&self) -> (Builtin, Ty) {
-        (Builtin::UnitPosX, Ty::U32)
     }
 }

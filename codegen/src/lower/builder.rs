@@ -4,10 +4,10 @@
 //! Addresses are [`Ix`]: constants are folded while building, everything else wraps modulo 2^64, so that negative strides
 //! need no special case as long as the final element index is not negative.
 
-use super::half;
+pub use super::ty::Ty;
 use crate::Target;
 use cubecl_core::ir::{
-    AddressSpace, Builtin, ConstantValue, ElemType, FloatKind, IntKind, OpInserter, Scope, UIntKind,
+    AddressSpace, Builtin, ConstantValue, OpInserter, Scope,
     attributes::IndexAttr,
     dialect::{
         bitwise::{BitwiseAndOp, BitwiseOrOp, ShiftLeftOp, ShiftRightOp},
@@ -21,88 +21,8 @@ use cubecl_core::ir::{
     prelude::{TypeAttr, TypeHandle, Value},
     types::{ArrayType, PointerType, VectorType},
 };
-use kiln_core::{CompareOp, DType};
+use kiln_core::CompareOp;
 use pliron::{attribute::boxed_attr_cast, builtin::ops::ConstantOp};
-
-/// The element type of a value inside a kernel.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs)]
-pub enum Ty {
-    F64,
-    F32,
-    F16,
-    I64,
-    I32,
-    I8,
-    U64,
-    U32,
-    U16,
-    U8,
-    Index,
-    Bool,
-}
-
-impl Ty {
-    /// The type in which a program computes with values of `dtype`: f16 and bf16 are computed in f32.
-    pub fn of(dtype: DType) -> Ty {
-        match dtype {
-            DType::F64 => Ty::F64,
-            DType::F32 | DType::F16 | DType::BF16 => Ty::F32,
-            DType::I64 => Ty::I64,
-            DType::I32 => Ty::I32,
-            DType::I8 => Ty::I8,
-            DType::U8 => Ty::U8,
-            DType::Bool => Ty::Bool,
-        }
-    }
-
-    /// The type of a buffer's elements in memory: bf16 are raw bits, a bool is a byte.
-    pub fn stored(dtype: DType) -> Ty {
-        match dtype {
-            DType::F16 => Ty::F16,
-            DType::BF16 => Ty::U16,
-            DType::Bool => Ty::U8,
-            other => Ty::of(other),
-        }
-    }
-
-    /// Whether arithmetic is floating-point.
-    pub fn is_float(self) -> bool {
-        matches!(self, Ty::F64 | Ty::F32 | Ty::F16)
-    }
-
-    /// Whether comparisons and division are signed.
-    pub fn is_signed(self) -> bool {
-        matches!(self, Ty::I64 | Ty::I32 | Ty::I8)
-    }
-
-    /// Bytes of one element.
-    pub fn bytes(self) -> usize {
-        match self {
-            Ty::F64 | Ty::I64 | Ty::U64 | Ty::Index => 8,
-            Ty::F32 | Ty::I32 | Ty::U32 => 4,
-            Ty::F16 | Ty::U16 => 2,
-            Ty::I8 | Ty::U8 | Ty::Bool => 1,
-        }
-    }
-
-    fn elem(self) -> ElemType {
-        match self {
-            Ty::F64 => ElemType::Float(FloatKind::F64),
-            Ty::F32 => ElemType::Float(FloatKind::F32),
-            Ty::F16 => ElemType::Float(FloatKind::F16),
-            Ty::I64 => ElemType::Int(IntKind::I64),
-            Ty::I32 => ElemType::Int(IntKind::I32),
-            Ty::I8 => ElemType::Int(IntKind::I8),
-            Ty::U64 => ElemType::UInt(UIntKind::U64),
-            Ty::U32 => ElemType::UInt(UIntKind::U32),
-            Ty::U16 => ElemType::UInt(UIntKind::U16),
-            Ty::U8 => ElemType::UInt(UIntKind::U8),
-            Ty::Index => ElemType::Index,
-            Ty::Bool => ElemType::Bool,
-        }
-    }
-}
 
 /// A value: one element, or a vector of them. A scalar meets a vector by being repeated in every lane.
 #[derive(Clone, Copy)]
@@ -503,8 +423,8 @@ impl<'s> Builder<'s> {
     pub fn cast(&self, a: Val, ty: Ty) -> Val {
         match (a.ty, ty) {
             (from, to) if from == to => return a,
-            (Ty::F16, _) if !self.converts_f16 => return self.cast(half::widen(self, a), ty),
-            (_, Ty::F16) if !self.converts_f16 => return half::round(self, self.cast(a, Ty::F32)),
+            (Ty::F16, _) if !self.converts_f16 => return self.cast(self.widen_f16(a), ty),
+            (_, Ty::F16) if !self.converts_f16 => return self.round_to_f16(self.cast(a, Ty::F32)),
             _ => {}
         }
         let to = self.type_of(ty, a.lanes);

@@ -2,6 +2,7 @@
 //!
 //! Methods are named as in PyTorch. Axes count from the front, or with negative numbers from the back.
 
+mod apply;
 mod arithmetic;
 mod layers;
 mod movement;

@@ -14,6 +14,7 @@ mod dot;
 mod elementwise;
 mod movement;
 mod reduce;
+mod result;
 mod sizes;
 mod tensor;
 #[cfg(test)]
@@ -23,15 +24,7 @@ pub use sizes::Sizes;
 pub use tensor::{SharedBytes, Tensor, relative_error};
 
 use crate::{FuncId, Function, IrError, Module, NodeId, Op, TensorType, verify};
-
-/// What an op's evaluation gives; the reason is put into [`IrError::Eval`] by the caller.
-type Result<T> = std::result::Result<T, String>;
-
-impl From<IrError> for String {
-    fn from(e: IrError) -> String {
-        e.to_string()
-    }
-}
+use result::Result;
 
 /// Evaluates a function on its arguments, in the order of [`Function::args`], and gives its results in the order of
 /// [`Function::outputs`]. Size symbols take the values in `sizes`, or those that follow from the arguments' shapes.

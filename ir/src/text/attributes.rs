@@ -1,6 +1,6 @@
 //! Attributes as text, and back: `{axis = 1, keep = true}`.
 
-use super::parse::split;
+use super::split::split;
 use crate::{AttentionAttrs, Attr, ConvAttrs, DotDims, Kind, Literal, Op, Real, Source, Type};
 use std::{collections::BTreeMap, fmt, str::FromStr};
 

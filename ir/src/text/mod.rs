@@ -14,9 +14,11 @@
 mod attributes;
 mod parse;
 mod print;
+mod split;
 #[cfg(test)]
 mod tests;
 
 pub(crate) use attributes::attributes;
-pub use parse::{parse, split};
+pub use parse::parse;
 pub use print::print;
+pub use split::split;

@@ -1,6 +1,7 @@
 //! Text to module.
 
 use super::attributes::{self, Attributes};
+use super::split::split;
 use crate::{
     Arg, ArgKind, DimBounds, Function, IrError, Module, Node, NodeId, Op, Output, SizeRange, TensorType, Type,
 };
@@ -20,28 +21,6 @@ pub fn parse(text: &str) -> std::result::Result<Module, IrError> {
         IrError::Parse { line: text[..end].matches('\n').count() + 1, reason }
     })?;
     Ok(p.module)
-}
-
-/// Splits at commas outside brackets and quotes; items are trimmed, an empty text has none.
-pub fn split(text: &str) -> impl Iterator<Item = &str> {
-    let mut rest = Some(text).filter(|t| !t.trim().is_empty());
-    std::iter::from_fn(move || {
-        let t = rest?;
-        let (mut depth, mut end) = (0i32, t.len());
-        for (i, c) in t.char_indices() {
-            match c {
-                '[' | '(' | '{' => depth += 1,
-                ']' | ')' | '}' => depth -= 1,
-                ',' if depth == 0 => {
-                    end = i;
-                    break;
-                }
-                _ => {}
-            }
-        }
-        rest = t.get(end + 1..);
-        Some(t[..end].trim())
-    })
 }
 
 struct Parser<'a> {

@@ -4,8 +4,8 @@
 use super::encoder::{self, Encoder, Inputs};
 use super::encoder_layers::split_heads;
 use super::seq2seq::{self, EncoderDecoder, Sizes};
-use crate::auto::{TraceOptions, Traced};
 use crate::config::{self, Fields};
+use crate::traced::{TraceOptions, Traced};
 use crate::weights::Pretrained;
 use crate::{Result, Task};
 use kiln_frontend::nn::{Activation, Attention, Embedding, LayerNorm, Linear, Memory, Past};

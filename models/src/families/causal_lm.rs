@@ -10,7 +10,7 @@
 //!   prompt, in the end of the last one; at least 1, and at most twice as many as the cache holds. It gives the `logits` of each row's last
 //!   token, f32 `[b, vocab]`, and updates the states `past_key_values.{layer}.key` and `.value`, `[rows, t, kv_heads, head_dim]`.
 
-use crate::auto::{TraceOptions, Traced};
+use crate::traced::{TraceOptions, Traced};
 use crate::weights::Pretrained;
 use crate::{Error, Result, Task};
 use kiln_frontend::nn::{Embedding, KvCache, Linear, Past, Positions};

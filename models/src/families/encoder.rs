@@ -11,8 +11,8 @@
 //! | [`Task::TokenClassification`] | `logits` `[batch, seq, labels]` |
 //! | [`Task::QuestionAnswering`] | `start_logits` and `end_logits`, `[batch, seq]` |
 
-use crate::auto::{TraceOptions, Traced};
 use crate::sentence::SentenceEmbedding;
+use crate::traced::{TraceOptions, Traced};
 use crate::weights::Pretrained;
 use crate::{Error, Result, Task};
 use kiln_frontend::{Context, DType, DefaultFill, Dim, LoadOptions, Module, Symbol, Tensor, dims};

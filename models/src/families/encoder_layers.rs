@@ -1,6 +1,6 @@
 //! Parts that several encoders are made of: embeddings, the layers of BERT, and heads.
 
-use super::bert::BertConfig;
+use super::bert_config::BertConfig;
 use crate::Task;
 use crate::sentence::Pooling;
 use kiln_frontend::nn::{Activation, Attention, Embedding, LayerNorm, Linear, Past};

@@ -3,8 +3,8 @@
 
 use super::causal_lm;
 use super::layers::{DecoderLayer, DecoderModel, Mlp, Rotation, SelfAttention, rotary_embedding};
-use crate::auto::{TraceOptions, Traced};
 use crate::config::{self, Activation, DecoderConfig, DecoderDefaults, Fields, RopeConfig};
+use crate::traced::{TraceOptions, Traced};
 use crate::{Result, Task};
 use kiln_frontend::nn::{Attention, Past, RmsNorm, RotaryEmbedding};
 use kiln_frontend::{Module, ParamSource, Tensor};

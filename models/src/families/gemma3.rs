@@ -4,8 +4,8 @@
 use super::causal_lm;
 use super::gemma2::GemmaConfig;
 use super::layers::{SelfAttention, rotary_embedding};
-use crate::auto::{TraceOptions, Traced};
 use crate::config::{self, Fields, RopeConfig, THETA};
+use crate::traced::{TraceOptions, Traced};
 use crate::{Result, Task};
 use kiln_frontend::ParamSource;
 use serde_json::Value;

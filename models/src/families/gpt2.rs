@@ -1,8 +1,8 @@
 //! GPT-2: learned positions, LayerNorm, one projection for queries, keys and values, and linear layers whose weights are `[in, out]`.
 
 use super::causal_lm::{self, Decoder, Sizes};
-use crate::auto::{TraceOptions, Traced};
 use crate::config::{Activation, Fields};
+use crate::traced::{TraceOptions, Traced};
 use crate::{Error, Result, Task};
 use kiln_frontend::nn::{self, Attention, Embedding, LayerNorm, Past, Positions};
 use kiln_frontend::{Context, Module, Param, ParamSource, Tensor, dims};

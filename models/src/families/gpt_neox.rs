@@ -2,8 +2,8 @@
 
 use super::causal_lm::{self, Decoder, Sizes};
 use super::layers::{Rotation, rotary_embedding, rotate};
-use crate::auto::{TraceOptions, Traced};
 use crate::config::{Activation, Fields, RopeConfig, THETA};
+use crate::traced::{TraceOptions, Traced};
 use crate::{Result, Task};
 use kiln_frontend::nn::{self, Attention, Embedding, LayerNorm, Linear, Past, Positions, RotaryEmbedding};
 use kiln_frontend::{Context, Module, ParamSource, Tensor, dims};

@@ -5,9 +5,9 @@
 use super::encoder::{self, Encoder, Inputs};
 use super::encoder_layers;
 use super::layers::{self, Rotation};
-use crate::auto::{TraceOptions, Traced};
 use crate::config::{self, Fields, RopeConfig, RopeType};
 use crate::sentence::Pooling;
+use crate::traced::{TraceOptions, Traced};
 use crate::weights::Pretrained;
 use crate::{Result, Task};
 use kiln_frontend::nn::{Activation, Embedding, LayerNorm, Linear, Positions, RotaryEmbedding};

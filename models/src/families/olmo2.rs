@@ -2,8 +2,8 @@
 
 use super::causal_lm;
 use super::layers::{DecoderLayer, DecoderModel, Mlp, Rotation, rotary_embedding, rotate};
-use crate::auto::{TraceOptions, Traced};
 use crate::config::{DecoderConfig, DecoderDefaults, Fields, RopeConfig};
+use crate::traced::{TraceOptions, Traced};
 use crate::{Result, Task};
 use kiln_frontend::nn::{Attention, Linear, Past, RmsNorm};
 use kiln_frontend::{Module, ParamSource, Tensor, dims};

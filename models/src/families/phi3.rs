@@ -3,8 +3,8 @@
 
 use super::causal_lm::{self, Sizes};
 use super::layers::{DecoderLayer, DecoderModel, Rotation, rotary_embedding, rotate};
-use crate::auto::{TraceOptions, Traced};
 use crate::config::{DecoderConfig, DecoderDefaults, Fields, RopeConfig, RopeType};
+use crate::traced::{TraceOptions, Traced};
 use crate::{Result, Task};
 use kiln_frontend::nn::{Activation, Attention, Linear, Past, RmsNorm};
 use kiln_frontend::{Module, ParamSource, Tensor, dims};

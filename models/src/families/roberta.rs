@@ -6,7 +6,7 @@
 use super::bert::BertConfig;
 use super::encoder::{self, Encoder, Inputs};
 use super::encoder_layers::{Classifier, Embeddings, Layers, Pooler};
-use crate::auto::{TraceOptions, Traced};
+use crate::traced::{TraceOptions, Traced};
 use crate::weights::Pretrained;
 use crate::{Result, Task};
 use kiln_frontend::nn::{Activation, LayerNorm, Linear};

@@ -9,7 +9,7 @@
 //!   alone](super::causal_lm) have them. It reads the states that `encode` left in the same slots, gives the `logits` of each row's last token, f32
 //!   `[b, vocab]`, and updates the states `past_key_values.{layer}.key` and `.value`, `[rows, t, heads, head_dim]`.
 
-use crate::auto::{TraceOptions, Traced};
+use crate::traced::{TraceOptions, Traced};
 use crate::{Error, Result};
 use kiln_frontend::nn::{KvCache, Memory, Past};
 use kiln_frontend::{Context, DType, DefaultFill, Dim, LoadOptions, Module, ParamSource, Symbol, Tensor, dims};

@@ -3,8 +3,8 @@
 use super::causal_lm;
 use super::layers::{DecoderModel, SelfAttention, rotary_embedding};
 use super::llama::LlamaLayer;
-use crate::auto::{TraceOptions, Traced};
 use crate::config::{self, DecoderConfig, DecoderDefaults, Fields, RopeConfig};
+use crate::traced::{TraceOptions, Traced};
 use crate::{Result, Task};
 use kiln_frontend::ParamSource;
 use serde_json::Value;

@@ -5,8 +5,8 @@
 use super::encoder_layers::split_heads;
 use super::position_bias::{Distances, PositionBias};
 use super::seq2seq::{self, EncoderDecoder, Sizes};
-use crate::auto::{TraceOptions, Traced};
 use crate::config::{Activation, Fields};
+use crate::traced::{TraceOptions, Traced};
 use crate::weights::Pretrained;
 use crate::{Result, Task};
 use kiln_frontend::nn::{self, Attention, Embedding, Linear, Memory, Past, RmsNorm};

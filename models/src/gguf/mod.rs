@@ -8,6 +8,7 @@
 mod architecture;
 mod config;
 mod container;
+mod keys;
 mod metadata;
 mod names;
 mod rope;

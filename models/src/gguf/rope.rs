@@ -1,9 +1,8 @@
 //! From GGUF metadata and tensors to the `rope_parameters` of a config.
 
-use super::config::Keys;
-use super::{Gguf, TensorInfo, rope_freqs};
+use super::keys::Keys;
+use super::rope_freqs::{self, factors};
 use crate::Result;
-use kiln_core::{DType, Storage};
 use serde_json::{Value, json};
 
 /// The tensors that say how rotary embedding is scaled.
@@ -72,21 +71,6 @@ fn longrope(keys: &Keys, theta: f64, short_factor: Vec<f32>, long_factor: Vec<f3
         parameters["attention_factor"] = json!(factor);
     }
     Ok(parameters)
-}
-
-/// The values of a tensor that belongs to rotary embedding.
-pub(super) fn factors(gguf: &Gguf, tensor: &TensorInfo) -> Result<Vec<f32>> {
-    if tensor.shape.len() != 1 {
-        return Err(
-            gguf.corrupt(format!("tensor `{}` has shape {:?}, expected one dimension", tensor.name, tensor.shape))
-        );
-    }
-    if tensor.storage != Some(Storage::Dense(DType::F32)) {
-        return Err(
-            gguf.unsupported(format!("tensor `{}` is stored as {}, expected f32", tensor.name, tensor.type_name))
-        );
-    }
-    Ok(gguf.stored(tensor).as_chunks().0.iter().map(|b| f32::from_le_bytes(*b)).collect())
 }
 
 /// llama.cpp and transformers agree on YaRN, except for knobs that only llama.cpp has.

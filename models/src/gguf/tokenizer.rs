@@ -4,6 +4,7 @@
 //! name of its kind (`tokenizer.ggml.model`), each of which has a module here.
 
 mod byte_level;
+mod parts;
 mod sentencepiece;
 mod unigram;
 mod vocabulary;
@@ -12,6 +13,7 @@ mod wordpiece;
 use super::Gguf;
 use crate::Result;
 use crate::tokenizer::template::Token;
+use parts::Source;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use vocabulary::Vocabulary;
@@ -26,25 +28,6 @@ pub struct GgufTokenizer {
     pub tokenizer_config: Value,
     /// The chat template, a Jinja text.
     pub chat_template: Option<String>,
-}
-
-/// The parts of a `tokenizer.json` that depend on the tokenizer's kind.
-struct Parts {
-    normalizer: Value,
-    pre_tokenizer: Value,
-    post_processor: Value,
-    decoder: Value,
-    model: Value,
-    /// Whether a text begins with bos, and ends with eos.
-    adds: (bool, bool),
-}
-
-/// What all kinds read.
-struct Source<'a> {
-    gguf: &'a Gguf,
-    vocabulary: Vocabulary<'a>,
-    /// The special tokens under transformers' names (`bos`, `eos`, …).
-    named: BTreeMap<&'static str, Token<'a>>,
 }
 
 /// transformers' names of special tokens, and llama.cpp's.

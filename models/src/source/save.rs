@@ -1,7 +1,7 @@
 //! A model's files as a folder, which this crate and transformers read.
 
-use super::processors::MORE_TEMPLATES;
-use super::{ModelFiles, TOKENIZER_CONFIG};
+use super::ModelFiles;
+use super::names::{MORE_TEMPLATES, TOKENIZER_CONFIG};
 use crate::weights::{TensorEntry, to_safetensors};
 use crate::{Error, Result};
 use kiln_core::Storage;

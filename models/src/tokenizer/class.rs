@@ -1,6 +1,6 @@
 //! Which of transformers' tokenizer classes a folder's tokenizer is of.
 
-use super::vocabulary::{BPE, MERGES, SENTENCEPIECE, WORDS};
+use super::names::{BPE, MERGES, SENTENCEPIECE, WORDS};
 use serde_json::Value;
 
 /// The classes that kiln's families come with. Names with and without `Fast` are the same.

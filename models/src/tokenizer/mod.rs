@@ -13,6 +13,7 @@ mod added;
 mod build;
 mod class;
 mod merges;
+mod names;
 pub(crate) mod parts;
 mod sentencepiece;
 mod special;
@@ -33,7 +34,7 @@ const BESIDES: [&str; 3] = ["tokenizer_config.json", "special_tokens_map.json", 
 
 /// The files that a tokenizer is made of, of those that there are.
 pub(crate) fn files(there_is: impl Fn(&str) -> bool) -> Vec<&'static str> {
-    let tokens: &[&str] = if there_is(TOKENIZER) { &[TOKENIZER] } else { &vocabulary::FILES };
+    let tokens: &[&str] = if there_is(TOKENIZER) { &[TOKENIZER] } else { &names::FILES };
     BESIDES.iter().chain(tokens).copied().filter(|name| there_is(name)).collect()
 }
 
@@ -54,7 +55,7 @@ pub(crate) struct FolderTokenizer {
 /// # Errors
 /// A file that cannot be read or is not what its name says.
 pub(crate) fn of_folder(folder: &Path, model: &Value) -> Result<FolderTokenizer> {
-    let bytes = crate::source::read(&folder.join(TOKENIZER))?;
+    let bytes = crate::json::bytes(&folder.join(TOKENIZER))?;
     let parsed = bytes.as_deref().and_then(|bytes| serde_json::from_slice::<Value>(bytes).ok());
     let mut json = parsed.filter(|json| json.get("model").is_some_and(Value::is_object));
     let mut stated = Stated::read(folder, json.as_ref())?;

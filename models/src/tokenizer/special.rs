@@ -2,7 +2,7 @@
 
 use super::added::AddedToken;
 use crate::Result;
-use crate::source::read;
+use crate::json::bytes;
 use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::{Map, Value, json};
@@ -242,5 +242,5 @@ impl<'de> Deserialize<'de> for Ordered {
 /// A JSON file of the folder; `None` if there is no such file.
 fn parse<T: for<'de> Deserialize<'de>>(folder: &Path, name: &str) -> Result<Option<T>> {
     let path = folder.join(name);
-    read(&path)?.map(|bytes| crate::json::object(&path, &bytes)).transpose()
+    bytes(&path)?.map(|bytes| crate::json::object(&path, &bytes)).transpose()
 }

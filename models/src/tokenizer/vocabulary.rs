@@ -3,25 +3,15 @@
 use super::added::AddedToken;
 use super::class::Class;
 use super::merges;
+use super::names::{BPE, FILES, MERGES, SENTENCEPIECE, WORDS};
 use super::sentencepiece::{CONTROL, SentencePiece, UNIGRAM, USER_DEFINED};
-use crate::source::read;
+use crate::json::bytes as read;
 use crate::{Error, Result};
 use base64::Engine;
 use kiln_core::json::shown;
 use serde_json::{Map, Value, json};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-
-/// WordPiece's tokens, one a line.
-pub(super) const WORDS: &str = "vocab.txt";
-/// The ids of BPE's tokens.
-pub(super) const BPE: &str = "vocab.json";
-/// BPE's merges, one a line.
-pub(super) const MERGES: &str = "merges.txt";
-/// SentencePiece's model, for the classes without a name of their own for it.
-pub(super) const SENTENCEPIECE: &str = "tokenizer.model";
-/// All files that hold the tokens of a tokenizer without `tokenizer.json`.
-pub(super) const FILES: [&str; 6] = [WORDS, BPE, MERGES, SENTENCEPIECE, "spiece.model", "sentencepiece.bpe.model"];
 
 /// The tokens that a class builds its tokenizer of.
 #[derive(Debug, Default)]

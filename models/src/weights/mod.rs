@@ -6,12 +6,14 @@
 //! most; only pickled weights (`.bin`) are copied at opening. Block-quantised tensors stay as they are: only [`Checkpoint::to_f32`] opens the blocks.
 
 mod checkpoint;
+mod open;
 mod pretrained;
 mod pytorch;
 mod read;
 mod safetensors;
 
 pub use checkpoint::{Checkpoint, Conversion, TensorEntry};
-pub(crate) use checkpoint::{Mapped, WEIGHTS, map_file};
+pub(crate) use checkpoint::{Mapped, map_file};
+pub(crate) use open::WEIGHTS;
 pub(crate) use pretrained::Pretrained;
 pub use safetensors::{from_safetensors, to_safetensors};

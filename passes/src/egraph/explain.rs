@@ -5,10 +5,11 @@
 //! out ([`minimal`]). What remains is a proof: each step is needed, and each rests on those before it only, side conditions included.
 //! Replayed once more, each step tells what it found and concluded, and what the function would cost if the laws had ended there.
 
+use super::application::Application;
 use super::convert::{self, Loaded, Writer};
 use super::cost::Point;
 use super::facts::{Graph, attr};
-use super::rule::{Application, Conclusion, Form, Rule, conclude, oldest};
+use super::rule::{Conclusion, Form, Rule, conclude, oldest};
 use super::term::{Head, Term};
 use super::{Options, Saturated};
 use crate::minimal::minimal;

@@ -1,7 +1,7 @@
 //! What is known of each class of equal terms: type, staticness, constant value, and where a weight comes from.
 
+use super::application::Application;
 use super::index::{self, Affine, AxisMap, Mask};
-use super::rule::Application;
 use super::term::{Attr, Head, Notation, Term};
 use egg::{Analysis, DidMerge, EGraph, Id};
 use kiln_ir::{

@@ -8,6 +8,7 @@
 //! The result depends on the input, the laws, the target and the options only: limits count iterations and nodes, never time.
 
 mod alternatives;
+mod application;
 pub mod build;
 pub mod convert;
 pub mod cost;
@@ -15,16 +16,20 @@ pub mod explain;
 pub mod extract;
 pub mod facts;
 pub mod index;
+mod options;
+mod read;
 pub mod rule;
 pub mod term;
 mod witness;
 
 pub use alternatives::alternatives;
+pub use application::Application;
 pub use build::{add as add_op, constant, splits_last};
 pub use cost::Point;
 pub use explain::{Check, Trace, TraceStep, check, explain};
 pub use facts::{Fact, Facts, Graph, Origin, attr, hides, tensor};
-pub use rule::{Application, Condition, Form, Numerics, Rule, Structural, conclude, is_value};
+pub use options::Options;
+pub use rule::{Condition, Form, Numerics, Rule, Structural, conclude, is_value};
 pub use term::{Attr, Head, Notation, Term};
 pub use witness::{equal, expression, witnesses};
 
@@ -36,43 +41,6 @@ use extract::Problem;
 use kiln_core::TargetSpec;
 use kiln_ir::{Function, Module};
 use std::{collections::BTreeMap, time::Duration};
-
-/// What rewriting may do, and how far it goes.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Options {
-    /// The laws that are admitted.
-    pub numerics: Numerics,
-    /// Tables that are left out, by name.
-    pub without: Vec<String>,
-    /// Most iterations of all laws.
-    pub iterations: usize,
-    /// Most nodes of an e-graph; checked after each law, so that one law may overshoot.
-    pub nodes: usize,
-    /// Where costs are taken; `None` for where the module's symbols say.
-    pub points: Option<Vec<Point>>,
-    /// Choose terms by moves of groups, too, and not greedily alone.
-    pub moves: bool,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Options {
-            numerics: Numerics::default(),
-            without: vec![],
-            iterations: 40,
-            nodes: 50_000,
-            points: None,
-            moves: true,
-        }
-    }
-}
-
-impl Options {
-    /// Where costs of the module's functions are taken.
-    pub fn points(&self, module: &Module) -> Vec<Point> {
-        self.points.clone().unwrap_or_else(|| Point::typical(&module.symbols))
-    }
-}
 
 /// What was done.
 #[derive(Clone, Debug, Default, PartialEq)]

@@ -1,5 +1,6 @@
 //! Laws: how one is stated, and how it becomes a rewrite.
 
+use super::application::Application;
 use super::build;
 use super::facts::{Fact, Facts, Graph, tensor};
 use super::term::{Attr, Head, Term};
@@ -293,17 +294,6 @@ impl Applier<Term, Facts> for Conclusion {
     fn vars(&self) -> Vec<Var> {
         variables(&self.rhs)
     }
-}
-
-/// A place where a law made two classes one.
-#[derive(Clone, Debug)]
-pub struct Application {
-    /// The law's name.
-    pub rule: String,
-    /// The class that it was found in, by its oldest term.
-    pub class: Id,
-    /// What its variables were bound to, by the oldest terms of those classes.
-    pub bound: Vec<(Var, Id)>,
 }
 
 impl Application {

@@ -3,7 +3,7 @@
 //! A pattern variable stands for a class, so it can't bind data inside a node. Hence `transpose {perm}` becomes
 //! `(transpose x perm[0,2,1,3])`, whose last child is a leaf; attributes that no law looks at stay inside the op.
 
-use egg::{FromOp, Id, Language};
+use egg::{Id, Language};
 pub use kiln_ir::Attr;
 use kiln_ir::{Class, Kind, Op, Source};
 use std::{collections::BTreeMap, fmt, sync::LazyLock};
@@ -40,14 +40,14 @@ pub enum Notation {
 }
 
 impl Notation {
-    const ALL: [(&'static str, Notation); 3] =
+    pub(super) const ALL: [(&'static str, Notation); 3] =
         [("repeat", Notation::Repeat), ("scores", Notation::Scores), ("weigh", Notation::Weigh)];
 }
 
 /// In place of an optional operand that is absent.
 pub const ABSENT: &str = "none";
 /// The words of [`Head::Mark`].
-const MARKS: [&str; 4] = [ABSENT, "causal", "cached", "mask"];
+pub(super) const MARKS: [&str; 4] = [ABSENT, "causal", "cached", "mask"];
 
 /// Whether an op's attributes, if it has any, are its last children. Those of arguments, constants, sizes and calls are no law's
 /// matter.
@@ -56,13 +56,13 @@ fn is_split(class: Class, name: &str) -> bool {
 }
 
 /// The ops whose attributes are children, with the number of attributes.
-static NAMED: LazyLock<BTreeMap<&'static str, usize>> = LazyLock::new(|| {
+pub(super) static NAMED: LazyLock<BTreeMap<&'static str, usize>> = LazyLock::new(|| {
     let named = Op::table().into_iter().filter(|op| op.leaves > 0 && is_split(op.class, op.names[0]));
     named.flat_map(|op| op.names.into_iter().map(move |name| (name, op.leaves))).collect()
 });
 
 /// The ops without attributes.
-static PLAIN: LazyLock<BTreeMap<&'static str, Op>> = LazyLock::new(|| {
+pub(super) static PLAIN: LazyLock<BTreeMap<&'static str, Op>> = LazyLock::new(|| {
     let plain = Op::table().into_iter().filter(|op| op.leaves == 0 && op.class != Class::Call);
     let read = |name| Op::read(&mut Leaves { name, attrs: [].iter() }).ok().map(|op| (name, op));
     plain.flat_map(|op| op.names).filter_map(read).collect()
@@ -189,31 +189,5 @@ impl fmt::Display for Term {
             }
             Head::Results => f.write_str("results"),
         }
-    }
-}
-
-impl FromOp for Term {
-    type Error = String;
-
-    fn from_op(text: &str, children: Vec<Id>) -> Result<Self, String> {
-        let head = if let Some(i) = text.strip_prefix('$').and_then(|i| i.parse().ok()) {
-            Head::Op(Op::Arg(i))
-        } else if let Some((name, _)) = NAMED.get_key_value(text) {
-            Head::Named(name)
-        } else if let Some((_, n)) = Notation::ALL.iter().find(|(n, _)| *n == text) {
-            Head::Notation(*n)
-        } else if let Some(op) = PLAIN.get(text) {
-            Head::Op(op.clone())
-        } else if let Some(name) = super::build::name(text) {
-            Head::Build(name)
-        } else if let Some(word) = MARKS.iter().find(|word| **word == text) {
-            Head::Mark(word)
-        } else {
-            Head::Attr(Attr::parse(text).ok_or_else(|| format!("`{text}` is no op, attribute or builder"))?)
-        };
-        if matches!(head, Head::Attr(_) | Head::Mark(_)) && !children.is_empty() {
-            return Err(format!("the attribute `{text}` has no children"));
-        }
-        Ok(Term::new(head, children))
     }
 }

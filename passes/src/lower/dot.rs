@@ -5,46 +5,17 @@
 
 use super::{
     Lowering, Value,
+    anchor::Anchor,
     emit::{self, Args, Body, Dest, Launch, Reads},
     lazy::{Builder, Lazy, Leaf, Source},
     rows::Rows,
 };
 use crate::PassError;
 use kiln_core::{
-    BinaryOp, Buffer, DType, Dim, DotSpec, ElementOp, Inst, KernelSpec, MatMulSpec, PackSpec, ReduceOp, RightSide,
-    Size, Storage,
+    BinaryOp, Buffer, DType, Dim, DotSpec, KernelSpec, MatMulSpec, PackSpec, ReduceOp, RightSide, Size, Storage,
 };
 use kiln_ir::{DotDims, Node, NodeId, Op};
 use std::sync::Arc;
-
-/// A matmul that is not emitted yet.
-#[derive(Debug)]
-pub(super) struct Anchor {
-    /// Leading axes of the product.
-    rows: Vec<Dim>,
-    n: i64,
-    k: Dim,
-    parts: i64,
-    a: Buffer,
-    lhs: Storage,
-    a_stride: Dim,
-    b: Buffer,
-    rhs: RightSide,
-    /// The prologue: an RMS norm of the rows with this epsilon.
-    rms_norm: Option<f32>,
-    skinny: bool,
-    /// The product's own label: what follows in its epilogue does not name the weights.
-    label: Arc<str>,
-}
-
-impl Anchor {
-    /// The accumulator of one part: all columns, or one half of them.
-    pub fn accumulator(&self, part: u32) -> Lazy {
-        let mut shape = self.rows.clone();
-        shape.push((self.n / self.parts).into());
-        Lazy { shape, insts: vec![Inst { op: ElementOp::Given(part), dtype: DType::F32 }], leaves: vec![] }
-    }
-}
 
 /// A static matrix as `[columns, depth]` pieces.
 struct Piece {

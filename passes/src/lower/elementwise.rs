@@ -2,7 +2,7 @@
 
 use super::{
     Lowering, Value,
-    dot::Anchor,
+    anchor::Anchor,
     emit::{self, Body, Dest, Launch},
     lazy::{Builder, Lazy, Source},
 };

@@ -5,12 +5,14 @@
 //! elementwise, so that bias, residual, activation and gate become its epilogue. What depends on static parameters only is
 //! emitted into `prepare`, once for all entries.
 
+mod anchor;
 mod attention;
 mod dot;
 mod elementwise;
 mod emit;
 mod fusion;
 mod lazy;
+mod lowering;
 mod rows;
 mod shared;
 
@@ -19,16 +21,16 @@ pub use fusion::{FusedGroup, FusedStep, Fusion, fusion};
 pub use shared::ConstantData;
 
 use crate::{PassError, variants};
-use dot::Anchor;
 use emit::{Dest, Launch};
 use kiln_core::{
     Buffer, Dim, DimBounds, InputSpec, OutputSpec, Plan, Schedule, Signature, Storage, TargetSpec, Variant,
 };
 use kiln_ir::ranges::{self, Demand};
-use kiln_ir::{ArgKind, Function, FunctionInfo, Module, Node, NodeId, Op, TensorType};
+use kiln_ir::{ArgKind, Function, Module, Node, NodeId, Op, TensorType};
 use lazy::{Lazy, Leaf, Source};
-use shared::{Shared, StaticKey, Steps};
-use std::{collections::HashMap, sync::Arc};
+use lowering::{Lowering, Value};
+use shared::Shared;
+use std::sync::Arc;
 
 /// A plan without code, and what goes with it.
 #[derive(Clone, Debug)]
@@ -126,82 +128,7 @@ fn signature(f: &Function, variants: Vec<Variant>, slots: &[Demand]) -> Signatur
     Signature { name: f.name.to_string(), inputs: inputs.collect(), outputs: outputs.collect(), variants }
 }
 
-/// A node's value so far.
-#[derive(Clone, Debug)]
-enum Value {
-    /// Leaves and a program.
-    Lazy(Lazy),
-    /// As lazy, over the accumulators of a matmul that is not emitted yet.
-    Anchored(Arc<Anchor>, Lazy),
-    /// An RMS norm of a buffer's rows with this epsilon, without weights, that is not emitted yet: matmuls have it as their prologue.
-    Norm(Lazy, f32),
-    /// A rotation that is not emitted yet, so that it can be stored straight where it is wanted: x, cos, sin.
-    Rope([Lazy; 3]),
-}
-
-struct Lowering<'s, 't> {
-    shared: &'s mut Shared<'t>,
-    f: &'s Function,
-    /// The entry itself, with the sizes that have one value in this variant as symbols still.
-    entry: &'s Function,
-    info: &'s FunctionInfo,
-    range: &'s variants::VariantRange,
-    users: Vec<Vec<NodeId>>,
-    /// How often each node is a result.
-    results: Vec<usize>,
-    statics: Vec<Option<StaticKey>>,
-    values: Vec<Option<Value>>,
-    /// Slices of a matmul whose two halves meet in one epilogue: the matmul, and which half.
-    halves: HashMap<NodeId, (NodeId, u32)>,
-    steps: Steps,
-    /// For each step, the node whose value it stores.
-    origins: Vec<NodeId>,
-    /// The nodes being lowered or stored, the innermost last.
-    open: Vec<NodeId>,
-    /// Whether the node being lowered is static: its launches go to `prepare`.
-    in_prepare: bool,
-    /// The output buffer that a node's value may be written to directly.
-    output_of: HashMap<NodeId, u32>,
-}
-
-impl<'s, 't> Lowering<'s, 't> {
-    fn new(
-        shared: &'s mut Shared<'t>,
-        f: &'s Function,
-        entry: &'s Function,
-        info: &'s FunctionInfo,
-        range: &'s variants::VariantRange,
-    ) -> Result<Self, PassError> {
-        let statics = shared.static_keys(f, info)?;
-        let mut results = vec![0; f.len()];
-        let mut output_of = HashMap::new();
-        let mut number = 0;
-        for o in &f.outputs {
-            results[o.value.index()] += 1;
-            if o.updates.is_none() {
-                output_of.entry(o.value).or_insert(number);
-                number += 1;
-            }
-        }
-        Ok(Lowering {
-            users: f.users(),
-            values: vec![None; f.len()],
-            results,
-            statics,
-            halves: HashMap::new(),
-            steps: Steps::default(),
-            origins: vec![],
-            open: vec![],
-            in_prepare: false,
-            output_of,
-            shared,
-            f,
-            entry,
-            info,
-            range,
-        })
-    }
-
+impl<'s> Lowering<'s, '_> {
     fn run(mut self) -> Result<Schedule, PassError> {
         self.nodes()?;
         self.steps.finish(&self.range.symbols)

@@ -1,6 +1,6 @@
 //! Activations in their written-out forms.
 
-use super::{conditions::*, rw};
+use super::{conditions::*, law::rw};
 use crate::egraph::Rule;
 
 /// The table.

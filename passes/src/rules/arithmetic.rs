@@ -1,7 +1,7 @@
 //! Scalars: neutral elements, one form for each spelling, constants gathered. Arithmetic on tensors of one value is done by the
 //! analysis.
 
-use super::{conditions::*, rw};
+use super::{conditions::*, law::rw};
 use crate::egraph::Rule;
 
 /// The table.

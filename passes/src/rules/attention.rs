@@ -4,7 +4,7 @@
 //! keys with their scale and masks, in whatever order they were written, and `weigh` sums values. What a mask means is read off its
 //! facts, not its spelling. Operands come in attention's layout; the transposes that this needs meet those that the model wrote.
 
-use super::{conditions::*, rw};
+use super::{conditions::*, law::rw};
 use crate::egraph::Rule;
 
 /// The table.

@@ -1,6 +1,6 @@
 //! Products that share an input become one (q, k and v; gate and up), and so do products that share a weight.
 
-use super::class::reassociates;
+use super::law::class::reassociates;
 use crate::egraph::{Attr, Graph, Origin, Rule, Structural, add_op, attr, conclude, constant, tensor};
 use egg::Id;
 use kiln_ir::{BinaryOp, Dim, DotDims, Op};

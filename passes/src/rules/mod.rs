@@ -9,35 +9,13 @@ pub mod activation;
 pub mod arithmetic;
 pub mod attention;
 pub mod conditions;
+mod law;
 pub mod merge;
 pub mod movement;
 pub mod norm;
 pub mod projection;
 
 use crate::egraph::{Numerics, Rule};
-
-/// A law as a line of a table.
-macro_rules! rw {
-    ($name:expr, $class:ident; $lhs:tt => $rhs:tt $(if $condition:expr)*) => {
-        $crate::egraph::Rule::pattern(
-            $name,
-            $crate::rules::class::$class,
-            $lhs,
-            $rhs,
-            vec![$($condition),*],
-        )
-    };
-}
-use rw;
-
-/// The numeric classes as the tables spell them.
-#[allow(non_upper_case_globals)]
-mod class {
-    use crate::egraph::Numerics;
-    pub const exact: Numerics = Numerics::Exact;
-    pub const reassociates: Numerics = Numerics::Reassociates;
-    pub const approximate: Numerics = Numerics::Approximate;
-}
 
 /// A table: its name and its laws.
 pub type Table = (&'static str, fn() -> Vec<Rule>);

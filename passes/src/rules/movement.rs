@@ -1,8 +1,8 @@
 //! Movement of data: what it undoes, what it passes, and what it becomes part of. All laws are exact.
 
-use super::{conditions::*, rw};
+use super::{conditions::*, law::rw};
 use crate::egraph::{Attr, Graph, Rule, Structural, add_op, attr, conclude, tensor};
-use crate::rules::class::exact;
+use crate::rules::law::class::exact;
 use egg::Id;
 use kiln_ir::{Dim, Op};
 

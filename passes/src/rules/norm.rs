@@ -1,6 +1,6 @@
 //! Norms in their written-out forms. `mean` is a sum times 1/n; other spellings of it come to this by the other tables.
 
-use super::{conditions::*, rw};
+use super::{conditions::*, law::rw};
 use crate::egraph::Rule;
 
 /// The table.

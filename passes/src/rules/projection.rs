@@ -1,6 +1,6 @@
 //! Factors and offsets of a projection's input or output that move into its weight.
 
-use super::{conditions::*, rw};
+use super::{conditions::*, law::rw};
 use crate::egraph::Rule;
 
 /// The table.

@@ -8,6 +8,7 @@
 
 mod arguments;
 mod block;
+mod bounds;
 pub mod call;
 mod dim;
 mod dtype;
@@ -27,7 +28,8 @@ mod target;
 mod text;
 
 pub use block::BlockFormat;
-pub use dim::{Dim, DimBounds, DimError};
+pub use bounds::DimBounds;
+pub use dim::{Dim, DimError};
 pub use dtype::{DType, Storage};
 pub use element::int_to_round_again;
 pub use kernel::{

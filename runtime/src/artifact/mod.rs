@@ -8,6 +8,7 @@
 //! loading it runs, so load only artifacts whose origin you trust, as you would a shared library.
 
 mod checksum;
+mod code;
 mod kernels;
 mod layout;
 mod manifest;
@@ -15,11 +16,11 @@ mod reader;
 mod texts;
 mod writer;
 
+pub(crate) use code::Code;
 #[doc(hidden)]
 pub use kernels::plan_digest;
 pub use layout::{FORMAT_VERSION, MAGIC, MAX_SECTIONS, PAGE, SectionEntry};
 pub use manifest::{Build, Manifest, ModelInfo};
-pub(crate) use reader::Code;
 pub use reader::{Artifact, Bytes, OpenOptions};
 pub use writer::ArtifactWriter;
 

@@ -1,5 +1,6 @@
 //! Reading an artifact: mapped, checked once, then sections by name.
 
+use super::code::Code;
 use super::kernels::{Kernels, plan_digest};
 use super::layout::{self, SectionEntry};
 use super::{Manifest, Section, WEIGHT_ALIGN, checksum, section_of_file, weight_bytes};
@@ -76,18 +77,6 @@ pub struct Artifact {
     manifest: Manifest,
     /// The weights section where its place in memory is not aligned as kernels need it.
     aligned_weights: Option<Mmap>,
-}
-
-/// Executable memory.
-pub(crate) struct Code {
-    map: Mmap,
-}
-
-impl Code {
-    /// The address of a byte of the image.
-    pub(crate) fn at(&self, offset: u64) -> Option<*const u8> {
-        usize::try_from(offset).ok().and_then(|o| self.map.get(o)).map(std::ptr::from_ref)
-    }
 }
 
 impl Artifact {

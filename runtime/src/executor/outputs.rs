@@ -1,14 +1,17 @@
 //! What a call gives back.
 
-use super::session::Session;
+use super::bound::Place;
+use crate::device::Staging;
 use crate::tensor::{Element, TensorView};
+use kiln_core::OutputSpec;
 use std::sync::Arc;
 
-/// The outputs of a call, in the session's memory until its next call.
+/// The outputs of a call, in the session's memory until its next call. They borrow the session for themselves.
 pub struct Outputs<'a> {
-    pub(super) session: &'a mut Session,
-    /// Number of the bound variant that ran.
-    pub(super) bound: usize,
+    pub(super) specs: &'a [OutputSpec],
+    pub(super) places: &'a [Place],
+    /// What the places lie in.
+    pub(super) io: &'a Staging,
 }
 
 /// What one step of a call took.
@@ -33,25 +36,21 @@ pub struct StepTime {
 impl Outputs<'_> {
     /// The tensor of that name.
     pub fn get(&self, name: &str) -> Option<TensorView<'_>> {
-        let i = self.specs().iter().position(|o| o.name == name)?;
+        let i = self.specs.iter().position(|o| o.name == name)?;
         self.at(i)
     }
 
     /// All outputs with their names, in the signature's order.
     pub fn iter(&self) -> impl Iterator<Item = (&str, TensorView<'_>)> {
-        self.specs().iter().enumerate().filter_map(|(i, spec)| Some((spec.name.as_str(), self.at(i)?)))
-    }
-
-    fn specs(&self) -> &[kiln_core::OutputSpec] {
-        &self.session.model.plan().signatures[self.session.bound[self.bound].signature].outputs
+        self.specs.iter().enumerate().filter_map(|(i, spec)| Some((spec.name.as_str(), self.at(i)?)))
     }
 
     fn at(&self, i: usize) -> Option<TensorView<'_>> {
-        let place = &self.session.bound[self.bound].outputs[i];
-        let at = self.session.scratch.io.at(place.at, place.bytes);
+        let place = &self.places[i];
+        let at = self.io.at(place.at, place.bytes);
         // SAFETY: the place lies within `io`; the call is over, and the next one needs the session that this borrows.
         let bytes = unsafe { std::slice::from_raw_parts(at, place.bytes as usize) };
-        Some(TensorView { dtype: self.specs()[i].storage.dense()?, shape: &place.shape, bytes })
+        Some(TensorView { dtype: self.specs[i].storage.dense()?, shape: &place.shape, bytes })
     }
 }
 
@@ -59,9 +58,9 @@ impl<'a> Outputs<'a> {
     /// The elements of one output, to read and to overwrite; `None` if there is none of that name and type. `bool` is not for
     /// writing.
     pub fn into_mut<T: Element + bytemuck::AnyBitPattern>(self, name: &str) -> Option<&'a mut [T]> {
-        let i = self.specs().iter().position(|o| o.name == name && o.storage.dense() == Some(T::DTYPE))?;
-        let place = &self.session.bound[self.bound].outputs[i];
-        let at = self.session.scratch.io.at(place.at, place.bytes);
+        let i = self.specs.iter().position(|o| o.name == name && o.storage.dense() == Some(T::DTYPE))?;
+        let place = &self.places[i];
+        let at = self.io.at(place.at, place.bytes);
         // SAFETY: as in `at`, and the session stays exclusively borrowed for as long as the slice lives.
         let bytes = unsafe { std::slice::from_raw_parts_mut(at, place.bytes as usize) };
         bytemuck::try_cast_slice_mut(bytes).ok()

@@ -246,7 +246,7 @@ impl Session {
     pub fn call(&mut self, signature: &str, inputs: &[(&str, TensorView<'_>)]) -> Result<Outputs<'_>> {
         let bound = self.begin(signature, inputs)?;
         self.run(bound, None)?;
-        Ok(Outputs { session: self, bound })
+        Ok(self.outputs(bound))
     }
 
     /// As [`call`](Self::call), and tells how long each step took.
@@ -262,7 +262,14 @@ impl Session {
         let mut times = vec![];
         self.run(bound, Some(&mut |_, nanoseconds| times.push(nanoseconds)))?;
         let times = self.step_times(&self.bound[bound], &times);
-        Ok((Outputs { session: self, bound }, times))
+        Ok((self.outputs(bound), times))
+    }
+
+    /// What the bound variant of that number left.
+    fn outputs(&mut self, bound: usize) -> Outputs<'_> {
+        let bound = &self.bound[bound];
+        let specs = &self.model.plan().signatures[bound.signature].outputs;
+        Outputs { specs, places: &bound.outputs, io: &self.scratch.io }
     }
 
     fn step_times(&self, bound: &Bound, nanoseconds: &[u64]) -> Vec<StepTime> {

@@ -9,11 +9,11 @@
 //! beams that were given up.
 
 use super::error::GenerateError;
-use super::generation::{Options, Start};
 use super::logits::log_softmax;
 use super::output::{FinishReason, RowOutput, TokenEvent};
 use super::processors::{self, History, LogitsProcessor};
 use super::sample::{RandomStream, SampleError, best_of, draw_without_replacement};
+use super::start::{Options, Start};
 use super::stepper::{Sequence, Stepper};
 use super::stop::Endings;
 use super::text::{RowText, StopSearch};

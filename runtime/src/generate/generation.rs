@@ -6,6 +6,7 @@ use super::output::{Clock, Output, RowOutput, TokenEvent};
 use super::processors::{LogitsProcessor, processors};
 use super::rows::Rows;
 use super::sample::fresh_seed;
+use super::start::{Options, Start};
 use super::stepper::Stepper;
 use super::stop::{Endings, StoppingCriterion};
 use super::{CausalLm, Detokenizer, Encoder, GenerationConfig, Prompt};
@@ -82,32 +83,6 @@ pub struct Generation<'a> {
 enum Search<'a> {
     Rows(Rows<'a>),
     Beams(Beams<'a>),
-}
-
-/// What a prompt brings along, checked.
-pub(super) struct Start {
-    pub ids: Vec<u32>,
-    pub padding: usize,
-    /// Most new tokens.
-    pub limit: usize,
-    /// How many tokens it is shorter than the longest of the batch.
-    pub missing: usize,
-    /// The token that stands for those.
-    pub pad: u32,
-    /// As [`History::source`](super::processors::History::source).
-    pub source: Arc<[u32]>,
-    /// Number of the stream of random numbers.
-    pub stream: u64,
-}
-
-/// What a search needs of the request.
-pub(super) struct Options<'a> {
-    pub config: &'a GenerationConfig,
-    pub seed: Option<u64>,
-    pub processors: Vec<Box<dyn LogitsProcessor>>,
-    pub endings: Endings,
-    pub detokenizer: Option<&'a dyn Detokenizer>,
-    pub skip_special_tokens: bool,
 }
 
 impl<'a> Generation<'a> {

@@ -23,6 +23,7 @@ pub mod output;
 pub mod processors;
 pub mod prompt;
 pub mod sample;
+mod start;
 pub mod stop;
 
 mod beams;

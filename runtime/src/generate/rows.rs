@@ -1,10 +1,10 @@
 //! Greedy search and sampling: every row by itself.
 
 use super::error::GenerateError;
-use super::generation::{Options, Start};
 use super::output::{FinishReason, RowOutput, TokenEvent};
 use super::processors::{self, History, LogitsProcessor};
 use super::sample::{RandomStream, argmax, multinomial};
+use super::start::{Options, Start};
 use super::stepper::{Sequence, Stepper};
 use super::stop::Endings;
 use super::text::RowText;

@@ -7,6 +7,8 @@
 pub mod chat;
 mod config;
 mod encoding;
+mod error;
+mod fields;
 mod misfit;
 mod options;
 mod stream;
@@ -17,6 +19,7 @@ pub(crate) mod fixtures;
 
 pub use chat::{Chat, ChatTemplates};
 pub use encoding::Encoding;
+pub use error::TextError;
 pub use options::{EncodeOptions, Padding, Side, Truncation};
 pub use stream::StreamDecoder;
-pub use tokenizer::{PaddedBatch, TextError, Tokenizer};
+pub use tokenizer::{PaddedBatch, Tokenizer};

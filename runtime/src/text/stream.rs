@@ -8,12 +8,25 @@
 //! byte tokens into U+FFFD where any of its characters is broken; the stream has handed out the sound ones by then.)
 
 use super::{TextError, Tokenizer};
-use crate::generate::{TextStream, TextStreamError};
+use crate::generate::{Detokenizer, TextStream, TextStreamError};
 
 /// How many tokens may be held back; more of them are not the beginning of a character any more.
 const MOST_HELD: usize = 8;
 /// The beginning of a character is at most three bytes, hence three tokens.
 const UNFINISHED: usize = 3;
+
+impl Tokenizer {
+    /// A decoder for tokens that arrive one by one.
+    pub fn stream(&self, skip_special_tokens: bool) -> StreamDecoder<'_> {
+        StreamDecoder::new(self, skip_special_tokens)
+    }
+}
+
+impl Detokenizer for Tokenizer {
+    fn text_stream(&self, skip_special_tokens: bool) -> Box<dyn TextStream + '_> {
+        Box::new(self.stream(skip_special_tokens))
+    }
+}
 
 /// Turns the tokens of one text into pieces that never end inside a character. The cost of a token does not depend on the text's length.
 #[derive(Debug, Clone)]

@@ -1,7 +1,7 @@
 //! Decoders: Llama and its relatives, GPT-NeoX and GPT-2.
 
-use super::Keys;
 use crate::Result;
+use crate::gguf::keys::Keys;
 use crate::gguf::{Architecture, MetaValue, rope};
 use serde_json::{Value, json};
 

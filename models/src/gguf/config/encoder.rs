@@ -1,7 +1,7 @@
 //! Encoders. llama.cpp's metadata does not name their activation; it computes BERT's GELU.
 
-use super::Keys;
 use crate::Result;
+use crate::gguf::keys::Keys;
 use serde_json::{Value, json};
 
 /// The rows of a table of embeddings.

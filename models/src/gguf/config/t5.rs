@@ -1,7 +1,7 @@
 //! T5, both versions. The metadata names neither the activation nor the largest distance; llama.cpp computes with what T5's have.
 
-use super::Keys;
 use crate::Result;
+use crate::gguf::keys::Keys;
 use serde_json::{Value, json};
 
 pub(super) fn config(keys: &Keys) -> Result<Value> {

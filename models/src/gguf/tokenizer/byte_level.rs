@@ -3,7 +3,7 @@
 //! For how text is split before the merges GGUF has only a name. The names known here are in [`PRE_TOKENIZERS`], each with what the Hugging
 //! Face tokenizer of those models does.
 
-use super::{Parts, Source};
+use super::parts::{Parts, Source};
 use crate::Result;
 use crate::gguf::tokenizer::vocabulary;
 use crate::tokenizer::parts::{self, Bpe, QWEN2, byte_level};

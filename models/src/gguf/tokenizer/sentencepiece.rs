@@ -1,7 +1,7 @@
 //! `llama`: SentencePiece's BPE with scores instead of merges, and bytes for what is not in the vocabulary (Llama 2, Mistral, Gemma, Phi-3).
 
+use super::parts::{Parts, Source};
 use super::vocabulary::{NORMAL, UNKNOWN};
-use super::{Parts, Source};
 use crate::Result;
 use crate::tokenizer::parts::{self, Bpe, SPACE};
 use crate::tokenizer::template::{self, Pair};

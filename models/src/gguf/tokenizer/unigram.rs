@@ -1,7 +1,7 @@
 //! `t5`: SentencePiece's Unigram (T5, XLM-RoBERTa).
 
+use super::parts::{Parts, Source};
 use super::vocabulary::UNKNOWN;
-use super::{Parts, Source};
 use crate::Result;
 use crate::tokenizer::parts;
 use crate::tokenizer::template::{self, Pair};

@@ -1,6 +1,6 @@
 //! `bert`: WordPiece. llama.cpp marks the tokens that begin a word, with `▁`; Hugging Face marks those that do not, with `##`.
 
-use super::{Parts, Source};
+use super::parts::{Parts, Source};
 use crate::Result;
 use crate::tokenizer::parts::{self, WITHIN};
 use crate::tokenizer::template::{self, Pair};

@@ -4,10 +4,11 @@
 //! snapshot links to them. A download grows in `<etag>.incomplete`, under a lock that other processes honour, and becomes a blob
 //! only when it is whole: whoever dies on the way leaves a beginning that the next run goes on from.
 
+use super::cache::Repository;
 use super::client::{Client, Failure, backoff, header};
-use crate::source::{hex, progress_bar};
+use crate::source::hex::hex;
+use crate::source::progress::progress_bar;
 use crate::{Error, Result};
-use hf_hub::CacheRepo;
 use sha2::{Digest, Sha256};
 use std::fs::{File, TryLockError};
 use std::io::{ErrorKind, Read, Seek, Write};
@@ -32,9 +33,7 @@ impl Metadata {
 pub(super) struct Download<'a> {
     pub client: &'a Client<'a>,
     /// The model's part of the cache.
-    pub cache: &'a CacheRepo,
-    /// The folder of locks.
-    pub locks: PathBuf,
+    pub cached: &'a Repository,
     /// The snapshot that gets the link.
     pub snapshot: &'a Path,
     /// The file's name in the repository.
@@ -51,7 +50,7 @@ impl Download<'_> {
             return Ok(link);
         }
         let metadata = self.metadata().map_err(|failure| self.error(failure))?;
-        let blob = self.cache.blob_path(&metadata.etag);
+        let blob = self.cached.blob(&metadata.etag);
         make_parent(&blob)?;
         let lock = self.lock(&metadata.etag)?;
         // Another process may have had the lock, and made the link: its readers may be at it.
@@ -100,7 +99,7 @@ impl Download<'_> {
 
     /// The lock on a blob: where `huggingface_hub` has it, so that it works across both.
     fn lock(&self, etag: &str) -> Result<File> {
-        let path = self.locks.join(format!("{etag}.lock"));
+        let path = self.cached.locks().join(format!("{etag}.lock"));
         make_parent(&path)?;
         let file = File::options().create(true).truncate(false).write(true).open(&path).map_err(store(&path))?;
         match file.try_lock() {

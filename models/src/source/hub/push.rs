@@ -5,7 +5,8 @@
 
 use super::client::{Client, Failure, header};
 use super::{Hub, HubId, HubOptions};
-use crate::source::{hex, progress_bar};
+use crate::source::hex::hex;
+use crate::source::progress::progress_bar;
 use crate::{Error, Result};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
@@ -169,7 +170,7 @@ fn files_of(folder: &Path) -> Result<BTreeMap<String, Source>> {
 
 /// The least that a model's card says.
 fn card(id: &HubId, folder: &Path) -> Result<String> {
-    let config = crate::source::read_json(&folder.join("config.json"))?.unwrap_or_default();
+    let config = crate::json::read(&folder.join("config.json"))?.unwrap_or_default();
     let tag = config.get("model_type").and_then(Value::as_str).map_or(String::new(), |t| format!("tags:\n- {t}\n"));
     let name = id.id.rsplit('/').next().unwrap_or(&id.id);
     Ok(format!("---\nlibrary_name: transformers\n{tag}---\n\n# {name}\n"))
@@ -192,8 +193,12 @@ fn choose_modes(client: &Client<'_>, id: &HubId, files: &mut [Described<'_>]) ->
         .iter()
         .map(|f| json!({ "path": f.name, "sample": BASE64_STANDARD.encode(&f.sample), "size": f.size }))
         .collect();
-    let answer =
-        post(client, &api(client, id, "preupload"), "application/json", &json!({ "files": list }).to_string())?;
+    let answer = post(
+        client,
+        &id.api(&client.options.endpoint, "preupload"),
+        "application/json",
+        &json!({ "files": list }).to_string(),
+    )?;
     for file in files {
         let entries = answer.get("files").and_then(Value::as_array).into_iter().flatten();
         let entry = entries.into_iter().find(|entry| entry.get("path").and_then(Value::as_str) == Some(file.name));
@@ -310,16 +315,12 @@ fn commit(client: &Client<'_>, id: &HubId, push: &PushOptions, files: &[Describe
         };
         lines.push(line.to_string());
     }
-    let answer = post(client, &api(client, id, "commit"), "application/x-ndjson", &lines.join("\n"))?;
+    let answer = post(client, &id.api(&client.options.endpoint, "commit"), "application/x-ndjson", &lines.join("\n"))?;
     let text = |key: &str| answer.get(key).and_then(Value::as_str).map(str::to_string);
     match (text("commitOid"), text("commitUrl")) {
         (Some(commit), Some(url)) => Ok(Pushed { commit, url }),
         _ => Err(Failure::broken(format!("the hub does not name the commit: {answer}"))),
     }
-}
-
-fn api(client: &Client<'_>, id: &HubId, verb: &str) -> String {
-    format!("{}/api/models/{}/{verb}/{}", client.options.endpoint, id.id, id.revision.replace('/', "%2F"))
 }
 
 /// Posts a text; gives the JSON that comes back, null if nothing does.

@@ -8,10 +8,12 @@ mod launches;
 mod pool;
 pub mod rates;
 mod seats;
+mod threads;
 
 pub use check::check;
 pub(crate) use float::Usual;
 pub use pool::{Pool, Workers};
+pub use threads::{default_threads, threads};
 
 use super::{Bound, Device, Launches, Memory, Span, Touched};
 use crate::artifact::Code;
@@ -19,27 +21,6 @@ use crate::{Error, Result};
 use kiln_core::KernelEntry;
 use kiln_core::call::KernelFn;
 use std::sync::Arc;
-
-/// The most threads that may be asked for, unless the machine has more.
-const MOST_THREADS: usize = 1024;
-
-/// As many threads as this process may run at once.
-pub fn default_threads() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from)
-}
-
-/// How many threads a request means: by default, and where it is 0, as many as the machine has.
-///
-/// # Errors
-/// When it is more than any machine has.
-pub fn threads(asked: Option<usize>) -> Result<usize> {
-    let own = default_threads();
-    match asked.unwrap_or(0) {
-        0 => Ok(own),
-        wanted if wanted <= MOST_THREADS.max(own) => Ok(wanted),
-        wanted => Err(Error::Threads { wanted, most: MOST_THREADS.max(own), own }),
-    }
-}
 
 /// A CPU with kernels.
 pub struct Cpu {

@@ -1,6 +1,5 @@
 //! A template as a tree.
 
-use super::value::Value;
 use std::sync::Arc;
 
 pub type Name = Arc<str>;
@@ -65,7 +64,7 @@ pub enum Target {
 }
 
 pub enum Expression {
-    Constant(Value),
+    Constant(Constant),
     Name(Name),
     List(Vec<Expression>),
     Tuple(Vec<Expression>),
@@ -85,6 +84,15 @@ pub enum Expression {
     Or(Vec<Expression>),
     /// The second where the first holds, else the third.
     Conditional(Box<(Expression, Expression, Option<Expression>)>),
+}
+
+/// A value as it is written.
+pub enum Constant {
+    None,
+    Bool(bool),
+    Int(i128),
+    Float(f64),
+    Str(Arc<str>),
 }
 
 /// A filter or a test, with its arguments.

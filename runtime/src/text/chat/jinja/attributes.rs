@@ -2,8 +2,8 @@
 
 use super::Error;
 use super::ast::Name;
-use super::methods;
-use super::ops::item_at;
+use super::methods::names;
+use super::repr::{repr, shown_type};
 use super::value::{Key, Value, locked};
 
 /// `value.name`: an attribute, or else an item.
@@ -36,7 +36,22 @@ pub fn item(value: &Value, key: &Value) -> Result<Value, Error> {
         Value::Str(name) | Value::Markup(name) => {
             Ok(own_attribute(value, name)?.unwrap_or_else(|| missing(value, name)))
         }
-        other => Ok(Value::undefined(format!("{} has no element {}", shown_type(value), super::repr::repr(other)))),
+        other => Ok(Value::undefined(format!("{} has no element {}", shown_type(value), repr(other)))),
+    }
+}
+
+/// `value[index]` of what has positions; none where there is nothing at the index.
+fn item_at(value: &Value, index: i128) -> Option<Value> {
+    let place = |length: usize| {
+        let at = if index < 0 { index + length as i128 } else { index };
+        usize::try_from(at).ok().filter(|at| *at < length)
+    };
+    match value {
+        Value::Str(s) => s.chars().nth(place(s.chars().count())?).map(|c| c.to_string().into()),
+        Value::Markup(s) => s.chars().nth(place(s.chars().count())?).map(|c| Value::Markup(c.to_string().into())),
+        Value::List(items) | Value::Tuple(items) => items.get(place(items.len())?).cloned(),
+        Value::Range(range) => Some(Value::Int(range.start + range.step * place(range.len())? as i128)),
+        _ => None,
     }
 }
 
@@ -45,10 +60,10 @@ pub fn own_attribute(value: &Value, name: &str) -> Result<Option<Value>, Error> 
     if let Value::Namespace(namespace) = value {
         return Ok(namespace.get(name));
     }
-    if let Some(method) = methods::named(value, name) {
+    if let Some(method) = names::named(value, name) {
         return Value::method(value.clone(), method).map(Some);
     }
-    if methods::is_unsafe(value, name) {
+    if names::is_unsafe(value, name) {
         let why = format!("access to attribute '{name}' of '{}' object is unsafe", value.type_name());
         return Ok(Some(Value::undefined(why)));
     }
@@ -87,12 +102,4 @@ pub fn own_attribute(value: &Value, name: &str) -> Result<Option<Value>, Error> 
 
 fn missing(value: &Value, name: &str) -> Value {
     Value::undefined(format!("{} has no attribute '{name}'", shown_type(value)))
-}
-
-/// A value's type in messages.
-pub fn shown_type(value: &Value) -> String {
-    match value {
-        Value::None => "'None'".to_string(),
-        other => format!("'{} object'", other.type_name()),
-    }
 }

@@ -1,64 +1,7 @@
-//! Values that are called, or that keep what a template is at.
+//! What the environment's functions give that keeps where it is.
 
-use super::ast;
-use super::scope::Scope;
-use super::value::{Value, locked};
+use super::value::{Cycler, Joiner, Value, locked};
 use std::sync::{Arc, Mutex};
-
-/// A function of the environment.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Global {
-    Range,
-    Dict,
-    Namespace,
-    Cycler,
-    Joiner,
-    RaiseException,
-    StrftimeNow,
-}
-
-impl Global {
-    /// The function of that name.
-    pub fn named(name: &str) -> Option<Global> {
-        Some(match name {
-            "range" => Global::Range,
-            "dict" => Global::Dict,
-            "namespace" => Global::Namespace,
-            "cycler" => Global::Cycler,
-            "joiner" => Global::Joiner,
-            "raise_exception" => Global::RaiseException,
-            "strftime_now" => Global::StrftimeNow,
-            _ => return None,
-        })
-    }
-}
-
-/// A macro with the variables it was defined among.
-pub struct Macro {
-    pub definition: Arc<ast::Macro>,
-    pub scope: Arc<Scope>,
-    /// Whether it was defined where what is printed is escaped.
-    pub escapes: bool,
-}
-
-/// The variable `loop`.
-pub struct Loop {
-    pub items: Vec<Value>,
-    /// The iteration, from zero.
-    pub at: Mutex<usize>,
-    /// Loops around this one that are the same recursive one.
-    pub depth: usize,
-    /// What `changed` was called with last.
-    pub changed: Mutex<Option<Vec<Value>>>,
-    /// The loop itself, where it may be called.
-    pub recursion: Option<(Arc<ast::For>, Arc<Scope>)>,
-}
-
-/// What `cycler()` gives: values that come round again.
-pub struct Cycler {
-    pub items: Vec<Value>,
-    at: Mutex<usize>,
-}
 
 impl Cycler {
     /// Of one value at least.
@@ -80,12 +23,6 @@ impl Cycler {
     pub fn reset(&self) {
         *locked(&self.at) = 0;
     }
-}
-
-/// What `joiner()` gives: nothing the first time, the separator from then on.
-pub struct Joiner {
-    separator: Arc<str>,
-    used: Mutex<bool>,
 }
 
 impl Joiner {

@@ -2,23 +2,34 @@
 
 use super::Error;
 use super::arguments::Arguments;
-use super::ast::{self, Expression};
+use super::ast::{self, Constant, Expression};
 use super::attributes;
-use super::callable::Loop;
+use super::global::Global;
 use super::globals;
 use super::methods;
 use super::ops;
-use super::render::Renderer;
-use super::scope::Scope;
-use super::value::{Dict, Value};
-use super::{filters, predicates};
+use super::predicates;
+use super::renderer::Renderer;
+use super::value::{Dict, Loop, Scope, Value};
 use std::sync::Arc;
+
+impl From<&Constant> for Value {
+    fn from(constant: &Constant) -> Value {
+        match constant {
+            Constant::None => Value::None,
+            Constant::Bool(b) => Value::Bool(*b),
+            Constant::Int(i) => Value::Int(*i),
+            Constant::Float(f) => Value::Float(*f),
+            Constant::Str(text) => Value::Str(text.clone()),
+        }
+    }
+}
 
 impl Renderer {
     /// An expression's value.
     pub fn value(&self, expression: &Expression, scope: &Arc<Scope>) -> Result<Value, Error> {
         self.deeper(|| match expression {
-            Expression::Constant(value) => Ok(value.clone()),
+            Expression::Constant(constant) => Ok(constant.into()),
             Expression::Name(name) => Ok(self.variable(name, scope)),
             Expression::Attribute(value, name) => attributes::attribute(&self.value(value, scope)?, name),
             Expression::Item(value, key) => attributes::item(&self.value(value, scope)?, &self.value(key, scope)?),
@@ -46,7 +57,7 @@ impl Renderer {
     }
 
     fn variable(&self, name: &str, scope: &Scope) -> Value {
-        let global = || globals::Global::named(name).map(Value::Global);
+        let global = || Global::named(name).map(Value::Global);
         scope.get(name).or_else(global).unwrap_or_else(|| Value::undefined(format!("'{name}' is undefined")))
     }
 
@@ -124,7 +135,7 @@ impl Renderer {
 
     fn filter(&self, value: &Expression, filter: &ast::Filter, scope: &Arc<Scope>) -> Result<Value, Error> {
         let value = self.value(value, scope)?;
-        filters::apply(self, &filter.name, value, self.arguments(&filter.arguments, scope)?)
+        self.apply(&filter.name, value, self.arguments(&filter.arguments, scope)?)
     }
 
     fn test(&self, value: &Expression, test: &ast::Filter, scope: &Arc<Scope>) -> Result<Value, Error> {

@@ -4,7 +4,6 @@ use super::Error;
 use super::ast::*;
 use super::lexer::Token;
 use super::parser::{NESTING, Parser};
-use super::value::Value;
 
 /// Operators between two values, and how closely each binds.
 #[rustfmt::skip]
@@ -168,9 +167,9 @@ impl Parser {
         self.at += 1;
         Ok(match token {
             Some(Token::Name(name)) => match name.as_str() {
-                "true" | "True" => Expression::Constant(Value::Bool(true)),
-                "false" | "False" => Expression::Constant(Value::Bool(false)),
-                "none" | "None" => Expression::Constant(Value::None),
+                "true" | "True" => Expression::Constant(Constant::Bool(true)),
+                "false" | "False" => Expression::Constant(Constant::Bool(false)),
+                "none" | "None" => Expression::Constant(Constant::None),
                 name => {
                     self.names.push(name.into());
                     Expression::Name(name.into())
@@ -181,10 +180,10 @@ impl Parser {
                     text.push_str(more);
                     self.at += 1;
                 }
-                Expression::Constant(text.into())
+                Expression::Constant(Constant::Str(text.into()))
             }
-            Some(Token::Int(number)) => Expression::Constant(Value::Int(number)),
-            Some(Token::Float(number)) => Expression::Constant(Value::Float(number)),
+            Some(Token::Int(number)) => Expression::Constant(Constant::Int(number)),
+            Some(Token::Float(number)) => Expression::Constant(Constant::Float(number)),
             Some(Token::Operator("(")) => {
                 let values = self.values(true, &[])?;
                 self.expect_operator(")")?;
@@ -229,7 +228,7 @@ impl Parser {
             value = if self.skip_operator(".") {
                 match self.peek() {
                     Some(Token::Int(number)) => {
-                        let at = Expression::Constant(Value::Int(*number));
+                        let at = Expression::Constant(Constant::Int(*number));
                         self.at += 1;
                         Expression::Item(Box::new(value), Box::new(at))
                     }

@@ -5,7 +5,7 @@ use super::arguments::Arguments;
 use super::attributes;
 use super::html::escape;
 use super::number::{MAX_WIDTH, Spec};
-use super::render::Renderer;
+use super::renderer::Renderer;
 use super::repr::{repr, text};
 use super::value::Value;
 use std::sync::Arc;

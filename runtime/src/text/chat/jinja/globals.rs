@@ -2,11 +2,10 @@
 
 use super::Error;
 use super::arguments::{Arguments, int, text};
-pub use super::callable::Global;
-use super::callable::{Cycler, Joiner};
-use super::render::Renderer;
+use super::global::Global;
+use super::renderer::Renderer;
 use super::repr;
-use super::value::{Dict, Range, Value};
+use super::value::{Cycler, Dict, Joiner, Range, Value};
 use std::sync::Arc;
 
 /// How long a range may be, in Jinja's sandbox.

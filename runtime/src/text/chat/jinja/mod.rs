@@ -9,10 +9,14 @@ mod arguments;
 mod ast;
 mod attributes;
 mod callable;
+mod deserialize;
+mod dict;
+mod error;
 mod evaluate;
 mod expressions;
 mod filters;
 mod format;
+mod global;
 mod globals;
 mod html;
 mod lexer;
@@ -22,15 +26,15 @@ mod ops;
 mod parser;
 mod predicates;
 mod render;
+mod renderer;
 mod repr;
 mod scope;
 mod value;
 
 pub use arguments::Arguments;
+pub use error::Error;
 pub use repr::float;
 pub use value::{Dict, Value};
-
-use std::fmt;
 
 /// A template that has been read.
 pub struct Template {
@@ -62,36 +66,6 @@ fn with_stack<T: Send>(work: impl FnOnce() -> Result<T, Error> + Send) -> Result
         let thread = thread.map_err(|e| Error::new(format!("cannot start a thread for the template: {e}")))?;
         thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     })
-}
-
-/// What is wrong with a template, or with what it was given.
-#[derive(Clone, Debug)]
-pub struct Error {
-    message: String,
-    line: Option<usize>,
-}
-
-impl Error {
-    pub fn new(message: impl Into<String>) -> Self {
-        Error { message: message.into(), line: None }
-    }
-
-    /// The error with its line, if it has none yet.
-    fn at(mut self, line: usize) -> Self {
-        self.line.get_or_insert(line);
-        self
-    }
-
-    /// The line of the template.
-    pub fn line(&self) -> Option<usize> {
-        self.line
-    }
-}
-
-impl fmt::Display for Error {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message)
-    }
 }
 
 #[cfg(test)]

@@ -4,8 +4,8 @@ use super::Error;
 use super::ast::{Binary, Comparison};
 use super::format;
 use super::html::escape;
-use super::render::Renderer;
-use super::repr::text;
+use super::renderer::Renderer;
+use super::repr::{shown_type, text};
 use super::value::{Items, Key, Range, Value, View};
 use std::cmp::Ordering;
 
@@ -338,21 +338,6 @@ fn in_range(range: Range, item: &Value) -> bool {
     inside && (value - range.start) % range.step == 0
 }
 
-/// `value[index]` of what has positions; none where there is nothing at the index.
-pub fn item_at(value: &Value, index: i128) -> Option<Value> {
-    let place = |length: usize| {
-        let at = if index < 0 { index + length as i128 } else { index };
-        usize::try_from(at).ok().filter(|at| *at < length)
-    };
-    match value {
-        Value::Str(s) => s.chars().nth(place(s.chars().count())?).map(|c| c.to_string().into()),
-        Value::Markup(s) => s.chars().nth(place(s.chars().count())?).map(|c| Value::Markup(c.to_string().into())),
-        Value::List(items) | Value::Tuple(items) => items.get(place(items.len())?).cloned(),
-        Value::Range(range) => Some(Value::Int(range.start + range.step * place(range.len())? as i128)),
-        _ => None,
-    }
-}
-
 /// `value[start:stop:step]`.
 pub fn slice(value: &Value, bounds: [Option<i128>; 3]) -> Result<Value, Error> {
     if bounds[2] == Some(0) {
@@ -381,7 +366,7 @@ pub fn slice(value: &Value, bounds: [Option<i128>; 3]) -> Result<Value, Error> {
         }
         other => {
             other.defined()?;
-            let name = super::attributes::shown_type(other);
+            let name = shown_type(other);
             return Ok(Value::undefined(format!("{name} cannot be sliced")));
         }
     })

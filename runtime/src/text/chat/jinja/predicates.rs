@@ -3,7 +3,7 @@
 use super::Error;
 use super::arguments::Arguments;
 use super::ast::{Binary, Comparison};
-use super::filters;
+use super::filters::names::is_known;
 use super::ops;
 use super::repr::text;
 use super::value::Value;
@@ -38,7 +38,7 @@ pub fn holds(name: &str, value: &Value, arguments: Arguments) -> Result<bool, Er
         "divisibleby" => is_remainder(&other, 0)?,
         "defined" => !value.is_undefined(),
         "undefined" => value.is_undefined(),
-        "filter" => value.as_str().is_some_and(filters::is_known),
+        "filter" => value.as_str().is_some_and(is_known),
         "test" => value.as_str().is_some_and(|name| TESTS.iter().any(|(test, _)| *test == name)),
         "none" => value.is_none(),
         "boolean" => matches!(value, Value::Bool(_)),

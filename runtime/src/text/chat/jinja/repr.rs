@@ -1,7 +1,7 @@
 //! Values as Python's `str` and `repr` write them.
 
 use super::value::{Value, View};
-use std::fmt::Write;
+use std::fmt::{self, Write};
 
 /// How deep namespaces are shown in each other; nothing else is deeper.
 const MAX_DEPTH: usize = 300;
@@ -20,6 +20,20 @@ pub fn repr(value: &Value) -> String {
     let mut out = String::new();
     write_repr(value, 0, &mut out);
     out
+}
+
+impl fmt::Debug for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&repr(self))
+    }
+}
+
+/// A value's type in messages.
+pub fn shown_type(value: &Value) -> String {
+    match value {
+        Value::None => "'None'".to_string(),
+        other => format!("'{} object'", other.type_name()),
+    }
 }
 
 fn write_repr(value: &Value, depth: usize, out: &mut String) {

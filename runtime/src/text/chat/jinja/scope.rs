@@ -1,14 +1,8 @@
 //! Variables by name, as far as a block of a template sees them.
 
-use super::value::{Value, locked};
+use super::value::{Scope, Value, locked};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
-
-/// The variables of one block, and those around it.
-pub struct Scope {
-    variables: Mutex<HashMap<Arc<str>, Value>>,
-    parent: Option<Arc<Scope>>,
-}
 
 impl Scope {
     /// The outermost one.

@@ -4,10 +4,9 @@
 //! namespaces. Containers know how deep they are nested, so that nothing that walks or drops them runs out of stack.
 
 use super::Error;
-use super::callable::{Cycler, Global, Joiner, Loop, Macro};
-use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
+use super::ast;
+use super::global::Global;
 use std::collections::HashMap;
-use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// How deep containers may be nested; JSON texts are read to 128.
@@ -133,6 +132,45 @@ impl Namespace {
     }
 }
 
+/// A macro with the variables it was defined among.
+pub struct Macro {
+    pub definition: Arc<ast::Macro>,
+    pub scope: Arc<Scope>,
+    /// Whether it was defined where what is printed is escaped.
+    pub escapes: bool,
+}
+
+/// The variable `loop`.
+pub struct Loop {
+    pub items: Vec<Value>,
+    /// The iteration, from zero.
+    pub at: Mutex<usize>,
+    /// Loops around this one that are the same recursive one.
+    pub depth: usize,
+    /// What `changed` was called with last.
+    pub changed: Mutex<Option<Vec<Value>>>,
+    /// The loop itself, where it may be called.
+    pub recursion: Option<(Arc<ast::For>, Arc<Scope>)>,
+}
+
+/// What `cycler()` gives: values that come round again.
+pub struct Cycler {
+    pub items: Vec<Value>,
+    pub(super) at: Mutex<usize>,
+}
+
+/// What `joiner()` gives: nothing the first time, the separator from then on.
+pub struct Joiner {
+    pub(super) separator: Arc<str>,
+    pub(super) used: Mutex<bool>,
+}
+
+/// The variables of one block, and those around it.
+pub struct Scope {
+    pub(super) variables: Mutex<HashMap<Arc<str>, Value>>,
+    pub(super) parent: Option<Arc<Scope>>,
+}
+
 /// A lock; what a panic left behind is still good, since all that is done under locks here are single steps.
 pub fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -141,9 +179,9 @@ pub fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// Values by keys, in the order in which the keys came.
 #[derive(Default)]
 pub struct Dict {
-    entries: Vec<(Value, Value)>,
-    places: HashMap<Key, usize>,
-    depth: usize,
+    pub(super) entries: Vec<(Value, Value)>,
+    pub(super) places: HashMap<Key, usize>,
+    pub(super) depth: usize,
 }
 
 /// What can be a key, so that keys which Python calls equal are.
@@ -171,38 +209,6 @@ impl Key {
             Value::Tuple(items) => Key::Tuple(items.iter().map(Key::of).collect::<Result<_, _>>()?),
             other => return Err(Error::new(format!("unhashable type: '{}'", other.type_name()))),
         })
-    }
-}
-
-impl Dict {
-    pub fn len(&self) -> usize {
-        self.entries.len()
-    }
-
-    /// The entries in their order.
-    pub fn iter(&self) -> impl DoubleEndedIterator<Item = &(Value, Value)> {
-        self.entries.iter()
-    }
-
-    pub fn get(&self, key: &Value) -> Result<Option<&Value>, Error> {
-        Ok(self.places.get(&Key::of(key)?).map(|&at| &self.entries[at].1))
-    }
-
-    pub fn get_text(&self, key: &str) -> Option<&Value> {
-        self.places.get(&Key::Str(key.into())).map(|&at| &self.entries[at].1)
-    }
-
-    /// Sets an entry; one that is there keeps its place.
-    pub fn insert(&mut self, key: Value, value: Value) -> Result<(), Error> {
-        self.depth = self.depth.max(value.depth()).max(key.depth());
-        match self.places.entry(Key::of(&key)?) {
-            std::collections::hash_map::Entry::Occupied(place) => self.entries[*place.get()].1 = value,
-            std::collections::hash_map::Entry::Vacant(place) => {
-                place.insert(self.entries.len());
-                self.entries.push((key, value));
-            }
-        }
-        Ok(())
     }
 }
 
@@ -354,7 +360,7 @@ impl Value {
     }
 
     /// How deep containers are nested in it.
-    fn depth(&self) -> usize {
+    pub(super) fn depth(&self) -> usize {
         match self {
             Value::List(items) | Value::Tuple(items) => items.depth + 1,
             Value::Dict(dict) | Value::View(_, dict) => dict.depth + 1,
@@ -383,12 +389,6 @@ fn check_depth(depth: usize) -> Result<(), Error> {
     }
 }
 
-impl fmt::Debug for Value {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&super::repr::repr(self))
-    }
-}
-
 impl From<bool> for Value {
     fn from(value: bool) -> Self {
         Value::Bool(value)
@@ -410,59 +410,5 @@ impl From<&str> for Value {
 impl From<String> for Value {
     fn from(value: String) -> Self {
         Value::text(value)
-    }
-}
-
-impl<'de> Deserialize<'de> for Value {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Json;
-        impl<'de> Visitor<'de> for Json {
-            type Value = Value;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("JSON")
-            }
-
-            fn visit_unit<E>(self) -> Result<Value, E> {
-                Ok(Value::None)
-            }
-
-            fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
-                Ok(Value::Bool(value))
-            }
-
-            fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
-                Ok(Value::Int(value.into()))
-            }
-
-            fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
-                Ok(Value::Int(value.into()))
-            }
-
-            fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
-                Ok(Value::Float(value))
-            }
-
-            fn visit_str<E>(self, value: &str) -> Result<Value, E> {
-                Ok(Value::text(value))
-            }
-
-            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Value, A::Error> {
-                let mut values = vec![];
-                while let Some(value) = seq.next_element()? {
-                    values.push(value);
-                }
-                Value::list(values).map_err(de::Error::custom)
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
-                let mut dict = Dict::default();
-                while let Some((key, value)) = map.next_entry::<String, Value>()? {
-                    dict.insert(key.into(), value).map_err(de::Error::custom)?;
-                }
-                Value::dict(dict).map_err(de::Error::custom)
-            }
-        }
-        deserializer.deserialize_any(Json)
     }
 }

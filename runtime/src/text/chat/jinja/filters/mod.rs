@@ -1,5 +1,6 @@
 //! Jinja's filters: `value | name(arguments)`.
 
+pub mod names;
 mod numbers;
 mod sequences;
 mod texts;
@@ -8,8 +9,8 @@ use super::Error;
 use super::arguments::{Arguments, flag};
 use super::attributes;
 use super::html::{escape, escaped};
-use super::render::Renderer;
-use super::repr::text;
+use super::renderer::Renderer;
+use super::repr::{shown_type, text};
 use super::value::{Value, View};
 
 /// A group of filters: the value of one, or none where it is of another group.
@@ -17,28 +18,19 @@ type Group = fn(&Renderer, &str, &Value, Arguments) -> Result<Value, Error>;
 
 /// The filters of each group.
 const GROUPS: [(&[&str], Group); 4] = [
-    (&NAMES, own),
-    (&numbers::NAMES, numbers::apply),
-    (&sequences::NAMES, sequences::apply),
-    (&texts::NAMES, texts::apply),
+    (&names::OWN, own),
+    (&names::NUMBERS, numbers::apply),
+    (&names::SEQUENCES, sequences::apply),
+    (&names::TEXTS, texts::apply),
 ];
 
-#[rustfmt::skip]
-const NAMES: [&str; 14] = [
-    "attr", "count", "d", "default", "e", "escape", "forceescape", "items", "length", "list", "safe", "string", "tojson",
-    "xmlattr",
-];
-
-/// Whether there is a filter of this name.
-pub fn is_known(name: &str) -> bool {
-    GROUPS.iter().any(|(names, _)| names.contains(&name))
-}
-
-/// What a filter makes of a value.
-pub fn apply(renderer: &Renderer, name: &str, value: Value, arguments: Arguments) -> Result<Value, Error> {
-    match GROUPS.iter().find(|(names, _)| names.contains(&name)) {
-        Some((_, apply)) => apply(renderer, name, &value, arguments),
-        None => Err(Error::new(format!("No filter named '{name}'."))),
+impl Renderer {
+    /// What a filter makes of a value.
+    pub fn apply(&self, name: &str, value: Value, arguments: Arguments) -> Result<Value, Error> {
+        match GROUPS.iter().find(|(names, _)| names.contains(&name)) {
+            Some((_, apply)) => apply(self, name, &value, arguments),
+            None => Err(Error::new(format!("No filter named '{name}'."))),
+        }
     }
 }
 
@@ -48,7 +40,7 @@ fn own(renderer: &Renderer, name: &str, value: &Value, arguments: Arguments) -> 
             let [name] = arguments.bind(name, ["name"], 1)?;
             let name = text(&name.unwrap_or(Value::None));
             value.defined()?;
-            let missing = || Value::undefined(format!("{} has no attribute '{name}'", attributes::shown_type(value)));
+            let missing = || Value::undefined(format!("{} has no attribute '{name}'", shown_type(value)));
             Ok(attributes::own_attribute(value, &name)?.unwrap_or_else(missing))
         }
         "d" | "default" => {

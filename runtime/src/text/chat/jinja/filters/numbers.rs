@@ -4,10 +4,8 @@ use super::super::Error;
 use super::super::arguments::{Arguments, flag, int, text};
 use super::super::number::{parse_float, parse_int};
 use super::super::ops;
-use super::super::render::Renderer;
+use super::super::renderer::Renderer;
 use super::super::value::Value;
-
-pub const NAMES: [&str; 5] = ["abs", "filesizeformat", "float", "int", "round"];
 
 pub fn apply(_: &Renderer, name: &str, value: &Value, arguments: Arguments) -> Result<Value, Error> {
     value.defined()?;

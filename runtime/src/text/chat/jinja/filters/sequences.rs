@@ -2,20 +2,13 @@
 
 use super::super::Error;
 use super::super::arguments::{Arguments, flag, int, text as text_argument};
-use super::super::ast::Comparison;
+use super::super::ast::{Binary, Comparison};
 use super::super::attributes;
-use super::super::ops::{compare, equal, sorted};
+use super::super::ops::{binary, compare, equal, sorted};
 use super::super::predicates;
-use super::super::render::Renderer;
+use super::super::renderer::Renderer;
 use super::super::value::{Key, Value};
-use super::texts;
 use std::collections::HashSet;
-
-#[rustfmt::skip]
-pub const NAMES: [&str; 18] = [
-    "batch", "dictsort", "first", "groupby", "last", "map", "max", "min", "reject", "rejectattr", "reverse", "select",
-    "selectattr", "slice", "sort", "sum", "unique", "random",
-];
 
 pub fn apply(renderer: &Renderer, name: &str, value: &Value, arguments: Arguments) -> Result<Value, Error> {
     match name {
@@ -81,7 +74,7 @@ pub fn apply(renderer: &Renderer, name: &str, value: &Value, arguments: Argument
                 return Err(Error::new("sum() can't sum strings [use ''.join(seq) instead]"));
             }
             for item in value.values()? {
-                sum = texts::add(renderer, &sum, &getter.get(&item)?)?;
+                sum = binary(renderer, Binary::Add, &sum, &getter.get(&item)?)?;
             }
             Ok(sum)
         }
@@ -240,7 +233,7 @@ fn map(renderer: &Renderer, value: &Value, arguments: Arguments) -> Result<Value
     let filter = filter.as_str().ok_or_else(|| Error::new("map wants the name of a filter"))?;
     lazily(value, |item| {
         let arguments = Arguments { positional: positional.clone(), named: named.clone() };
-        renderer.deeper(|| super::apply(renderer, filter, item, arguments)).map(Some)
+        renderer.deeper(|| renderer.apply(filter, item, arguments)).map(Some)
     })
 }
 

@@ -3,21 +3,15 @@
 use super::super::Error;
 use super::super::arguments::{Arguments, flag, int, text as text_argument};
 use super::super::format;
+use super::super::globals;
 use super::super::html::escape;
 use super::super::lexer::is_space;
 use super::super::methods::split;
 use super::super::methods::text::{aligned, capitalize, replace, strip, title};
 use super::super::ops;
-use super::super::render::Renderer;
+use super::super::renderer::Renderer;
 use super::super::repr::text;
 use super::super::value::{Value, View};
-use super::super::{ast, globals};
-
-#[rustfmt::skip]
-pub const NAMES: [&str; 14] = [
-    "capitalize", "center", "format", "indent", "join", "lower", "replace", "striptags", "title", "trim", "truncate", "upper",
-    "urlencode", "wordcount",
-];
 
 pub fn apply(renderer: &Renderer, name: &str, value: &Value, arguments: Arguments) -> Result<Value, Error> {
     // HTML stays HTML where Python's own methods work on it.
@@ -204,9 +198,4 @@ fn url_encoded(value: &Value) -> Result<String, Error> {
         }
     }
     Ok(parts.join("&"))
-}
-
-/// `left + right` of two values, as filters need it.
-pub fn add(renderer: &Renderer, left: &Value, right: &Value) -> Result<Value, Error> {
-    ops::binary(renderer, ast::Binary::Add, left, right)
 }

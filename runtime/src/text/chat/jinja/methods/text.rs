@@ -6,19 +6,10 @@ use super::super::format;
 use super::super::html::escape;
 use super::super::lexer::is_space;
 use super::super::predicates::is_cased;
-use super::super::render::Renderer;
+use super::super::renderer::Renderer;
 use super::super::repr;
 use super::super::value::Value;
 use super::split;
-
-#[rustfmt::skip]
-pub const NAMES: [&str; 44] = [
-    "capitalize", "casefold", "center", "count", "endswith", "expandtabs", "find", "format", "format_map", "index", "isalnum",
-    "isalpha", "isascii", "isdecimal", "isdigit", "isidentifier", "islower", "isnumeric", "isprintable", "isspace", "istitle",
-    "isupper", "join", "ljust", "lower", "lstrip", "partition", "removeprefix", "removesuffix", "replace", "rfind", "rindex",
-    "rjust", "rpartition", "rsplit", "rstrip", "split", "splitlines", "startswith", "strip", "swapcase", "title", "upper",
-    "zfill",
-];
 
 /// Calls the method of a text, or of HTML, whose methods give HTML and escape what comes in.
 pub fn call(renderer: &Renderer, own: &str, is_markup: bool, name: &str, arguments: Arguments) -> Result<Value, Error> {
