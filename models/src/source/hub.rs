@@ -2,8 +2,9 @@
 //!
 //! The repository's listing pins the commit and says which files there are; those that the cache lacks are downloaded into the
 //! cache's snapshot of that commit, which then is a folder like any other. Where the hub does not answer, the snapshot that the
-//! cache last knew is used; where it says no, that is an error. The crate `hf-hub` does not serve: it checks no hash, does not wait for a
-//! busy server, keeps the server's explanations to itself, and locks and resumes in another way than `huggingface_hub`.
+//! cache last knew is used; where it says no, that is an error. The layout of the cache is `hf-hub`'s; the requests are our own, on the same HTTP
+//! client: `hf-hub` checks no hash, does not wait for a busy server, keeps the server's explanations to itself, and locks and resumes in
+//! another way than `huggingface_hub`.
 
 mod cache;
 mod client;
