@@ -20,8 +20,9 @@ TEST_ENV := env $(addprefix -u ,$(filter-out XDG_DATA_HOME,$(ELSEWHERE))) \
 
 .PHONY: demo test check setup bench
 
-# One profile and one set of features for everything, so that dependencies are built once.
-BUILD := cargo build --release --workspace --features kiln-runtime/cli
+# One profile and one set of features for everything, so that all is built once.
+FEATURES := --release --workspace --features kiln/cli
+BUILD := cargo build $(FEATURES)
 
 demo: setup
 	@echo "demo: building kiln, which takes about ten minutes on two cores the first time (LLVM's bindings and cubecl, mostly)"
@@ -30,13 +31,13 @@ demo: setup
 	./target/release/kiln demo
 
 test: setup check
-	$(TEST_ENV) cargo test --release --workspace --doc --quiet
-	$(TEST_ENV) cargo nextest run --release --workspace --features kiln-runtime/cli
+	$(TEST_ENV) cargo test $(FEATURES) --doc --quiet
+	$(TEST_ENV) cargo nextest run $(FEATURES)
 
 check:
 	cargo fmt --all --check
-	$(TEST_ENV) cargo clippy --release --workspace --all-targets --features kiln-runtime/cli --quiet -- -D warnings
-	$(TEST_ENV) RUSTDOCFLAGS="-D warnings" cargo doc --release --workspace --no-deps --quiet
+	$(TEST_ENV) cargo clippy $(FEATURES) --all-targets --quiet -- -D warnings
+	$(TEST_ENV) RUSTDOCFLAGS="-D warnings" cargo doc $(FEATURES) --no-deps --quiet
 
 setup:
 	@bash scripts/setup.sh $(if $(filter test,$(MAKECMDGOALS)),--tests)

@@ -1,5 +1,5 @@
 //! What a product costs whose matrix may change, beside one with a packed weight, at the shapes of SmolLM2-135M:
-//! `cargo bench --features kiln-runtime/cli --bench products`.
+//! `cargo bench --features cli --bench products`.
 //!
 //! Each pair of calls runs in turns; the ratio is that of the fastest calls, and the median of the pairs' ratios.
 

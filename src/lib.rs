@@ -24,6 +24,7 @@ mod auto;
 pub mod bench;
 pub mod bisect;
 mod cache;
+#[cfg(feature = "cli")]
 pub mod cli;
 pub mod compile;
 pub mod costs;
@@ -44,7 +45,7 @@ pub use error::{Error, Result};
 pub use kiln_codegen::maybe_run_worker;
 pub use kiln_core::{CpuSpec, CudaSpec, Rates, TargetSpec};
 pub use kiln_models::source::{
-    DEFAULT_MODEL, HubOptions, ModelFiles, PushOptions, Pushed, fetch_default_model, push_to_hub,
+    DEFAULT_MODEL, HubOptions, ModelFiles, Progress, PushOptions, Pushed, Transfer, fetch_default_model, push_to_hub,
 };
 pub use kiln_runtime::generate::{GenerationConfig, Output};
 pub use kiln_runtime::text::Chat;

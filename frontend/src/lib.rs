@@ -19,7 +19,7 @@
 //! ```
 //!
 //! # What is here
-//! - [`trace`] and [`Context`]: entries, inputs, states, outputs, and repeated blocks, each of which becomes one function.
+//! - [`trace()`] and [`Context`]: entries, inputs, states, outputs, and repeated blocks, each of which becomes one function.
 //! - [`Tensor`]: operators and methods named as in PyTorch; operands broadcast as in numpy.
 //! - [`Module`] and `#[derive(Module)]`: plain structs whose field names are the checkpoint's names.
 //! - [`nn`]: the layers that transformers are made of.
@@ -27,7 +27,7 @@
 //! # Errors while tracing
 //! A model's definition reads like mathematics, so no op returns a `Result`. The first op that does not fit its operands is
 //! recorded, with the operands' types and the line of the model that called it, and gives a *poisoned* tensor; every op on a poisoned
-//! tensor gives another one, silently. [`trace`] returns that first error. Nothing panics; code that looks at sizes stays safe through
+//! tensor gives another one, silently. [`trace()`] returns that first error. Nothing panics; code that looks at sizes stays safe through
 //! [`Tensor::dims`] and [`Tensor::dim`], which answer 1 for a poisoned tensor.
 
 // `#[derive(Module)]` names this crate by its name, here too.

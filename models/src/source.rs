@@ -21,6 +21,7 @@ pub use hub::{HubOptions, PushOptions, Pushed, push_to_hub};
 pub use inputs::inputs;
 pub use names::{CHAT_TEMPLATE, PROCESSOR_CONFIG, TOKENIZER, TOKENIZER_CONFIG};
 pub use processors::Processors;
+pub use progress::{Progress, Transfer};
 
 use crate::gguf::{self, Gguf};
 use crate::weights::{Checkpoint, WEIGHTS};

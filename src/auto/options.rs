@@ -4,6 +4,7 @@ use crate::{CompileCache, CompileOptions, Error, HubOptions, LoadOptions, Model,
 use kiln_codegen::EmitMode;
 use kiln_core::DType;
 use kiln_models::Task;
+use kiln_models::source::Progress;
 use kiln_passes::egraph::Numerics;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -27,6 +28,8 @@ pub struct PretrainedOptions {
     pub local_files_only: bool,
     /// The token for private and gated models.
     pub token: Option<String>,
+    /// Who is told how far downloads are.
+    pub progress: Progress,
     /// The longest sequence, in tokens.
     pub max_seq: Option<usize>,
     /// What rewriting may do to the bits of results.
@@ -50,6 +53,7 @@ impl Default for PretrainedOptions {
             artifacts_dir: None,
             local_files_only: false,
             token: None,
+            progress: Progress::default(),
             max_seq: None,
             numerics: Numerics::default(),
             threads: None,
@@ -68,6 +72,7 @@ impl PretrainedOptions {
             cache_dir: self.cache_dir.clone().unwrap_or(environment.cache_dir),
             local_files_only: self.local_files_only || environment.local_files_only,
             token: self.token.clone().or(environment.token),
+            progress: self.progress.clone(),
             ..environment
         }
     }

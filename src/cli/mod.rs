@@ -1,6 +1,6 @@
 //! The `kiln` command, a file for each verb.
 //!
-//! A program that registers architectures of its own has the same command with them:
+//! It is behind the feature `cli`. A program that registers architectures of its own has the same command with them:
 //!
 //! ```no_run
 //! fn main() -> std::process::ExitCode {
@@ -20,16 +20,18 @@ mod model;
 mod opt;
 mod pipeline;
 mod print;
+mod progress;
 mod run;
 mod verify;
 
 use crate::passes::egraph::Numerics;
-use crate::{CompileOptions, CompileReport, Error, ModelFiles, Result, TargetSpec};
+use crate::{CompileOptions, CompileReport, Error, HubOptions, ModelFiles, Result, TargetSpec};
 use clap::{Parser, Subcommand};
 use kiln_core::DType;
 use kiln_runtime::cli::{CliError, ConfigArgs, GenerateArgs};
-use model::{CompileArgs, Target, blocks, is_artifact, load, load_files, module, output, parse_target, spinner};
+use model::{CompileArgs, Target, blocks, is_artifact, load, load_files, module, output, parse_target};
 use print::{note, out, outln};
+use progress::{downloads, spinner};
 use std::{
     io::{IsTerminal, Write},
     path::{Path, PathBuf},
@@ -208,8 +210,8 @@ fn compile(model: &str, output: &Path, options: &CompileArgs, also_for: &[Target
 }
 
 fn demo(prompt: &str, max_new_tokens: usize, threads: Option<usize>) -> Result<()> {
-    let model = crate::fetch_default_model()?;
-    let files = ModelFiles::resolve(&model)?;
+    let hub = HubOptions { progress: downloads(), ..HubOptions::from_env() };
+    let files = ModelFiles::resolve_with(&crate::fetch_default_model(&hub)?, &hub)?;
     let options = CompileArgs {
         target: Target { spec: TargetSpec::x86_64_v3(), file: None },
         dtype: DType::F32,

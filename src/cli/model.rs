@@ -1,5 +1,6 @@
 //! The options of compiling, which most verbs have, and MODEL by them: its files, its graph, or itself, loaded.
 
+use super::progress::{downloads, spinner};
 use crate::ir::{Function, Module};
 use crate::passes::egraph::Numerics;
 use crate::{CompileOptions, Error, HubOptions, LoadOptions, Model, ModelFiles, Result, TargetSpec, cached_artifact};
@@ -97,7 +98,8 @@ impl CompileArgs {
 
     /// The files of MODEL.
     pub(super) fn files(&self, model: &str) -> Result<ModelFiles> {
-        let options = HubOptions { gguf_file: self.gguf_file.clone(), ..HubOptions::from_env() };
+        let gguf_file = self.gguf_file.clone();
+        let options = HubOptions { gguf_file, progress: downloads(), ..HubOptions::from_env() };
         Ok(ModelFiles::resolve_with(model, &options)?)
     }
 }
@@ -162,10 +164,4 @@ pub(super) fn blocks<'m>(module: &'m Module, name: Option<&str>) -> Result<Vec<&
             Err(Error::Option(format!("there is no block `{name}`: expected one of {known}")))
         }
     }
-}
-
-pub(super) fn spinner(message: &'static str) -> indicatif::ProgressBar {
-    let bar = indicatif::ProgressBar::new_spinner().with_message(message);
-    bar.enable_steady_tick(std::time::Duration::from_millis(100));
-    bar
 }

@@ -1,9 +1,9 @@
 //! `kiln pipeline`: texts in, transformers' results out.
 
 use super::CompileArgs;
+use super::progress::{downloads, of_inputs};
 use crate::{Error, Pipeline, PipelineOptions, PretrainedOptions, Result};
 use clap::{ArgGroup, Args};
-use indicatif::{ProgressBar, ProgressStyle};
 use kiln_runtime::cli::CliError;
 use serde_json::{Map, Value, json};
 use std::io::Write;
@@ -175,7 +175,7 @@ pub fn run(args: &PipelineArgs) -> Result<()> {
         return Ok(write(&pipeline.run(one, &options)?).map_err(CliError::from)?);
     }
     let (mut all, mut written) = (vec![], Ok(()));
-    let bar = progress_bar(inputs.len());
+    let bar = of_inputs(inputs.len());
     for inputs in inputs.chunks(pipeline.batch_size(&options)) {
         let results = pipeline.run_each(inputs, &options)?;
         bar.inc(results.len() as u64);
@@ -194,18 +194,6 @@ pub fn run(args: &PipelineArgs) -> Result<()> {
     Ok(written.map_err(CliError::from)?)
 }
 
-/// A bar on stderr for so many inputs; nothing where stderr is no terminal or there is one input.
-fn progress_bar(inputs: usize) -> ProgressBar {
-    if inputs < 2 {
-        return ProgressBar::hidden();
-    }
-    let bar = ProgressBar::new(inputs as u64);
-    if let Ok(style) = ProgressStyle::with_template("[{bar:30}] {pos}/{len} {eta}") {
-        bar.set_style(style.progress_chars("=> "));
-    }
-    bar
-}
-
 impl CompileArgs {
     /// The same for a model by name.
     fn pretrained(&self) -> PretrainedOptions {
@@ -215,6 +203,7 @@ impl CompileArgs {
             max_seq: self.max_seq,
             numerics: self.numerics,
             gguf_file: self.gguf_file.clone(),
+            progress: downloads(),
             ..PretrainedOptions::default()
         }
     }

@@ -5,7 +5,7 @@ use kiln::ir::interp::{Tensor, relative_error};
 use kiln::runtime::generate::{GenerationConfig, Prompt, Request, generate};
 use kiln::runtime::text::Chat;
 use kiln::runtime::{CacheOptions, CausalSession};
-use kiln::{LoadOptions, Model, ModelFiles, Session, SessionOptions, compile, fetch_default_model, verify};
+use kiln::{HubOptions, LoadOptions, Model, ModelFiles, Session, SessionOptions, compile, fetch_default_model, verify};
 use serde_json::Value;
 use std::{ops::ControlFlow, sync::Arc};
 
@@ -38,7 +38,7 @@ fn assert_ids(name: &str, got: &[u32], want: &[u32], case: &Value) {
 
 #[test]
 fn smollm2_writes_what_transformers_writes() {
-    let files = ModelFiles::resolve(&fetch_default_model().expect("the model")).expect("opens");
+    let files = ModelFiles::resolve(&fetch_default_model(&HubOptions::from_env()).expect("the model")).expect("opens");
     let temp = tempfile::tempdir().expect("a folder");
     let path = temp.path().join("smollm2.kiln");
     compile(&files, &path, &options()).expect("compiles");

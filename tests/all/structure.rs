@@ -1,5 +1,5 @@
-//! The arrows between crates, over normal dependencies, and between the files of each, which make no circles; and that libraries do not
-//! speak of the command's options.
+//! The arrows between crates, over normal dependencies, and between the files of each, which make no circles; and that libraries neither
+//! compile what the command needs nor speak of its options.
 
 mod circles;
 mod source;
@@ -84,6 +84,37 @@ fn crates_depend_on_their_neighbours_only() {
     let mut all: BTreeSet<String> = written.keys().cloned().chain(["kiln-core".into()]).collect();
     assert!(ours("kiln-core").is_empty() && all.remove("kiln-c"));
     assert_eq!(ours("kiln"), all);
+}
+
+/// The names of the packages that whoever depends on kiln with these features compiles.
+fn packages_of_kiln(features: &str) -> BTreeSet<String> {
+    let out = std::process::Command::new(env!("CARGO"))
+        .args(["tree", "--locked", "--offline", "--package", "kiln", "--edges", "normal", "--prefix", "none"])
+        .args([
+            "--target",
+            "x86_64-unknown-linux-gnu",
+            "--format",
+            "{p}",
+            "--no-default-features",
+            "--features",
+            features,
+        ])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output()
+        .expect("cargo tree runs");
+    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+    let tree = String::from_utf8(out.stdout).expect("UTF-8");
+    tree.lines().filter_map(|line| line.split(' ').next()).map(str::to_string).collect()
+}
+
+#[test]
+fn a_user_of_the_library_compiles_nothing_of_the_command() {
+    let (library, command) = (packages_of_kiln(""), packages_of_kiln("cli"));
+    assert!(library.contains("kiln-models") && library.contains("tokenizers"), "{library:?}");
+    for name in ["clap", "indicatif", "tracing-subscriber"] {
+        assert!(!library.contains(name), "the library needs {name}");
+        assert!(command.contains(name), "the command needs no {name}");
+    }
 }
 
 #[test]

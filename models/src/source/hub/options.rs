@@ -1,6 +1,7 @@
 //! [`HubOptions`]: which hub, which revision, which file, which cache. The one place that reads the hub's variables.
 
 use crate::source::environment::Environment;
+use crate::source::progress::Progress;
 use std::ffi::OsString;
 use std::fmt;
 use std::path::PathBuf;
@@ -22,6 +23,8 @@ pub struct HubOptions {
     pub local_files_only: bool,
     /// How often a request that failed on its way is sent again.
     pub retries: u32,
+    /// Who is told how far transfers are.
+    pub progress: Progress,
 }
 
 impl HubOptions {
@@ -63,6 +66,7 @@ impl HubOptions {
             token: token.map(|token| token.trim().to_string()).filter(|token| !token.is_empty()),
             local_files_only: is_true(text("HF_HUB_OFFLINE").or_else(|| text("TRANSFORMERS_OFFLINE"))),
             retries: 4,
+            progress: Progress::default(),
         }
     }
 }
@@ -78,6 +82,7 @@ impl fmt::Debug for HubOptions {
             .field("token", &self.token.as_ref().map(|_| "…"))
             .field("local_files_only", &self.local_files_only)
             .field("retries", &self.retries)
+            .field("progress", &self.progress)
             .finish()
     }
 }

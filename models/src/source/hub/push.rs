@@ -6,17 +6,17 @@
 use super::client::{Client, Failure, header};
 use super::{Hub, HubId, HubOptions};
 use crate::source::hex::hex;
-use crate::source::progress::progress_bar;
+use crate::source::progress::{Transfer, Watched};
 use crate::{Error, Result};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use indicatif::ProgressBar;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{Cursor, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use ureq::SendBody;
 
 /// What is uploaded of a folder: config, tokenizer, template, card, weights.
@@ -256,10 +256,10 @@ fn transfer(client: &Client<'_>, file: &Described<'_>, action: &Value) -> Attemp
         .flatten()
         .filter_map(|(name, value)| Some((name.as_str(), value.as_str()?)))
         .collect();
-    let bar = progress_bar(file.size, file.name);
+    let transfer = client.options.progress.begin(file.name, file.size);
     let Some(chunk) = headers.get("chunk_size") else {
         let headers: Vec<_> = headers.into_iter().collect();
-        put(client, file, href, &headers, 0..file.size, &bar)?;
+        put(client, file, href, &headers, 0..file.size, &transfer)?;
         return Ok(());
     };
     let chunk: u64 = chunk.parse().ok().filter(|chunk| *chunk > 0).ok_or_else(unclear)?;
@@ -271,7 +271,7 @@ fn transfer(client: &Client<'_>, file: &Described<'_>, action: &Value) -> Attemp
     let mut parts = Vec::new();
     for (i, (number, url)) in urls.into_iter().enumerate() {
         let from = i as u64 * chunk;
-        let etag = put(client, file, url, &[], from..(from + chunk).min(file.size), &bar)?;
+        let etag = put(client, file, url, &[], from..(from + chunk).min(file.size), &transfer)?;
         parts.push(json!({ "partNumber": number, "etag": etag.ok_or_else(unclear)? }));
     }
     post(client, href, LFS_JSON, &json!({ "oid": file.sha256, "parts": parts }).to_string())?;
@@ -285,7 +285,7 @@ fn put(
     url: &str,
     headers: &[(&str, &str)],
     bytes: std::ops::Range<u64>,
-    bar: &ProgressBar,
+    transfer: &Arc<dyn Transfer>,
 ) -> Attempt<Option<String>> {
     let length = (bytes.end - bytes.start).to_string();
     let mut headers = headers.to_vec();
@@ -293,8 +293,9 @@ fn put(
     let answer = client.send("PUT", url, &headers, || {
         let mut reader = file.source.open()?;
         reader.seek(SeekFrom::Start(bytes.start))?;
-        bar.set_position(bytes.start);
-        Ok(SendBody::from_owned_reader(bar.wrap_read(reader.take(bytes.end - bytes.start))))
+        transfer.at(bytes.start);
+        let reader = reader.take(bytes.end - bytes.start);
+        Ok(SendBody::from_owned_reader(Watched { reader, at: bytes.start, transfer: transfer.clone() }))
     })?;
     Ok(header(answer.headers(), "etag").map(str::to_string))
 }

@@ -3,7 +3,7 @@
 //! `smollm2` is the model of `make demo`, its blocks dequantised. `random` is a Llama of a shape that nobody tuned anything for.
 
 use bench_protocol::Error;
-use kiln_models::source::{ModelFiles, fetch_default_model};
+use kiln_models::source::{HubOptions, ModelFiles, fetch_default_model};
 use safetensors::{Dtype, View};
 use serde_json::{Value, json};
 use std::borrow::Cow;
@@ -41,7 +41,7 @@ impl View for Tensor {
 }
 
 fn smollm2() -> Result<(Value, Vec<(String, Tensor)>), Error> {
-    let files = ModelFiles::resolve(&fetch_default_model()?)?;
+    let files = ModelFiles::resolve(&fetch_default_model(&HubOptions::from_env())?)?;
     let mut config = files.config;
     // candle reads the base of the rotation where older configs have it.
     if config["rope_theta"].is_null() {
