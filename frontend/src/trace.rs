@@ -1,4 +1,4 @@
-//! [`trace`], and what a model's definition says to its [`Context`]: entries and blocks, what goes in and what comes out.
+//! [`trace()`], and what a model's definition says to its [`Context`]: entries and blocks, what goes in and what comes out.
 
 use crate::{
     Context, Error, LoadOptions, Module, ParamSource, Tensor, Values,
