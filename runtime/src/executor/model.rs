@@ -63,7 +63,7 @@ impl Model {
         let build = choose(&artifact, options.target.as_deref(), &device::check)?;
         let plan = artifact.plan(build)?;
         let code = artifact.code(build)?;
-        let device = Cpu::new(&plan.kernels, code, options.workers()?)?;
+        let device = Cpu::new(&plan.kernels, code, options.pool()?)?;
         Self::on_device(artifact, build, plan, Arc::new(device))
     }
 
@@ -79,7 +79,7 @@ impl Model {
                 found: kernels.len().to_string(),
             });
         }
-        let device = Cpu::with_kernels(kernels, options.workers()?);
+        let device = Cpu::with_kernels(kernels, options.pool()?);
         Self::on_device(artifact, build, plan, Arc::new(device))
     }
 
@@ -192,7 +192,8 @@ impl LoadOptions {
         OpenOptions { trust_weights: self.trust_weights, threads: self.threads, copy: self.copy }
     }
 
-    fn workers(&self) -> Result<Arc<dyn Workers>> {
+    /// The threads that compute.
+    fn pool(&self) -> Result<Arc<dyn Workers>> {
         match &self.workers {
             Some(workers) => Ok(workers.clone()),
             None => Ok(Arc::new(Pool::new(self.threads.unwrap_or(0))?)),
