@@ -7,7 +7,7 @@
 use super::{
     Env,
     builder::{Buf, Builder, Ix, Ty, Val, Var},
-    matmul::{left, rms_factor},
+    matmul::{columns_in_parts, left, rms_factor},
     program::{Operand, Point, evaluate, load_dense, load_value, load_vector, write},
     shuffle::{LANES, transpose},
 };
@@ -34,6 +34,7 @@ struct Columns<'a> {
 /// # Errors
 /// As [`define`](super::define).
 pub fn lower(b: &Builder<'_>, spec: &MatMulSpec, storage: Storage, env: &Env) -> Result<(), CodegenError> {
+    columns_in_parts(spec)?;
     if let Storage::Block(format) = storage
         && !matches!(spec.k, Size::Const(k) if k % format.block_len() as i64 == 0)
     {

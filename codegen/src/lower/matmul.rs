@@ -7,13 +7,12 @@
 use super::{
     Env,
     builder::{Buf, Builder, Ix, Ty, Val, Var},
-    columns,
     pack::packable,
     program::{Operand, Point, evaluate, load_dense, uniform_values, write},
     row::tree,
 };
 use crate::CodegenError;
-use kiln_core::{CompareOp, DType, MatMulSpec, RightSide, Size, Storage, Write};
+use kiln_core::{CompareOp, DType, MatMulSpec, Size, Storage, Write};
 
 /// Rows in a block where the depth is known only when the kernel runs.
 const ROW_BLOCK_DEFAULT: i64 = 48;
@@ -138,18 +137,23 @@ struct Kernel<'a> {
     direct: bool,
 }
 
-/// Builds the kernel.
+/// Whether a product's columns fall into its parts.
+///
+/// # Errors
+/// If they don't.
+pub fn columns_in_parts(spec: &MatMulSpec) -> Result<(), CodegenError> {
+    match matches!(spec.parts, 1 | 2) && spec.n % spec.parts == 0 && spec.n > 0 {
+        true => Ok(()),
+        false => Err(CodegenError::Spec(format!("a matmul of {} columns in {} parts", spec.n, spec.parts))),
+    }
+}
+
+/// Builds the kernel of a spec whose right-hand side lies in panels of so many columns, of that type.
 ///
 /// # Errors
 /// As [`define`](super::define).
-pub fn lower(b: &Builder<'_>, spec: &MatMulSpec, env: &Env) -> Result<(), CodegenError> {
-    if !matches!(spec.parts, 1 | 2) || spec.n % spec.parts != 0 || spec.n <= 0 {
-        return Err(CodegenError::Spec(format!("a matmul of {} columns in {} parts", spec.n, spec.parts)));
-    }
-    let (panel, rhs) = match spec.rhs {
-        RightSide::Panels { panel, dtype } => (panel, dtype),
-        RightSide::Columns(storage) => return columns::lower(b, spec, storage, env),
-    };
+pub fn lower(b: &Builder<'_>, spec: &MatMulSpec, (panel, rhs): (i64, DType), env: &Env) -> Result<(), CodegenError> {
+    columns_in_parts(spec)?;
     let unit = env.lanes as i64 * spec.parts;
     let limit = (env.lanes * env.registers / 4) as i64;
     if panel <= 0 || panel % unit != 0 || panel > limit {

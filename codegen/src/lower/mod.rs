@@ -27,7 +27,7 @@ use cubecl_core::{
     prelude::{CubeDim, KernelBuilder},
 };
 use cubecl_runtime::kernel::KernelDefinition;
-use kiln_core::{KernelSpec, call};
+use kiln_core::{KernelSpec, RightSide, call};
 use program::{Args, buffer_elem};
 
 fn device_properties() -> DeviceProperties {
@@ -93,7 +93,10 @@ pub fn define(spec: &KernelSpec, name: &str, target: &dyn Target) -> Result<Kern
         match spec {
             KernelSpec::Map(s) => map::lower(&b, s, &env)?,
             KernelSpec::Row(s) => row::lower(&b, s, &env)?,
-            KernelSpec::MatMul(s) => matmul::lower(&b, s, &env)?,
+            KernelSpec::MatMul(s) => match s.rhs {
+                RightSide::Panels { panel, dtype } => matmul::lower(&b, s, (panel, dtype), &env)?,
+                RightSide::Columns(storage) => columns::lower(&b, s, storage, &env)?,
+            },
             KernelSpec::Pack(s) => pack::lower(&b, s, &env)?,
             KernelSpec::Dot(s) => dot::lower(&b, s, &env)?,
             KernelSpec::Attention(s) => attention::lower(&b, s, &env)?,

@@ -1,6 +1,7 @@
 //! From a field of the file to its value. Files write some values in more ways than one.
 
-use super::{ConfigError, EarlyStopping, OneOrMany};
+use super::ConfigError;
+use super::values::{EarlyStopping, OneOrMany};
 use kiln_core::json::shown;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
