@@ -184,15 +184,7 @@ impl Lowering<'_, '_> {
             packed: dtype,
         };
         let packed = self.temporary(dtype.into(), &[Dim::from(PackSpec::packed_len(n, 1, panel, parts)) * k.clone()]);
-        let values = Dim::from(n) * k.clone();
-        let launch = Launch {
-            args: args.dims,
-            flops: values.clone() * Dim::from(2),
-            bytes: values * Dim::from(8),
-            spec: KernelSpec::Pack(spec),
-            operands: vec![source, packed],
-        };
-        self.launch(launch, label);
+        self.launch(pack(spec, k, args.dims, vec![source, packed]), label);
         Ok((packed, dtype))
     }
 
@@ -381,15 +373,7 @@ impl Lowering<'_, '_> {
         }
         spec.column_scale = factor.is_some();
         operands.push(dst);
-        let values = Dim::from(spec.n) * Dim::from(k);
-        let launch = Launch {
-            args: vec![],
-            flops: values.clone() * Dim::from(2),
-            bytes: values * Dim::from(8),
-            spec: KernelSpec::Pack(spec),
-            operands,
-        };
-        self.launch(launch, label);
+        self.launch(pack(spec, &k.into(), vec![], operands), label);
         Ok(())
     }
 
@@ -595,6 +579,13 @@ fn even_rows(a: &Lazy, leaf: &Leaf) -> Option<(Buffer, Dim, Storage)> {
     let contiguous = leaf.strides[last].is(1) || a.shape[last].is(1);
     let stride = leaf.merged_stride(&a.shape, 0..last)?;
     (contiguous && leaf.offset.is(0)).then_some((buffer, stride, leaf.storage))
+}
+
+/// The packing of a matrix of depth `k`.
+fn pack(spec: PackSpec, k: &Dim, args: Vec<Dim>, operands: Vec<Buffer>) -> Launch {
+    let values = Dim::from(spec.n) * k.clone();
+    let (flops, bytes) = (values.clone() * Dim::from(2), values * Dim::from(8));
+    Launch { spec: KernelSpec::Pack(spec), operands, args, flops, bytes }
 }
 
 /// A matmul with this body as its epilogue; the body is in the space of the product (of one part of it).
