@@ -16,10 +16,9 @@
 //! | `attention q k v` | `softmax(select(seen, q k^T * scale, lowest)) v` over `take`n rows and grouped heads |
 
 use crate::{
-    AttentionAttrs, ConvAttrs, DotDims, Function, IrError, Literal, Module, Node, NodeId, Op, Real, SourceLine,
-    TensorType,
+    AttentionAttrs, ConvAttrs, DotDims, Function, IrError, Module, Node, NodeId, Op, Real, SourceLine, TensorType,
+    builder::Builder,
 };
-use kiln_core::formula::Algebra;
 use kiln_core::{BinaryOp, CompareOp, DType, Dim, ReduceOp, UnaryOp};
 
 type Result<T> = std::result::Result<T, IrError>;
@@ -107,93 +106,18 @@ pub fn expand_at(f: &mut Function, op: &Op, operands: &[NodeId], source: Option<
     }
 }
 
-/// Appends primitives to a function.
-pub(crate) struct Builder<'a> {
-    f: &'a mut Function,
-    source: Option<SourceLine>,
+/// What attention makes of its queries and keys.
+pub(crate) struct AttentionWeights {
+    /// `[batch, kv_heads, queries, group, keys]`
+    pub weights: NodeId,
+    /// Whether a query sees a key, bool `[batch, queries, keys]`; `None` if all do.
+    pub seen: Option<NodeId>,
+    /// The values, of the rows of the batch.
+    pub v: NodeId,
 }
 
-/// Formulas as nodes.
-impl Algebra for Builder<'_> {
-    type Value = NodeId;
-    type Error = IrError;
-
-    fn number(&mut self, value: f64, like: NodeId) -> Result<NodeId> {
-        Builder::number(self, value, like)
-    }
-
-    fn unary(&mut self, op: UnaryOp, x: NodeId) -> Result<NodeId> {
-        Builder::unary(self, op, x)
-    }
-
-    fn binary(&mut self, op: BinaryOp, a: NodeId, b: NodeId) -> Result<NodeId> {
-        Builder::binary(self, op, a, b)
-    }
-}
-
+/// What each composite means.
 impl Builder<'_> {
-    fn op(&mut self, op: Op, operands: &[NodeId]) -> Result<NodeId> {
-        self.f.add_at(op, operands, self.source)
-    }
-
-    fn unary(&mut self, op: UnaryOp, x: NodeId) -> Result<NodeId> {
-        self.op(Op::Unary(op), &[x])
-    }
-
-    fn binary(&mut self, op: BinaryOp, a: NodeId, b: NodeId) -> Result<NodeId> {
-        self.op(Op::Binary(op), &[a, b])
-    }
-
-    fn shape(&self, x: NodeId) -> Vec<Dim> {
-        self.f.tensor(x).shape.to_vec()
-    }
-
-    /// Repeats `x` to the shape of `like`.
-    fn broadcast(&mut self, x: NodeId, like: NodeId) -> Result<NodeId> {
-        let shape = self.shape(like);
-        self.broadcast_to(x, shape)
-    }
-
-    fn broadcast_to(&mut self, x: NodeId, shape: Vec<Dim>) -> Result<NodeId> {
-        if self.shape(x) == shape { Ok(x) } else { self.op(Op::Broadcast(shape), &[x]) }
-    }
-
-    fn reshape(&mut self, x: NodeId, shape: Vec<Dim>) -> Result<NodeId> {
-        if self.shape(x) == shape { Ok(x) } else { self.op(Op::Reshape(shape), &[x]) }
-    }
-
-    /// A number with the type of `like`.
-    fn number(&mut self, value: f64, like: NodeId) -> Result<NodeId> {
-        let dtype = self.f.tensor(like).dtype().unwrap_or(DType::F32);
-        let scalar = self.op(Op::Constant(Literal::scalar(dtype, value)), &[])?;
-        self.broadcast(scalar, like)
-    }
-
-    fn with_number(&mut self, op: BinaryOp, x: NodeId, value: f64) -> Result<NodeId> {
-        let n = self.number(value, x)?;
-        self.binary(op, x, n)
-    }
-
-    fn reduce(&mut self, op: ReduceOp, x: NodeId, axis: usize) -> Result<NodeId> {
-        self.op(Op::Reduce { op, axis, keep: true }, &[x])
-    }
-
-    /// The mean over the last axis, which stays with size 1.
-    fn mean(&mut self, x: NodeId) -> Result<NodeId> {
-        let t = self.f.tensor(x).clone();
-        let axis = t.rank() - 1;
-        let sum = self.reduce(ReduceOp::Sum, x, axis)?;
-        match t.shape[axis].as_const() {
-            Some(n) => self.with_number(BinaryOp::Div, sum, n as f64),
-            None => {
-                let n = self.op(Op::DimSize(t.shape[axis].clone()), &[])?;
-                let n = self.op(Op::Cast(t.dtype().unwrap_or(DType::F32)), &[n])?;
-                let n = self.broadcast(n, sum)?;
-                self.binary(BinaryOp::Div, sum, n)
-            }
-        }
-    }
-
     pub(crate) fn rms_norm(&mut self, x: &[NodeId], eps: f64) -> Result<NodeId> {
         let scaled = self.normalize(x[0], eps)?;
         let weight = self.broadcast(x[1], scaled)?;
@@ -337,16 +261,17 @@ impl Builder<'_> {
         self.binary(BinaryOp::Add, i, j)
     }
 
-    pub(crate) fn attention(&mut self, a: &AttentionAttrs, x: &[NodeId]) -> Result<NodeId> {
+    /// The weights of the values, `[batch, kv_heads, queries, group, keys]`.
+    pub(crate) fn attention_weights(&mut self, a: &AttentionAttrs, x: &[NodeId]) -> Result<AttentionWeights> {
         let (q, mut k, mut v) = (x[0], x[1], x[2]);
         let starts = a.cached.then(|| x[4]);
         if a.cached {
             k = self.op(Op::Take { axis: 0 }, &[k, x[3]])?;
             v = self.op(Op::Take { axis: 0 }, &[v, x[3]])?;
         }
-        let (q_shape, k_shape, v_shape) = (self.shape(q), self.shape(k), self.shape(v));
+        let (q_shape, k_shape) = (self.shape(q), self.shape(k));
         let (b, s, heads, d) = (q_shape[0].clone(), q_shape[1].clone(), q_shape[2].clone(), q_shape[3].clone());
-        let (t, kv_heads, v_dim) = (k_shape[1].clone(), k_shape[2].clone(), v_shape[3].clone());
+        let (t, kv_heads) = (k_shape[1].clone(), k_shape[2].clone());
         let group = heads.exact_div(&kv_heads).ok_or_else(|| IrError::Type {
             op: Op::Attention(a.clone()).to_string(),
             operands: format!("{}, {}", self.f.ty(q), self.f.ty(k)),
@@ -372,7 +297,13 @@ impl Builder<'_> {
             let lowest = self.number(lowest, scores)?;
             scores = self.op(Op::Select, &[seen, scores, lowest])?;
         }
-        let weights = self.softmax(scores, 4)?;
+        Ok(AttentionWeights { weights: self.softmax(scores, 4)?, seen, v })
+    }
+
+    pub(crate) fn attention(&mut self, a: &AttentionAttrs, x: &[NodeId]) -> Result<NodeId> {
+        let AttentionWeights { weights, seen, v } = self.attention_weights(a, x)?;
+        let (b, s, heads) = (self.shape(x[0])[0].clone(), self.shape(x[0])[1].clone(), self.shape(x[0])[2].clone());
+        let v_dim = self.shape(v)[3].clone();
         let out = self.op(
             Op::DotGeneral(DotDims {
                 lhs_batch: vec![0, 1],

@@ -39,6 +39,14 @@ pub enum IrError {
         /// What was expected and what was found.
         reason: String,
     },
+    /// An op that cannot be differentiated.
+    #[error("`{op}` has no gradient: {reason}")]
+    NoGradient {
+        /// The op with its attributes.
+        op: String,
+        /// Why, and what to do.
+        reason: String,
+    },
     /// A graph that breaks a rule which the later stages rely on.
     #[error("in @{function}, {node}: {reason}")]
     Verify {

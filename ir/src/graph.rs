@@ -283,6 +283,20 @@ impl Module {
         module
     }
 
+    /// Adds the functions and symbols of another program. Where both have a symbol, that of the other one stands.
+    pub fn append(&mut self, other: Module) {
+        let first = self.functions.len() as u32;
+        self.symbols.extend(other.symbols);
+        for mut f in other.functions {
+            for node in &mut f.nodes {
+                if let Op::Call(FuncId(n)) = &mut node.op {
+                    *n += first;
+                }
+            }
+            self.functions.push(f);
+        }
+    }
+
     /// The function of that number.
     pub fn function(&self, id: FuncId) -> &Function {
         &self.functions[id.index()]

@@ -20,9 +20,12 @@
 //! - [`interp`]: the interpreter, the plain meaning of every op; everything else is tested against it.
 //! - [`ranges`]: which values the inputs of an entry may have.
 //! - [`compose`]: the decomposition of each composite into primitives.
+//! - [`gradient`]: the gradient of each op.
 
+mod builder;
 pub mod compose;
 mod error;
+pub mod gradient;
 mod graph;
 mod info;
 pub mod interp;

@@ -16,6 +16,12 @@ pub enum PassError {
         /// What is missing.
         reason: String,
     },
+    /// Nothing that can be differentiated.
+    #[error("autodiff: {reason}")]
+    Autodiff {
+        /// What was expected and what was found.
+        reason: String,
+    },
     /// Two entries use one name for different things.
     #[error("`{name}` is {first} in one entry and {second} in another")]
     Conflict {

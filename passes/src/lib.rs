@@ -1,10 +1,11 @@
 //! Graph to plan: what is computed becomes how it is computed.
 //!
-//! In order: [`egraph`] rewrites each function by the laws of [`rules`]; entries are inlined, and what no kernel computes is written out;
+//! Of an entry that trains, [`autodiff`](autodiff::autodiff) makes the gradients first. Then, in order: [`egraph`] rewrites each function by the laws of [`rules`]; entries are inlined, and what no kernel computes is written out;
 //! `widen` makes an entry compute in f32 what is written in f16 or bf16; [`simplify`](simplify::simplify) removes duplicate and dead nodes; `lower` splits off what
 //! depends on static parameters only (`prepare`), fuses the rest into kernels and orders them; `memory` gives every intermediate a place.
 //! [`pipeline`] has these passes by name, and [`compile`] runs them all.
 
+pub mod autodiff;
 pub mod egraph;
 mod error;
 mod lower;

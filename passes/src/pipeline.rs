@@ -4,6 +4,7 @@
 //! and `lower`, the last if it is there, to a plan. [`compile`](crate::compile) runs [`Pipeline::rewriting`], [`Pipeline::flattening`] and
 //! `lower`; filetests and `kiln opt` run what they are told. The verifier sees the module that comes in, and what each pass makes of it.
 
+use crate::autodiff::{Autodiff, autodiff};
 use crate::egraph::{self, FunctionReport, Numerics, Rule};
 use crate::{Compiled, PassError, lower, rules, simplify, widen};
 use kiln_core::{DType, TargetSpec};
@@ -14,6 +15,7 @@ use std::{collections::BTreeMap, fmt, time::Instant};
 #[derive(Clone)]
 enum Pass {
     Verify,
+    Autodiff(Autodiff),
     Egraph(Box<Rewriting>),
     Inline,
     Decompose,
@@ -36,6 +38,8 @@ struct Rewriting {
 #[rustfmt::skip]
 pub const PASSES: &[(&str, &str)] = &[
     ("verify",    "nothing: the verifier runs anyway, before and after every pass"),
+    ("autodiff",  "gradients of the loss as further results; autodiff(loss=NAME, wrt=A+B), by default `loss`, by all parameters that \
+                   may change"),
     ("egraph",    "rewrites every function by laws; egraph(LAW, ..) by those alone, with tables=A+B, without=A+B (tables or laws), \
                    numerics=exact|reassociates|approximate, iterations=N, nodes=N"),
     ("inline",    "entries alone, with every call replaced by the callee's nodes"),
@@ -139,6 +143,7 @@ impl Pipeline {
             let mut functions = vec![];
             let module = match pass {
                 Pass::Verify => None,
+                Pass::Autodiff(options) => Some(autodiff(&out.module, options)?),
                 Pass::Egraph(r) => {
                     let (module, report) = egraph::optimize_with(&out.module, target, &r.options, &r.rules)?;
                     functions = report.functions;
@@ -225,6 +230,7 @@ fn pass(text: &str) -> Result<Pass, String> {
     };
     let pass = match name {
         "verify" => Pass::Verify,
+        "autodiff" => return autodiff_pass(options),
         "egraph" => return egraph_pass(options),
         "inline" => Pass::Inline,
         "decompose" => Pass::Decompose,
@@ -238,6 +244,19 @@ fn pass(text: &str) -> Result<Pass, String> {
         }
     };
     if options.is_empty() { Ok(pass) } else { Err(format!("`{name}` takes no options, found `{options}`")) }
+}
+
+/// `loss=NAME, wrt=A+B`
+fn autodiff_pass(text: &str) -> Result<Pass, String> {
+    let mut options = Autodiff::default();
+    for item in text::split(text) {
+        match item.split_once('=').map(|(key, value)| (key.trim(), value.trim())) {
+            Some(("loss", name)) => options.loss = name.into(),
+            Some(("wrt", names)) => options.wrt = names.split('+').map(|name| name.trim().into()).collect(),
+            _ => return Err(format!("`{item}`: expected loss=NAME or wrt=A+B")),
+        }
+    }
+    Ok(Pass::Autodiff(options))
 }
 
 /// `LAW, .., tables=A+B, without=A+B, numerics=CLASS, iterations=N, nodes=N`

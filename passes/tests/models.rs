@@ -18,7 +18,8 @@ pub fn goldens() -> Vec<String> {
     names
 }
 
-fn folder(name: &str) -> PathBuf {
+/// Where a golden model is.
+pub fn folder(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../tests/goldens").join(name)
 }
 

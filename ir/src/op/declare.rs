@@ -4,18 +4,19 @@
 ///
 /// ```text
 /// /// Its meaning in a line.
-/// Variant { field: Type, .. } = "name" ("operand", ..) Class: typing rule, decomposition;
+/// Variant { field: Type, .. } = "name" ("operand", ..) Class: typing rule, decomposition => gradient;
 /// ```
 ///
 /// - A variant may have one unnamed attribute, whose name in the text format is given as that of a field: `Cast(to: DType)`.
 /// - Ops that differ in a scalar operation share a row: `[op in UnaryOp::ALL, UnaryOp::name]` stands in place of the name.
 /// - An operand `"x.."` may be there any number of times, but once at least; one `"x?"` may be missing.
-/// - The typing rule and the decomposition may name the row's attributes. A decomposition makes the op a composite.
+/// - The typing rule, the decomposition and the gradient may name the row's attributes. A decomposition makes the op a composite. A
+///   composite without a gradient of its own has that of its decomposition, and any other op without one has none.
 macro_rules! ops {
     ($(
         $(#[$meta:meta])*
         $variant:ident $( ( $key:ident : $ty:ty ) )? $( { $( $(#[$fmeta:meta])* $field:ident : $fty:ty ),+ $(,)? } )?
-            = $name:tt ( $( $operand:literal ),* ) $class:ident : $typing:expr $( , $decomposition:expr )? ;
+            = $name:tt ( $( $operand:literal ),* ) $class:ident : $typing:expr $( , $decomposition:expr )? $( => $gradient:expr )? ;
     )+) => {
         /// What a node computes.
         #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -123,6 +124,20 @@ macro_rules! ops {
                 }
             }
 
+            /// Whether the op has a rule for its gradient ([`crate::gradient`]).
+            pub fn has_gradient(&self) -> bool {
+                match self {
+                    $( Op::$variant { .. } => ops!(@given $( $gradient )?) ),+
+                }
+            }
+
+            /// Appends the gradients of the operands, if it has a rule for them.
+            pub(crate) fn gradient(&self, g: &mut Gradient<'_>) -> Option<Result<(), IrError>> {
+                match self {
+                    $( Op::$variant $( ($key) )? $( { $( $field ),+ } )? => ops!(@gradient g $( , $gradient )?) ),+
+                }
+            }
+
             /// What the table says of all ops, in its order.
             pub fn table() -> Vec<OpInfo> {
                 vec![$( OpInfo {
@@ -138,6 +153,7 @@ macro_rules! ops {
                     leaves: 0 $( + <$ty as Field>::LEAVES )? $( $( + <$fty as Field>::LEAVES )+ )?,
                     class: Class::$class,
                     composite: ops!(@given $( $decomposition )?),
+                    gradient: ops!(@given $( $gradient )?),
                 } ),+]
             }
         }
@@ -155,6 +171,11 @@ macro_rules! ops {
     (@decompose $b:ident, $operands:ident, $decomposition:expr) => {{
         let rule: &dyn Fn(&mut Builder<'_>, &[NodeId]) -> Result<NodeId, IrError> = &$decomposition;
         Some(rule($b, $operands))
+    }};
+    (@gradient $g:ident) => { None };
+    (@gradient $g:ident, $gradient:expr) => {{
+        let rule: &dyn Fn(&mut Gradient<'_>) -> Result<(), IrError> = &$gradient;
+        Some(rule($g))
     }};
 }
 pub(super) use ops;

@@ -1,7 +1,7 @@
 //! The ops. `specs/ops.md` gives the meaning of each with examples.
 //!
-//! An op is declared once, by a row of the table in `table.rs`: its name, operands, attributes, class, typing rule, and, if it is a
-//! composite, its decomposition. Its text form ([`text`](crate::text)), its terms in the e-graph, the substitution of sizes and the
+//! An op is declared once, by a row of the table in `table.rs`: its name, operands, attributes, class, typing rule, if it is a
+//! composite, its decomposition, and the rule of its gradient. Its text form ([`text`](crate::text)), its terms in the e-graph, the substitution of sizes and the
 //! list of ops in `specs/ops.md` follow from the row.
 
 mod attribute;
@@ -168,6 +168,8 @@ pub struct OpInfo {
     pub class: Class,
     /// Whether it has a decomposition into primitives.
     pub composite: bool,
+    /// Whether it has a rule for its gradient.
+    pub gradient: bool,
 }
 
 /// How a running value combines.
