@@ -23,6 +23,7 @@
 //! - [`Tensor`]: operators and methods named as in PyTorch; operands broadcast as in numpy.
 //! - [`Module`] and `#[derive(Module)]`: plain structs whose field names are the checkpoint's names.
 //! - [`nn`]: the layers that transformers are made of.
+//! - [`optim`]: optimizers.
 //!
 //! # Errors while tracing
 //! A model's definition reads like mathematics, so no op returns a `Result`. The first op that does not fit its operands is
@@ -40,6 +41,7 @@ mod error;
 mod load;
 mod module;
 pub mod nn;
+pub mod optim;
 mod param;
 mod shape;
 mod tensor;

@@ -314,6 +314,17 @@ pub enum Error {
         missing: Vec<String>,
     },
 
+    /// A task that has no loss.
+    #[error(
+        "{} ({task}) has no loss to train by: expected a task with labels, such as {}",
+        task.auto_class(),
+        crate::Task::SequenceClassification.auto_class()
+    )]
+    NoLoss {
+        /// The task.
+        task: crate::Task,
+    },
+
     /// An option outside what makes sense.
     #[error("option `{option}`: expected {expected}, found {found}")]
     InvalidOption {

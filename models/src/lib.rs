@@ -9,6 +9,7 @@
 //! - [`config`] turns a `config.json` into the checked, typed configuration of one architecture;
 //! - [`auto`] traces the architecture that a config names, for a [`Task`];
 //! - [`families`] are those architectures, each in the DSL;
+//! - [`loss`] is what each task is trained by;
 //! - [`sentence`] makes one vector of a text's hidden states, where a model comes from sentence-transformers.
 //!
 //! Every file is foreign input: whatever is wrong with it becomes an [`Error`] that names the place, what was expected, what
@@ -20,6 +21,7 @@ mod error;
 pub mod families;
 pub mod gguf;
 mod json;
+pub mod loss;
 pub mod sentence;
 pub mod source;
 mod task;

@@ -1,7 +1,8 @@
 //! What goes into tracing a model beside its config and parameters, and what comes out.
 
+use crate::loss::Training;
 use crate::{Error, Result};
-use kiln_frontend::DType;
+use kiln_frontend::{DType, LoadOptions};
 use serde_json::Value;
 
 /// How a model is traced.
@@ -14,15 +15,22 @@ pub struct TraceOptions {
     /// What [`ModelFiles`](crate::source::ModelFiles) has under that name. An encoder then gives a `sentence_embedding` for
     /// [`Task::Base`](crate::Task::Base).
     pub sentence_transformer: Option<Value>,
+    /// For training: the parameters may change, and there is an entry [`loss`](crate::loss) beside `forward`, but none that generates.
+    pub training: Option<Training>,
 }
 
 impl Default for TraceOptions {
     fn default() -> Self {
-        TraceOptions { dtype: DType::F32, max_seq: None, sentence_transformer: None }
+        TraceOptions { dtype: DType::F32, max_seq: None, sentence_transformer: None, training: None }
     }
 }
 
 impl TraceOptions {
+    /// How a model's parameters are bound.
+    pub fn parameters(&self) -> LoadOptions {
+        LoadOptions { dtype: self.dtype, live: self.training.is_some() }
+    }
+
     /// The longest sequence that may be asked for.
     pub const LARGEST_MAX_SEQ: usize = 1 << 28;
 

@@ -6,6 +6,7 @@
 mod activation;
 mod attention;
 mod linear;
+pub mod loss;
 mod norm;
 mod positions;
 mod rope;
@@ -13,6 +14,7 @@ mod rope;
 pub use activation::Activation;
 pub use attention::{Attention, KvCache, Memory, Past};
 pub use linear::{Embedding, Linear};
+pub use loss::IGNORE_INDEX;
 pub use norm::{LayerNorm, RmsNorm};
 pub use positions::Positions;
 pub use rope::{Frequencies, RotaryEmbedding};

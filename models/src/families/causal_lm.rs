@@ -12,10 +12,10 @@
 
 use crate::traced::{TraceOptions, Traced};
 use crate::weights::Pretrained;
-use crate::{Error, Result, Task};
+use crate::{Error, Result, Task, loss};
 use kiln_frontend::nn::{Embedding, KvCache, Linear, Past, Positions};
 use kiln_frontend::{
-    Context, DType, DefaultFill, Dim, LoadOptions, Module, Param, ParamSource, Path, Symbol, Tensor, ValueRange, dims,
+    Context, DType, DefaultFill, Dim, Module, Param, ParamSource, Path, Symbol, Tensor, ValueRange, dims,
 };
 
 /// The body of a decoder-only language model: from token ids to hidden states.
@@ -95,21 +95,33 @@ pub fn trace<D: Decoder>(
     let tied = tied_parameters(&decoder, sizes.tie_word_embeddings);
     let checkpoint = Pretrained::new(source, D::NAME).tied(tied);
     let has_head = task != Task::Base;
+    if options.training.is_some() && !has_head {
+        return Err(Error::NoLoss { task });
+    }
     let mut model =
         CausalLm { decoder, lm_head: has_head.then(|| Linear::new(sizes.hidden_size, sizes.vocab_size, false)) };
     let mut unused_tensors = vec![];
     let module = kiln_frontend::trace(|cx| {
-        unused_tensors = cx.load(&mut model, &checkpoint, LoadOptions { dtype: options.dtype, live: false });
+        unused_tensors = cx.load(&mut model, &checkpoint, options.parameters());
         match &model.lm_head {
             None => cx.entry("forward", |cx| {
                 let hidden = model.whole_sequences(cx, max_seq);
+                cx.variants_by_rows(&hidden.shape()[..2]);
                 cx.output("last_hidden_state", &hidden.to_dtype(DType::F32));
             }),
             Some(lm_head) => {
                 cx.entry("forward", |cx| {
                     let hidden = model.whole_sequences(cx, max_seq);
+                    cx.variants_by_rows(&hidden.shape()[..2]);
                     cx.output("logits", &model.logits(lm_head, &hidden));
                 });
+                if options.training.is_some() {
+                    cx.entry("loss", |cx| {
+                        let hidden = model.whole_sequences(cx, max_seq);
+                        loss::causal_lm(cx, &model.logits(lm_head, &hidden));
+                    });
+                    return;
+                }
                 cx.entry("step", |cx| {
                     let last = model.step(cx, sizes, options.dtype, max_seq);
                     cx.output("logits", &model.logits(lm_head, &last));
@@ -170,7 +182,6 @@ impl<D: Decoder> CausalLm<D> {
         let input_ids = cx.input("input_ids", DType::I64, &shape);
         let attention_mask = cx.input_or("attention_mask", DType::I64, &shape, DefaultFill::Ones);
         let position_ids = cx.input_or("position_ids", DType::I64, &shape, DefaultFill::Iota);
-        cx.variants_by_rows(&shape);
 
         let past = Past::None { mask: Some(attention_mask.ne(0)) };
         self.decoder.norm(&self.decoder.forward(cx, &input_ids, &Positions::whole(&position_ids), &|_| past.clone()))

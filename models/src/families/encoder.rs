@@ -14,8 +14,9 @@
 use crate::sentence::SentenceEmbedding;
 use crate::traced::{TraceOptions, Traced};
 use crate::weights::Pretrained;
-use crate::{Error, Result, Task};
-use kiln_frontend::{Context, DType, DefaultFill, Dim, LoadOptions, Module, Symbol, Tensor, dims};
+use crate::{Error, Result, Task, loss};
+use kiln_frontend::{Context, DType, DefaultFill, Dim, Module, Symbol, Tensor, dims};
+use std::cell::RefCell;
 
 /// The tasks that every encoder here has a head for.
 pub(crate) const TASKS: [Task; 5] =
@@ -37,7 +38,9 @@ pub(super) struct Inputs<'a> {
     pub ids: Tensor,
     /// Bool `[batch, seq]`: true where there is a token.
     pub mask: Tensor,
-    sentence: Option<SentenceEmbedding>,
+    sentence: Option<&'a SentenceEmbedding>,
+    /// The results so far.
+    outputs: RefCell<Vec<(String, Tensor)>>,
 }
 
 impl Inputs<'_> {
@@ -48,7 +51,7 @@ impl Inputs<'_> {
 
     /// Makes a tensor a result, as f32.
     pub fn output(&self, name: &str, tensor: &Tensor) {
-        self.cx.output(name, &tensor.to_dtype(DType::F32));
+        self.outputs.borrow_mut().push((name.to_string(), tensor.to_dtype(DType::F32)));
     }
 
     /// The results of [`Task::Base`].
@@ -57,7 +60,7 @@ impl Inputs<'_> {
         if let Some(pooled) = pooled {
             self.output("pooler_output", pooled);
         }
-        if let Some(sentence) = &self.sentence {
+        if let Some(sentence) = self.sentence {
             self.output("sentence_embedding", &sentence.forward(hidden, &self.mask));
         }
     }
@@ -70,27 +73,41 @@ impl Inputs<'_> {
     }
 }
 
-/// Traces `forward`, in which `define` makes outputs of the inputs.
+/// Traces `forward`, in which `define` makes outputs of the inputs, and for training `loss`.
 pub(super) fn trace<M: Module>(
     encoder: &Encoder,
     options: &TraceOptions,
     mut model: M,
-    define: impl FnOnce(&M, &Inputs),
+    define: impl Fn(&M, &Inputs),
 ) -> Result<Traced> {
     let max_seq = encoder.max_seq;
     let modules = options.sentence_transformer.as_ref().filter(|_| encoder.task == Task::Base);
     let sentence = modules.map(SentenceEmbedding::from_json).transpose()?;
     let mut unused_tensors = vec![];
+    let mut without_loss = Ok(());
     let traced = kiln_frontend::trace(|cx| {
-        unused_tensors = cx.load(&mut model, &encoder.checkpoint, LoadOptions { dtype: options.dtype, live: false });
-        cx.entry("forward", |cx| {
+        unused_tensors = cx.load(&mut model, &encoder.checkpoint, options.parameters());
+        let outputs = |cx: &Context, few_rows: bool| {
             let shape = dims![cx.symbol("batch", Symbol::batch(1..=64)), cx.symbol("seq", 1..=max_seq)];
             let ids = cx.input("input_ids", DType::I64, &shape);
-            cx.variants_by_rows(&shape);
+            if few_rows {
+                cx.variants_by_rows(&shape);
+            }
             let mask = cx.input_or("attention_mask", DType::I64, &shape, DefaultFill::Ones).ne(0);
-            define(&model, &Inputs { cx, shape, ids, mask, sentence });
+            let inputs = Inputs { cx, shape, ids, mask, sentence: sentence.as_ref(), outputs: RefCell::default() };
+            define(&model, &inputs);
+            inputs.outputs.into_inner()
+        };
+        cx.entry("forward", |cx| {
+            for (name, tensor) in outputs(cx, true) {
+                cx.output(&name, &tensor);
+            }
         });
+        if let Some(training) = options.training {
+            cx.entry("loss", |cx| without_loss = loss::encoder(cx, encoder.task, &outputs(cx, false), training));
+        }
     });
+    without_loss?;
     let module = traced.map_err(|error| encoder.explained(error))?;
     // Buffers that old checkpoints hold, and transformers ignores too.
     let buffer = |n: &str| n.ends_with("embeddings.position_ids") || n.ends_with("embeddings.token_type_ids");

@@ -10,9 +10,9 @@
 //!   `[b, vocab]`, and updates the states `past_key_values.{layer}.key` and `.value`, `[rows, t, heads, head_dim]`.
 
 use crate::traced::{TraceOptions, Traced};
-use crate::{Error, Result};
+use crate::{Error, Result, loss};
 use kiln_frontend::nn::{KvCache, Memory, Past};
-use kiln_frontend::{Context, DType, DefaultFill, Dim, LoadOptions, Module, ParamSource, Symbol, Tensor, dims};
+use kiln_frontend::{Context, DType, DefaultFill, Dim, Module, ParamSource, Symbol, Tensor, dims};
 
 /// An encoder and a decoder.
 pub(super) trait EncoderDecoder: Module {
@@ -51,8 +51,16 @@ pub(super) fn trace<M: EncoderDecoder>(
     let (dtype, max_seq) = (options.dtype, sizes.max_seq);
     let mut unused_tensors = vec![];
     let module = kiln_frontend::trace(|cx| {
-        unused_tensors = cx.load(&mut model, source, LoadOptions { dtype, live: false });
-        cx.entry("forward", |cx| forward(cx, &model, max_seq));
+        unused_tensors = cx.load(&mut model, source, options.parameters());
+        cx.entry("forward", |cx| {
+            let logits = forward(cx, &model, max_seq);
+            let (batch, seq) = (cx.symbol("batch", Symbol::batch(1..=64)), cx.symbol("seq", 1..=max_seq));
+            cx.variants_by_rows(dims![batch, seq]);
+            cx.output("logits", &logits);
+        });
+        if options.training.is_some() {
+            return cx.entry("loss", |cx| loss::tokens(cx, &forward(cx, &model, max_seq)));
+        }
         cx.entry("encode", |cx| encode(cx, &model, sizes, dtype));
         cx.entry("step", |cx| step(cx, &model, sizes, dtype));
     })
@@ -60,16 +68,16 @@ pub(super) fn trace<M: EncoderDecoder>(
     Ok(Traced { module, unused_tensors, max_seq, cache_limit: None })
 }
 
-fn forward(cx: &Context, model: &impl EncoderDecoder, max_seq: i64) {
+/// The inputs of `forward`, and the scores of all tokens.
+fn forward(cx: &Context, model: &impl EncoderDecoder, max_seq: i64) -> Tensor {
     let batch = cx.symbol("batch", Symbol::batch(1..=64));
     let (seq, decoder_seq) = (cx.symbol("seq", 1..=max_seq), cx.symbol("decoder_seq", 1..=max_seq));
     let input_ids = cx.input("input_ids", DType::I64, dims![batch, seq]);
     let mask = cx.input_or("attention_mask", DType::I64, dims![batch, seq], DefaultFill::Ones).ne(0);
     let decoder_input_ids = cx.input("decoder_input_ids", DType::I64, dims![batch, decoder_seq]);
-    cx.variants_by_rows(dims![batch, seq]);
 
     let hidden = decode_whole(cx, model, [&input_ids, &mask, &decoder_input_ids]);
-    cx.output("logits", &model.logits(&hidden).to_dtype(DType::F32));
+    model.logits(&hidden).to_dtype(DType::F32)
 }
 
 /// Token ids `[batch, seq]`, their mask, and the decoder's token ids `[batch, decoder_seq]` to the decoder's hidden states
