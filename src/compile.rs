@@ -4,8 +4,10 @@ use crate::{Error, Result};
 use kiln_codegen::EmitMode;
 use kiln_core::output::Output;
 use kiln_core::{DType, Plan, Storage, TargetSpec};
+use kiln_frontend::ParamSource;
 use kiln_models::Task;
 use kiln_models::auto::{TraceOptions, Traced, task_of, trace as trace_model};
+use kiln_models::loss::Training;
 use kiln_models::source::{CHAT_TEMPLATE, ModelFiles, TOKENIZER, TOKENIZER_CONFIG};
 use kiln_passes::Compiled;
 use kiln_runtime::artifact::{Build, section_of_file};
@@ -116,12 +118,30 @@ pub struct Program {
 /// # Errors
 /// An unknown architecture, or a config and tensors that do not fit together.
 pub fn trace(files: &ModelFiles, options: &CompileOptions) -> Result<Traced> {
+    trace_from(files, &files.checkpoint, options, None)
+}
+
+/// Traces the model that the files hold for training, with parameters as `source` has them.
+///
+/// # Errors
+/// As [`trace`], and a task without a loss.
+pub(crate) fn trace_training(files: &ModelFiles, source: &dyn ParamSource, options: &CompileOptions) -> Result<Traced> {
+    trace_from(files, source, options, Some(Training::of_config(&files.config)?))
+}
+
+fn trace_from(
+    files: &ModelFiles,
+    source: &dyn ParamSource,
+    options: &CompileOptions,
+    training: Option<Training>,
+) -> Result<Traced> {
     let trace = TraceOptions {
         dtype: options.dtype,
         max_seq: options.max_seq,
         sentence_transformer: files.sentence_transformer.clone(),
+        training,
     };
-    Ok(trace_model(options.task, &files.config, &files.checkpoint, &trace)?)
+    Ok(trace_model(options.task, &files.config, source, &trace)?)
 }
 
 /// Compiles a traced module to machine code, for each target.

@@ -32,6 +32,7 @@ mod error;
 pub mod graph;
 pub mod pipeline;
 pub mod target;
+pub mod train;
 pub mod verify;
 
 pub use auto::{

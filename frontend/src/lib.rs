@@ -23,7 +23,7 @@
 //! - [`Tensor`]: operators and methods named as in PyTorch; operands broadcast as in numpy.
 //! - [`Module`] and `#[derive(Module)]`: plain structs whose field names are the checkpoint's names.
 //! - [`nn`]: the layers that transformers are made of.
-//! - [`optim`]: optimizers.
+//! - [`optim`]: AdamW and its like, as entries of a program.
 //!
 //! # Errors while tracing
 //! A model's definition reads like mathematics, so no op returns a `Result`. The first op that does not fit its operands is
