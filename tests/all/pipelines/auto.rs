@@ -39,7 +39,9 @@ fn classes_say_what_they_are_for() {
     let ids = [0i64, 2];
     let output = model.forward(&[("input_ids", TensorView::new(&[1, 2], &ids))]).expect("runs");
     assert!(message(output.get("hidden")).contains("expected one of logits"));
-    assert_eq!(output.get("logits").expect("logits").shape(), [1, 3]);
+    let logits = output.get("logits").expect("logits");
+    assert_eq!(logits.shape, [1, 3]);
+    assert_eq!(logits.as_slice::<f32>().expect("f32"), logits.to_f32_vec());
     let unsaved = message(model.save_pretrained(fixture.folder.path().join("saved")));
     assert!(unsaved.contains("is an artifact") && unsaved.contains("load the model"), "{unsaved}");
 }
