@@ -12,14 +12,13 @@ use kiln_runtime::artifact::{Build, section_of_file};
 use kiln_runtime::causal_lm::{ENCODE, STEP};
 use kiln_runtime::generate::GenerationConfig;
 use kiln_runtime::text::{ChatTemplates, Tokenizer};
-use kiln_runtime::{ArtifactWriter, LoadOptions, Manifest, MemoryReport, Model, ModelInfo, Section};
+use kiln_runtime::{ArtifactWriter, Manifest, MemoryReport, ModelInfo, Section};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 use std::{
     collections::HashMap,
     io::{Seek, Write},
     path::Path,
-    sync::Arc,
     time::Instant,
 };
 
@@ -57,12 +56,6 @@ impl Default for CompileOptions {
 }
 
 impl CompileOptions {
-    /// The same for a module that is compiled as it was written, without rewriting.
-    pub fn as_written(&self) -> CompileOptions {
-        let passes = kiln_passes::Options { rewrite: false, ..self.passes.clone() };
-        CompileOptions { passes, ..self.clone() }
-    }
-
     fn targets(&self) -> impl Iterator<Item = &TargetSpec> {
         std::iter::once(&self.target).chain(&self.more_targets)
     }
@@ -268,7 +261,7 @@ pub(crate) fn write<W: Write + Seek>(
 }
 
 /// The sections that every artifact has; `weight` writes the bytes of a parameter.
-fn write_program<W: Write + Seek>(
+pub(crate) fn write_program<W: Write + Seek>(
     w: &mut ArtifactWriter<W>,
     program: &Program,
     model: ModelInfo,
@@ -320,25 +313,6 @@ fn write_program<W: Write + Seek>(
 enum Stored<'a> {
     Parameter(String),
     Constant(&'a [u8]),
-}
-
-impl Program {
-    /// Loads the program without writing a file: the same road, with the artifact in memory. `weight` gives the bytes of a
-    /// parameter.
-    ///
-    /// # Errors
-    /// When `weight` fails or gives another number of bytes than the parameter has, or loading does.
-    pub fn load(
-        self,
-        options: &CompileOptions,
-        load: &LoadOptions,
-        weight: impl Fn(&str, &mut dyn Write) -> std::io::Result<()>,
-    ) -> Result<Arc<Model>> {
-        let mut w = ArtifactWriter::in_memory()?;
-        let model = ModelInfo { cache_limit: self.cache_limit, ..ModelInfo::default() };
-        write_program(&mut w, &self, model, options, weight)?;
-        Ok(Model::from_bytes(w.finish()?, load)?)
-    }
 }
 
 pub(crate) fn sha256(bytes: &[u8]) -> String {

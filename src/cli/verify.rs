@@ -1,7 +1,8 @@
 //! `kiln verify`: compiled against the interpreter, and against golden outputs.
 
 use super::{CompileArgs, load_files, outln};
-use crate::{Error, LoadOptions, Result, Session, SessionOptions, compile, verify};
+use crate::lab::verify;
+use crate::{Error, LoadOptions, Result, Session, SessionOptions, compile};
 use clap::Args;
 use std::path::PathBuf;
 
