@@ -1,7 +1,8 @@
 //! The arrows between crates, over normal dependencies, and between the files of each, which make no circles; and that libraries neither
-//! compile what the command needs nor speak of its options.
+//! compile what the command needs nor speak of its options; and what the facade shows, as a list to review.
 
 mod circles;
+mod public;
 mod source;
 
 use serde_json::Value;
@@ -119,6 +120,64 @@ fn a_user_of_the_library_compiles_nothing_of_the_command() {
     }
     // The laboratory's alone.
     assert!(!library.contains("rust-sugiyama") && lab.contains("rust-sugiyama") && command.contains("rust-sugiyama"));
+}
+
+/// Code that is compiled without a feature names nothing that the feature brings: the tests themselves compile with all of them.
+#[test]
+fn what_a_feature_brings_is_named_behind_a_feature() {
+    let metadata = metadata();
+    let packages = metadata["packages"].as_array().expect("packages");
+    let kiln = packages.iter().find(|p| p["name"] == "kiln").expect("kiln");
+    let dependencies = kiln["dependencies"].as_array().expect("dependencies").iter();
+    let optional = dependencies
+        .filter(|d| d["optional"] == true)
+        .map(|d| vec![d["name"].as_str().expect("a name").replace('-', "_")]);
+    let brought: Vec<Vec<String>> = optional.chain([vec!["kiln_runtime".into(), "cli".into()]]).collect();
+    assert!(brought.contains(&vec!["clap".to_string()]), "{brought:?}");
+    let source = source::Source::read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src/lib.rs"));
+    let gated =
+        |attributes: &[syn::Attribute]| source::only_in_tests(attributes) || source::feature_of(attributes).is_some();
+    let mut found = vec![];
+    for (index, module) in source.modules.iter().enumerate().filter(|(_, module)| module.feature.is_none()) {
+        let imports = module.imports.iter().map(|import| import.path.clone());
+        for path in imports.chain(circles::paths(module, gated)) {
+            let of_feature = |target| {
+                let (source::Target::Module(m) | source::Target::Item(m)) = target;
+                source.modules[m].feature.is_some()
+            };
+            if brought.iter().any(|brought| path.starts_with(brought))
+                || source.resolve(index, &path).into_iter().any(of_feature)
+            {
+                found.push(format!("{}: {}", source.files[module.file].display(), path.join("::")));
+            }
+        }
+    }
+    assert!(found.is_empty(), "without its feature this does not compile:\n{}", found.join("\n"));
+}
+
+/// What a user of the facade sees is decided, and not what happens to be `pub`.
+#[test]
+fn the_facade_shows_what_the_reviewed_list_says() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let found = public::items(&root.join("src/lib.rs"));
+    let list = root.join("tests/all/structure/public.txt");
+    if std::env::var_os("KILN_BLESS").is_some() {
+        let lines: String = found.iter().map(|line| format!("{line}\n")).collect();
+        std::fs::write(&list, lines).expect("writes");
+        return;
+    }
+    let written = std::fs::read_to_string(&list).expect("reads");
+    let written: BTreeSet<String> = written.lines().map(str::to_string).collect();
+    let signed = |sign: char, a: &BTreeSet<String>, b: &BTreeSet<String>| -> Vec<String> {
+        a.difference(b).map(|line| format!("{sign} {line}")).collect()
+    };
+    let difference = [signed('-', &written, &found), signed('+', &found, &written)].concat();
+    assert!(
+        difference.is_empty(),
+        "the public items of `kiln` are not those of tests/all/structure/public.txt:\n{}\nIf a user of the library needs what is new, \
+         and none needs what is gone, run this test with KILN_BLESS=1 and commit the list; else make it `pub(crate)`.",
+        difference.join("\n")
+    );
 }
 
 #[test]
