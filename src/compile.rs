@@ -3,7 +3,7 @@
 use crate::{Error, Result};
 use kiln_codegen::EmitMode;
 use kiln_core::output::Output;
-use kiln_core::{DType, Plan, Storage, TargetSpec};
+use kiln_core::{CpuSpec, DType, Plan, Storage, TargetSpec};
 use kiln_models::Task;
 use kiln_models::auto::{TraceOptions, Traced, task_of, trace as trace_model};
 use kiln_models::source::{CHAT_TEMPLATE, ModelFiles, TOKENIZER, TOKENIZER_CONFIG};
@@ -122,17 +122,16 @@ pub fn trace(files: &ModelFiles, options: &CompileOptions) -> Result<Traced> {
 /// # Errors
 /// Whatever the passes or the code generator cannot do; a target that is a GPU, or named twice.
 pub fn build(module: &kiln_ir::Module, options: &CompileOptions) -> Result<Program> {
-    let targets: Vec<&TargetSpec> = options.targets().collect();
-    for (i, target) in targets.iter().enumerate() {
-        if target.cpu().is_none() {
-            return Err(Error::Gpu { target: target.name().into() });
-        }
-        if targets[..i].iter().any(|other| other.name() == target.name()) {
+    let mut targets: Vec<(&TargetSpec, &CpuSpec)> = vec![];
+    for target in options.targets() {
+        let cpu = target.cpu().ok_or_else(|| Error::Gpu { target: target.name().into() })?;
+        if targets.iter().any(|(other, _)| other.name() == target.name()) {
             return Err(Error::Option(format!("the target `{}` is named twice: name each once", target.name())));
         }
+        targets.push((target, cpu));
     }
     let mut report = CompileReport::default();
-    let builds = targets.into_iter().map(|target| build_for(module, target, options, &mut report));
+    let builds = targets.into_iter().map(|(target, cpu)| build_for(module, target, cpu, options, &mut report));
     let builds = builds.collect::<Result<Vec<_>>>()?;
     report.memory = one_sequence(&builds[0].compiled.plan)?;
     Ok(Program { builds, cache_limit: None, report })
@@ -142,10 +141,10 @@ pub fn build(module: &kiln_ir::Module, options: &CompileOptions) -> Result<Progr
 fn build_for(
     module: &kiln_ir::Module,
     target: &TargetSpec,
+    cpu: &CpuSpec,
     options: &CompileOptions,
     report: &mut CompileReport,
 ) -> Result<TargetProgram> {
-    let TargetSpec::Cpu(cpu) = target else { return Err(Error::Gpu { target: target.name().into() }) };
     let start = Instant::now();
     let mut compiled = kiln_passes::compile(module, target, &options.passes)?;
     report.passes_seconds += start.elapsed().as_secs_f64();
