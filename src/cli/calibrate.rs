@@ -12,8 +12,8 @@ pub struct CalibrateArgs {
     #[arg(short, long)]
     output: Option<PathBuf>,
     /// Threads that measure together; by default, and for 0, as many as the machine has.
-    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1024))]
-    threads: Option<u32>,
+    #[arg(long)]
+    threads: Option<usize>,
     /// What the machine is called.
     #[arg(long, default_value = "this-machine")]
     name: String,
@@ -21,7 +21,7 @@ pub struct CalibrateArgs {
 
 pub fn run(args: &CalibrateArgs) -> Result<()> {
     let output = args.output.as_ref().map(|path| super::output(path, [] as [&Path; 0])).transpose()?;
-    let threads = kiln_runtime::device::threads(args.threads.map(|n| n as usize))?;
+    let threads = kiln_runtime::device::threads(args.threads)?;
     let spinner = super::spinner("measuring");
     let spec = calibrate(&args.name, threads)?;
     spinner.finish_and_clear();

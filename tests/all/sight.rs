@@ -80,7 +80,10 @@ fn a_calibrated_file_is_a_target() {
     let broken = bench.arg("broken.toml");
     std::fs::write(&broken, text.replace("cores = 1", "cores = \"one\"")).expect("writes");
     with(&broken, 2, &["broken.toml", "cores", "expected"]);
-    bench.fails(&["calibrate", "-o", &bench.arg("nowhere/machine.toml")], &["cannot write", "nowhere"]);
+    // 0 threads are as many as the machine has, as with every verb.
+    let nowhere = bench.arg("nowhere/machine.toml");
+    bench.fails(&["calibrate", "-o", &nowhere, "--threads", "0"], &["cannot write", "nowhere"]);
+    bench.fails(&["calibrate", "--threads", "1000000"], &["1000000 threads"]);
 }
 
 #[test]
