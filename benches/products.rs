@@ -3,8 +3,8 @@
 //!
 //! Each pair of calls runs in turns; the ratio is that of the fastest calls, and the median of the pairs' ratios.
 
-use kiln::ir::text;
-use kiln::{CompileOptions, LoadOptions, Model, Session, SessionOptions, TensorView, compile};
+use kiln::{CompileOptions, LoadOptions, Model, Session, SessionOptions, TensorView, lab};
+use kiln_ir::text;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -26,7 +26,7 @@ entry @f(%0: f32[s, {k}] input "x", %1: f32[{shape}] {kind} "w") variants (s in 
     let options = CompileOptions::default();
     let load = LoadOptions { threads: Some(threads), ..LoadOptions::default() };
     let weight: Vec<u8> = (0..n * k).flat_map(|i| ((i % 17) as f32 / 16.0 - 0.5).to_le_bytes()).collect();
-    let program = compile::build(&module, &options).expect("compiles");
+    let program = lab::build(&module, &options).expect("compiles");
     program.load(&options, &load, |_, out| out.write_all(&weight)).expect("loads")
 }
 

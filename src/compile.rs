@@ -3,7 +3,7 @@
 use crate::{Error, Result};
 use kiln_codegen::EmitMode;
 use kiln_core::output::Output;
-use kiln_core::{DType, Plan, Storage, TargetSpec};
+use kiln_core::{CpuSpec, DType, Plan, Storage, TargetSpec};
 use kiln_frontend::ParamSource;
 use kiln_models::Task;
 use kiln_models::auto::{TraceOptions, Traced, task_of, trace as trace_model};
@@ -14,14 +14,13 @@ use kiln_runtime::artifact::{Build, section_of_file};
 use kiln_runtime::causal_lm::{ENCODE, STEP};
 use kiln_runtime::generate::GenerationConfig;
 use kiln_runtime::text::{ChatTemplates, Tokenizer};
-use kiln_runtime::{ArtifactWriter, LoadOptions, Manifest, MemoryReport, Model, ModelInfo, Section};
+use kiln_runtime::{ArtifactWriter, Manifest, MemoryReport, ModelInfo, Section};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 use std::{
     collections::HashMap,
     io::{Seek, Write},
     path::Path,
-    sync::Arc,
     time::Instant,
 };
 
@@ -59,12 +58,6 @@ impl Default for CompileOptions {
 }
 
 impl CompileOptions {
-    /// The same for a module that is compiled as it was written, without rewriting.
-    pub fn as_written(&self) -> CompileOptions {
-        let passes = kiln_passes::Options { rewrite: false, ..self.passes.clone() };
-        CompileOptions { passes, ..self.clone() }
-    }
-
     fn targets(&self) -> impl Iterator<Item = &TargetSpec> {
         std::iter::once(&self.target).chain(&self.more_targets)
     }
@@ -149,17 +142,16 @@ fn trace_from(
 /// # Errors
 /// Whatever the passes or the code generator cannot do; a target that is a GPU, or named twice.
 pub fn build(module: &kiln_ir::Module, options: &CompileOptions) -> Result<Program> {
-    let targets: Vec<&TargetSpec> = options.targets().collect();
-    for (i, target) in targets.iter().enumerate() {
-        if target.cpu().is_none() {
-            return Err(Error::Gpu { target: target.name().into() });
-        }
-        if targets[..i].iter().any(|other| other.name() == target.name()) {
+    let mut targets: Vec<(&TargetSpec, &CpuSpec)> = vec![];
+    for target in options.targets() {
+        let cpu = target.cpu().ok_or_else(|| Error::Gpu { target: target.name().into() })?;
+        if targets.iter().any(|(other, _)| other.name() == target.name()) {
             return Err(Error::Option(format!("the target `{}` is named twice: name each once", target.name())));
         }
+        targets.push((target, cpu));
     }
     let mut report = CompileReport::default();
-    let builds = targets.into_iter().map(|target| build_for(module, target, options, &mut report));
+    let builds = targets.into_iter().map(|(target, cpu)| build_for(module, target, cpu, options, &mut report));
     let builds = builds.collect::<Result<Vec<_>>>()?;
     report.memory = one_sequence(&builds[0].compiled.plan)?;
     Ok(Program { builds, cache_limit: None, report })
@@ -169,10 +161,10 @@ pub fn build(module: &kiln_ir::Module, options: &CompileOptions) -> Result<Progr
 fn build_for(
     module: &kiln_ir::Module,
     target: &TargetSpec,
+    cpu: &CpuSpec,
     options: &CompileOptions,
     report: &mut CompileReport,
 ) -> Result<TargetProgram> {
-    let TargetSpec::Cpu(cpu) = target else { return Err(Error::Gpu { target: target.name().into() }) };
     let start = Instant::now();
     let mut compiled = kiln_passes::compile(module, target, &options.passes)?;
     report.passes_seconds += start.elapsed().as_secs_f64();

@@ -5,8 +5,9 @@ use std::path::PathBuf;
 /// The result of this crate's functions.
 pub type Result<T> = std::result::Result<T, Error>;
 
-/// What can go wrong.
+/// What can go wrong. The command adds errors of its own.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum Error {
     /// The model's files.
     #[error(transparent)]
@@ -30,6 +31,7 @@ pub enum Error {
     #[error("generation_config.json: {0}")]
     GenerationConfig(#[from] kiln_runtime::generate::ConfigError),
     /// The command line's part of generating.
+    #[cfg(feature = "cli")]
     #[error(transparent)]
     Cli(#[from] kiln_runtime::cli::CliError),
     /// The tokenizer.

@@ -1,7 +1,7 @@
 //! Tensors as they go in and out: borrowed bytes with a type and a shape.
 
 use half::{bf16, f16};
-use kiln_core::DType;
+use kiln_core::{DType, Storage};
 
 /// A Rust type that is the element of a tensor.
 pub trait Element: bytemuck::NoUninit + bytemuck::CheckedBitPattern {
@@ -37,6 +37,11 @@ impl<'a> TensorView<'a> {
             return None;
         }
         bytemuck::checked::try_cast_slice(self.bytes).ok()
+    }
+
+    /// The elements as f32: floats of 16 bits exactly, those of 64 bits and integers rounded, bools as 0 and 1.
+    pub fn to_f32_vec(&self) -> Vec<f32> {
+        Storage::Dense(self.dtype).to_f32(self.bytes)
     }
 
     /// `i64 [3, 7]`.

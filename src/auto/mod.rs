@@ -8,13 +8,15 @@ mod config;
 mod generative;
 mod loaded;
 mod options;
+mod output;
 mod pretrained;
 
 pub use config::{AutoConfig, AutoTokenizer};
 pub use generative::Generative;
 pub use loaded::LoadedModel;
 pub use options::PretrainedOptions;
-pub use pretrained::{ModelOutput, Pretrained};
+pub use output::ModelOutput;
+pub use pretrained::Pretrained;
 
 use crate::{LoadOptions, Result};
 use kiln_models::Task;

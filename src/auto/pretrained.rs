@@ -1,9 +1,8 @@
 //! What the Auto classes that do not generate share: one pass of the model over token ids.
 
-use super::{LoadedModel, PretrainedOptions};
+use super::{LoadedModel, ModelOutput, PretrainedOptions};
 use crate::{Error, Result, Session, SessionOptions, TensorView};
-use kiln_core::{Dim, SizeRole, Storage};
-use kiln_ir::interp::Tensor;
+use kiln_core::{Dim, SizeRole};
 use kiln_models::Task;
 use serde_json::Value;
 use std::ops::Deref;
@@ -33,30 +32,6 @@ impl Deref for Pretrained {
     }
 }
 
-/// The tensors that a pass gives, by the names of transformers' output fields.
-#[derive(Clone, Debug, PartialEq)]
-pub struct ModelOutput {
-    fields: Vec<(String, Tensor)>,
-}
-
-impl ModelOutput {
-    /// The tensor of a field: `logits`.
-    ///
-    /// # Errors
-    /// [`Error::Option`] with the fields that there are.
-    pub fn get(&self, field: &str) -> Result<&Tensor> {
-        self.fields.iter().find(|(name, _)| name == field).map(|(_, tensor)| tensor).ok_or_else(|| {
-            let known = self.fields.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(", ");
-            Error::Option(format!("the model gives no `{field}`: expected one of {known}"))
-        })
-    }
-
-    /// All fields, in the model's order.
-    pub fn fields(&self) -> &[(String, Tensor)] {
-        &self.fields
-    }
-}
-
 impl Pretrained {
     /// Loads MODEL for a task.
     ///
@@ -81,17 +56,11 @@ impl Pretrained {
             Some(session) => session,
             None => Session::new(self.model(), &SessionOptions::default())?,
         };
-        let copied = session.call(FORWARD, inputs).map_err(Error::from).and_then(|outputs| {
-            let copied = outputs.iter().map(|(name, t)| {
-                let tensor = Tensor::from_bytes(Storage::Dense(t.dtype), t.shape.to_vec(), t.bytes.to_vec())?;
-                Ok((name.to_string(), tensor))
-            });
-            copied.collect::<Result<_>>()
-        });
+        let output = session.call(FORWARD, inputs).map(|outputs| ModelOutput::of(&outputs));
         if let Some(mut free) = self.free_sessions() {
             free.push(session);
         }
-        Ok(ModelOutput { fields: copied? })
+        Ok(output?)
     }
 
     /// The sessions that no call has, if nobody else looks at them: a session more costs less than to wait, which in a forked process

@@ -45,18 +45,6 @@ pub struct CacheEntry {
     pub manifest: Option<Manifest>,
 }
 
-/// The artifact of a model, opened: from the user's cache, or compiled if that does not hold it, and then what compiling took.
-///
-/// # Errors
-/// As [`compile`](crate::compile()), and a `KILN_CACHE_SIZE` that is no size. That nothing can be kept is no error.
-pub fn cached_artifact(
-    files: &ModelFiles,
-    options: &CompileOptions,
-    open: &OpenOptions,
-) -> Result<(Artifact, Option<CompileReport>)> {
-    CompileCache::from_env()?.artifact(files, options, open)
-}
-
 impl CompileCache {
     /// The user's: `kiln/artifacts` in `$XDG_CACHE_HOME`, else in `~/.cache`; of the size that `KILN_CACHE_SIZE` says (`20GB`, `512MiB`,
     /// `unlimited`; 0 keeps nothing), else of 32 GiB.
@@ -86,10 +74,10 @@ impl CompileCache {
         self.limit
     }
 
-    /// As [`cached_artifact`], from this cache.
+    /// The artifact of a model, opened: from this cache, or compiled if that does not hold it, and then what compiling took.
     ///
     /// # Errors
-    /// As [`cached_artifact`].
+    /// As [`compile`](crate::compile()). That nothing can be kept is no error.
     pub fn artifact(
         &self,
         files: &ModelFiles,

@@ -1,9 +1,10 @@
 //! `kiln bench`: how long calls take, and where the time goes.
 
 use super::{CompileArgs, blocks, load, module, outln};
-use crate::bench::{self, BenchOptions, Profile, StepProfile, Timing};
-use crate::costs::{BlockCosts, Pairs, costs};
-use crate::{Error, LoadOptions, Result, ablation::ablation};
+use crate::lab::ablation::{self, ablation};
+use crate::lab::bench::{self, BenchOptions, Profile, StepProfile, Timing};
+use crate::lab::costs::{BlockCosts, Pairs, costs};
+use crate::{Error, LoadOptions, Result};
 use clap::Args;
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -166,7 +167,7 @@ fn run_rules(args: &BenchArgs) -> Result<()> {
     outln!("| {} | nodes | kernels |{}", files.id, heads.concat())?;
     outln!("|---|---|---|{}", "---|---|---|---|".repeat(cases.len()))?;
     for row in &rows {
-        let case = |c: &crate::ablation::Case| {
+        let case = |c: &ablation::Case| {
             let (mb, predicted, measured) = (c.bytes as f64 * 1e-6, c.predicted * 1e3, c.measured * 1e3);
             format!(" {} | {mb:.1} | {predicted:.3} | {measured:.3} |", c.steps)
         };

@@ -1,10 +1,10 @@
 //! `kiln bisect`: names the rewrite rule that makes a model's output wrong.
 
 use super::{CompileArgs, note, outln};
-use crate::bisect::{BisectOptions, bisect};
-use crate::passes::rules;
+use crate::lab::bisect::{BisectOptions, bisect};
 use crate::{Error, Result};
 use clap::Args;
+use kiln_passes::rules;
 use std::path::PathBuf;
 
 #[derive(Args)]

@@ -1,8 +1,7 @@
 //! `kiln cache`: what the compile cache holds.
 
 use super::outln;
-use crate::runtime::Manifest;
-use crate::{CacheEntry, CompileCache, Result};
+use crate::{CacheEntry, CompileCache, Manifest, Result};
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 use std::path::Path;

@@ -1,6 +1,7 @@
 //! `kiln calibrate`: what this machine gives, as a target file.
 
 use super::out;
+use crate::lab::calibrate::calibrate;
 use crate::{Error, Result, target};
 use clap::Args;
 use std::path::{Path, PathBuf};
@@ -11,8 +12,8 @@ pub struct CalibrateArgs {
     #[arg(short, long)]
     output: Option<PathBuf>,
     /// Threads that measure together; by default, and for 0, as many as the machine has.
-    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1024))]
-    threads: Option<u32>,
+    #[arg(long)]
+    threads: Option<usize>,
     /// What the machine is called.
     #[arg(long, default_value = "this-machine")]
     name: String,
@@ -20,9 +21,9 @@ pub struct CalibrateArgs {
 
 pub fn run(args: &CalibrateArgs) -> Result<()> {
     let output = args.output.as_ref().map(|path| super::output(path, [] as [&Path; 0])).transpose()?;
-    let threads = crate::runtime::device::threads(args.threads.map(|n| n as usize))?;
+    let threads = kiln_runtime::device::threads(args.threads)?;
     let spinner = super::spinner("measuring");
-    let spec = target::calibrate(&args.name, threads)?;
+    let spec = calibrate(&args.name, threads)?;
     spinner.finish_and_clear();
     let text = format!("# Measured by `kiln calibrate` with {threads} threads.\n{}", target::to_toml(&spec)?);
     match (output, &args.output) {

@@ -1,10 +1,10 @@
 //! `kiln explain`: the laws that lead from each block of a model to what it becomes.
 
 use super::{CompileArgs, blocks, module, outln};
-use crate::passes::egraph::{self, Check, Trace};
-use crate::passes::{PassError, rules};
 use crate::{Error, Result};
 use clap::Args;
+use kiln_passes::egraph::{self, Check, Trace};
+use kiln_passes::{PassError, rules};
 use serde_json::{Value, json};
 
 #[derive(Args)]

@@ -1,9 +1,10 @@
 //! `kiln graph`: pictures of blocks, before and after.
 
 use super::{CompileArgs, blocks, module, note, outln};
-use crate::passes::egraph::Point;
-use crate::{Error, Result, graph};
+use crate::lab::graph;
+use crate::{Error, Result};
 use clap::Args;
+use kiln_passes::egraph::Point;
 use std::path::PathBuf;
 
 #[derive(Args)]

@@ -1,9 +1,9 @@
 //! `kiln inspect`: what an artifact holds.
 
 use super::{out, outln};
-use crate::{Error, Result, TargetSpec, runtime};
+use crate::{Artifact, Error, MemoryReport, OpenOptions, Result, TargetSpec};
 use clap::Args;
-use runtime::{Artifact, MemoryReport, OpenOptions, Section};
+use kiln_runtime::Section;
 use serde_json::{Value, json};
 use std::path::PathBuf;
 

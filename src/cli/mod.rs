@@ -4,7 +4,7 @@
 //!
 //! ```no_run
 //! fn main() -> std::process::ExitCode {
-//!     // kiln::models::auto::register("my_model", &[kiln::models::Task::CausalLm], my_model::trace);
+//!     // kiln_models::auto::register("my_model", &[kiln::Task::CausalLm], my_model::trace);
 //!     kiln::cli::main()
 //! }
 //! ```
@@ -24,10 +24,8 @@ mod progress;
 mod run;
 mod verify;
 
-use crate::passes::egraph::Numerics;
-use crate::{CompileOptions, CompileReport, Error, HubOptions, ModelFiles, Result, TargetSpec};
+use crate::{CompileOptions, CompileReport, DType, Error, HubOptions, ModelFiles, Numerics, Result, TargetSpec};
 use clap::{Parser, Subcommand};
-use kiln_core::DType;
 use kiln_runtime::cli::{CliError, ConfigArgs, GenerateArgs};
 use model::{CompileArgs, Target, blocks, is_artifact, load, load_files, module, output, parse_target};
 use print::{note, out, outln};

@@ -1,12 +1,13 @@
 //! The options of compiling, which most verbs have, and MODEL by them: its files, its graph, or itself, loaded.
 
 use super::progress::{downloads, spinner};
-use crate::ir::{Function, Module};
-use crate::passes::egraph::Numerics;
-use crate::{CompileOptions, Error, HubOptions, LoadOptions, Model, ModelFiles, Result, TargetSpec, cached_artifact};
+use crate::{
+    CompileCache, CompileOptions, DType, Error, HubOptions, LoadOptions, Model, ModelFiles, Numerics, PassOptions,
+    Result, TargetSpec,
+};
 use clap::Args;
-use kiln_core::DType;
 use kiln_core::output::Output;
+use kiln_ir::{Function, Module};
 use kiln_models::auto::{task_of, writing_task};
 use kiln_models::source::inputs;
 use std::path::{Path, PathBuf};
@@ -76,7 +77,7 @@ impl CompileArgs {
             target: self.target.spec.clone(),
             dtype: self.dtype,
             max_seq: self.max_seq,
-            passes: crate::passes::Options { numerics: self.numerics, ..crate::passes::Options::default() },
+            passes: PassOptions { numerics: self.numerics, ..PassOptions::default() },
             ..CompileOptions::default()
         }
     }
@@ -132,7 +133,7 @@ pub(super) fn load_files(
 ) -> Result<(Arc<Model>, f64)> {
     let start = Instant::now();
     let spinner = spinner("compiling");
-    let (artifact, report) = cached_artifact(files, options, &load.artifact())?;
+    let (artifact, report) = CompileCache::from_env()?.artifact(files, options, &load.artifact())?;
     spinner.finish_and_clear();
     let compile_seconds = if report.is_some() { start.elapsed().as_secs_f64() } else { 0.0 };
     Ok((Model::load(artifact, load)?, compile_seconds))
@@ -147,8 +148,8 @@ pub(super) fn module(model: &str, options: &CompileArgs) -> Result<Module> {
     }
     if Path::new(model).extension().is_some_and(|e| e == "kir") {
         let read = |source| Error::Io { action: "read", path: model.into(), source };
-        let module = crate::ir::text::parse(&std::fs::read_to_string(model).map_err(read)?)?;
-        crate::ir::verify(&module)?;
+        let module = kiln_ir::text::parse(&std::fs::read_to_string(model).map_err(read)?)?;
+        kiln_ir::verify(&module)?;
         return Ok(module);
     }
     Ok(crate::compile::trace(&options.files(model)?, &options.options())?.module)

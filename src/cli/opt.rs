@@ -1,9 +1,9 @@
 //! `kiln opt`: passes on a module in the text format.
 
 use super::{note, out, outln};
-use crate::passes::{Pipeline, pipeline::PassReport};
-use crate::{Error, Result, TargetSpec, ir};
+use crate::{Error, Result, TargetSpec};
 use clap::Args;
+use kiln_passes::{Pipeline, pipeline::PassReport};
 use serde_json::{Value, json};
 use std::{io::Read, path::PathBuf};
 
@@ -26,7 +26,7 @@ pub struct OptArgs {
 }
 
 fn passes_help() -> String {
-    let passes = crate::passes::pipeline::PASSES.iter().map(|(name, what)| format!("\n- {name}: {what}"));
+    let passes = kiln_passes::pipeline::PASSES.iter().map(|(name, what)| format!("\n- {name}: {what}"));
     format!("The passes in order, separated by commas:{}", passes.collect::<String>())
 }
 
@@ -39,7 +39,7 @@ pub fn run(args: &OptArgs) -> Result<()> {
         std::fs::read_to_string(&args.file)
     };
     let text = text.map_err(|source| Error::Io { action: "read", path: args.file.clone(), source })?;
-    let outcome = pipeline.run(ir::text::parse(&text)?, &args.target)?;
+    let outcome = pipeline.run(kiln_ir::text::parse(&text)?, &args.target)?;
     if args.stats {
         outcome.passes.iter().for_each(print_stats);
     }
@@ -57,7 +57,7 @@ pub fn run(args: &OptArgs) -> Result<()> {
 }
 
 fn stats(pass: &PassReport) -> Value {
-    let function = |f: &crate::passes::egraph::FunctionReport| {
+    let function = |f: &kiln_passes::egraph::FunctionReport| {
         json!({
             "name": f.name,
             "iterations": f.iterations,

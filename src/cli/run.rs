@@ -1,7 +1,8 @@
 //! `kiln run`: any entry on any tensors.
 
 use super::{CompileArgs, is_artifact, load_files};
-use crate::{Error, LoadOptions, Model, ModelFiles, Result, Session, SessionOptions, verify};
+use crate::lab::verify;
+use crate::{Error, LoadOptions, Model, ModelFiles, Result, Session, SessionOptions};
 use clap::Args;
 use kiln_models::weights::to_safetensors;
 use safetensors::tensor::TensorView;

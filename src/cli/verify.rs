@@ -1,8 +1,10 @@
 //! `kiln verify`: compiled against the interpreter, and against golden outputs.
 
 use super::{CompileArgs, load_files, outln};
-use crate::train::{Recipe, TraineeOptions, train_on_golden};
-use crate::{Error, LoadOptions, Result, Session, SessionOptions, compile, verify};
+use crate::lab::training::{Recipe, train_on_golden};
+use crate::lab::verify;
+use crate::train::TraineeOptions;
+use crate::{Error, LoadOptions, Result, Session, SessionOptions, compile};
 use clap::Args;
 use kiln_models::source::ModelFiles;
 use std::path::{Path, PathBuf};

@@ -33,7 +33,7 @@ pub enum Text2Text {
 
 impl Text2Text {
     /// The pipeline of a task's name.
-    pub fn of_task(task: &str) -> Option<Self> {
+    fn of_task(task: &str) -> Option<Self> {
         match task {
             "text2text-generation" => Some(Text2Text::Generation),
             "summarization" => Some(Text2Text::Summarization),
@@ -43,7 +43,7 @@ impl Text2Text {
     }
 
     /// The pipeline's name.
-    pub fn name(self) -> &'static str {
+    fn name(self) -> &'static str {
         match self {
             Text2Text::Generation => "text2text-generation",
             Text2Text::Summarization => "summarization",
@@ -52,7 +52,7 @@ impl Text2Text {
     }
 
     /// The field of the result.
-    pub fn field(self) -> &'static str {
+    fn field(self) -> &'static str {
         match self {
             Text2Text::Generation => "generated_text",
             Text2Text::Summarization => "summary_text",

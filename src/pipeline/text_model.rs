@@ -126,9 +126,9 @@ impl TextModel {
         let tensors = outputs.iter().map(|name| output.get(name)).collect::<Result<Vec<_>>>()?;
         let values: Vec<Vec<f32>> = tensors.iter().map(|t| t.to_f32_vec()).collect();
         for (i, encoding) in batch.iter().enumerate() {
-            let part = |(tensor, values): (&&kiln_ir::interp::Tensor, &Vec<f32>)| {
+            let part = |(tensor, values): (&TensorView<'_>, &Vec<f32>)| {
                 let row = values.len() / batch.len();
-                let per_token = tensor.shape().get(1) == Some(&seq) && self.is_per_token(tensor.shape());
+                let per_token = tensor.shape.get(1) == Some(&seq) && self.is_per_token(tensor.shape);
                 let width = if per_token { row / seq } else { row };
                 let kept = if per_token { encoding.ids.len() * width } else { row };
                 Rows { values: values[i * row..i * row + kept].to_vec(), width }

@@ -3,11 +3,9 @@
 //! A [`TrainingProgram`] has three signatures over the same states: `forward` evaluates, [`GRAD_ACCUMULATE`] adds the gradients of a batch
 //! to their sums, [`APPLY`] takes a step. [`Trainee`] compiles one for a model and calls them.
 
-mod golden;
 mod program;
 mod trainee;
 
-pub use golden::{Recipe, Steps, train_on_golden};
 pub use kiln_frontend::optim::{AdamW, Optimizer, Sgd, Trained, decays};
 pub use program::{APPLY, GRAD_ACCUMULATE, TrainingProgram, training_program};
 pub use trainee::{StepReport, Trainee, TraineeOptions};

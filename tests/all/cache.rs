@@ -2,8 +2,8 @@
 
 use crate::cli::{Bench, llama};
 use crate::{golden, options};
-use kiln::runtime::{Artifact, OpenOptions};
 use kiln::{CompileCache, ModelFiles};
+use kiln_runtime::{Artifact, OpenOptions};
 use serde_json::{Value, json};
 use std::fs::{read, write};
 use std::path::{Path, PathBuf};

@@ -1,10 +1,11 @@
 //! The command `kiln`, as a user runs it: its verbs, and what it says about bad input.
 
 use crate::{golden, options};
-use kiln::runtime::{Artifact, ArtifactWriter, Manifest, OpenOptions, Section};
+use kiln_runtime::{Artifact, ArtifactWriter, Manifest, OpenOptions, Section};
 
+use kiln::lab::verify;
 use kiln::{
-    AutoModelForCausalLM, Chat, CompileOptions, CpuSpec, LoadOptions, ModelFiles, PretrainedOptions, TargetSpec, verify,
+    AutoModelForCausalLM, Chat, CompileOptions, CpuSpec, LoadOptions, ModelFiles, PretrainedOptions, TargetSpec,
 };
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
@@ -232,8 +233,8 @@ fn the_verbs_work() {
     assert!(bench.works(&["inspect", &one]).contains("signature forward"));
     let schedule = bench.works(&["inspect", &one, "--schedule"]);
     assert!(schedule.contains("flops ") && schedule.contains("live "), "{schedule}");
-    let module = kiln::ir::text::parse(&bench.works(&["inspect", &one, "--ir"])).expect("the IR parses");
-    kiln::ir::verify(&module).expect("the IR verifies");
+    let module = kiln_ir::text::parse(&bench.works(&["inspect", &one, "--ir"])).expect("the IR parses");
+    kiln_ir::verify(&module).expect("the IR verifies");
     let both = bench.json(&["inspect", &one, "--ir", "--schedule", "--json"]);
     assert!(both["ir"].is_string() && both["plan"]["kernels"].is_array());
 
@@ -557,7 +558,7 @@ fn bad_requests_are_refused() {
         (model.generate("text", model.generation_config(), |_| ()).err(), "`generate_ids`"),
         (model.chat(&chat, model.generation_config(), |_| ()).err(), "no chat template"),
         (from_pretrained.err(), "option `max_seq`: expected a length from 1"),
-        (kiln::compile::build(&kiln::ir::Module::default(), &gpu).err(), "GPU `a100`"),
+        (kiln::lab::build(&kiln_ir::Module::default(), &gpu).err(), "GPU `a100`"),
     ] {
         let error = error.expect("refused").to_string();
         assert!(error.contains(word) && !error.contains("--"), "`{word}`: {error}");

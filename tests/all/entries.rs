@@ -1,11 +1,11 @@
 //! What the entries of an artifact accept: values that address something lie within what they address, whoever calls.
 
 use crate::{golden, options};
-use kiln::compile::trace;
-use kiln::ir::interp::Tensor;
-use kiln::models::Task;
-use kiln::runtime::TensorView;
-use kiln::{CompileOptions, LoadOptions, Model, ModelFiles, Session, SessionOptions, compile, verify};
+use kiln::Task;
+use kiln::lab::{trace, verify};
+use kiln::{CompileOptions, LoadOptions, Model, ModelFiles, Session, SessionOptions, compile};
+use kiln_ir::interp::Tensor;
+use kiln_runtime::TensorView;
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
 

@@ -1,8 +1,9 @@
 //! What a caller does to the floating-point environment of its thread.
 
 use crate::{golden, options};
-use kiln::runtime::Workers;
-use kiln::{LoadOptions, Model, ModelFiles, Session, SessionOptions, verify};
+use kiln::lab::verify;
+use kiln::{LoadOptions, Model, ModelFiles, Session, SessionOptions};
+use kiln_runtime::Workers;
 use std::arch::asm;
 use std::sync::Arc;
 

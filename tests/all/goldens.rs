@@ -1,10 +1,11 @@
 //! Golden checkpoints through the whole road: logits, greedy and penalised ids, beams, padding, threads.
 
 use crate::{check_outputs, golden, options};
-use kiln::ir::{ArgKind, DType};
-use kiln::runtime::generate::{GenerationConfig, Prompt, Request, generate};
-use kiln::runtime::{CacheOptions, CausalSession};
-use kiln::{CompileOptions, LoadOptions, Model, ModelFiles, Session, SessionOptions, compile, verify};
+use kiln::lab::{self, verify};
+use kiln::{CompileOptions, LoadOptions, Model, ModelFiles, Session, SessionOptions, compile};
+use kiln_ir::{ArgKind, DType};
+use kiln_runtime::generate::{GenerationConfig, Prompt, Request, generate};
+use kiln_runtime::{CacheOptions, CausalSession};
 use serde_json::Value;
 use std::{io::Write, ops::ControlFlow, sync::Arc};
 
@@ -259,7 +260,7 @@ fn results_do_not_depend_on_threads() {
         let model = Model::open(&path, &load).expect("loads");
         let mut session = Session::new(&model, &SessionOptions::default()).expect("a session");
         let ids: Vec<i64> = (0..(batch * length) as i64).map(|i| (i * 31 + 7) % 384).collect();
-        let ids = kiln::ir::interp::Tensor::from_i64(vec![batch, length], &ids).expect("a tensor");
+        let ids = kiln_ir::interp::Tensor::from_i64(vec![batch, length], &ids).expect("a tensor");
         verify::call(&mut session, "forward", &[("input_ids".into(), ids)]).expect("runs").remove(0).1.into_bytes()
     };
     for (batch, length) in [(1, 1), (1, 2), (3, 7), (1, 64), (3, 129)] {
@@ -272,11 +273,11 @@ fn results_do_not_depend_on_threads() {
 fn compiled_models_equal_the_interpreter() {
     for name in ["llama", "llama-rope-llama3", "qwen2"] {
         let g = open(name);
-        let traced = compile::trace(&g.files, &options()).expect("traces");
+        let traced = lab::trace(&g.files, &options()).expect("traces");
         let mut session = Session::new(&g.model, &SessionOptions::default()).expect("a session");
         for (batch, length) in [(1, 1), (3, 1), (1, 2), (3, 7), (1, 64), (3, 129)] {
             let ids: Vec<i64> = (0..(batch * length) as i64).map(|i| (i * 37 + 5) % 384).collect();
-            let ids = kiln::ir::interp::Tensor::from_i64(vec![batch, length], &ids).expect("a tensor");
+            let ids = kiln_ir::interp::Tensor::from_i64(vec![batch, length], &ids).expect("a tensor");
             let inputs = vec![("input_ids".to_string(), ids)];
             let got = verify::call(&mut session, "forward", &inputs).expect("runs");
             let want =
@@ -307,13 +308,13 @@ fn bf16_and_f16_stay_near_f32() {
 #[test]
 fn live_parameters_are_read_at_each_call() {
     let g = open("qwen2");
-    let mut module = compile::trace(&g.files, &options()).expect("traces").module;
+    let mut module = lab::trace(&g.files, &options()).expect("traces").module;
     for arg in module.functions.iter_mut().flat_map(|f| &mut f.args) {
         if let ArgKind::Param { live } = &mut arg.kind {
             *live = true;
         }
     }
-    let program = compile::build(&module, &options()).expect("compiles");
+    let program = lab::build(&module, &options()).expect("compiles");
     let prepared = &program.builds[0].compiled.plan.prepared;
     assert!(prepared.is_empty(), "{prepared:?}");
     let checkpoint = &g.files.checkpoint;

@@ -21,7 +21,8 @@ mod states;
 mod structure;
 mod targets;
 
-use kiln::{CompileOptions, Model, Session, SessionOptions, codegen::EmitMode, verify};
+use kiln::lab::verify;
+use kiln::{CompileOptions, EmitMode, Model, Session, SessionOptions};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;

@@ -1,9 +1,10 @@
 //! all-MiniLM-L6-v2 through the whole road, against what sentence-transformers computes with it.
 
 use crate::{golden, options};
-use kiln::ir::interp::relative_error;
-use kiln::models::Task;
-use kiln::{AutoModel, CompileOptions, ModelFiles, Session, SessionOptions, compile, verify};
+use kiln::Task;
+use kiln::lab::verify;
+use kiln::{AutoModel, CompileOptions, ModelFiles, Session, SessionOptions, compile};
+use kiln_ir::interp::relative_error;
 use serde_json::Value;
 use std::path::PathBuf;
 

@@ -1,12 +1,12 @@
 //! Every op, compiled, against the interpreter.
 
-use kiln::ir::{
+use kiln::{CompileOptions, LoadOptions, Session, SessionOptions, TensorView, lab};
+use kiln_core::DType;
+use kiln_ir::{
     ArgKind, Function, Module, Op,
     interp::{Tensor, relative_error},
     sample,
 };
-use kiln::{LoadOptions, Session, SessionOptions, TensorView, compile};
-use kiln_core::DType;
 
 /// `‖got − want‖ / ‖want‖` allowed per op and element type (`specs/numerics.md`).
 fn tolerance(dtype: Option<DType>) -> f64 {
@@ -26,9 +26,9 @@ fn run_compiled(
     rewrite: bool,
     threads: usize,
 ) -> Result<Vec<Tensor>, String> {
-    let passes = kiln::passes::Options { rewrite, ..kiln::passes::Options::default() };
-    let options = compile::CompileOptions { passes, ..crate::options() };
-    let program = compile::build(module, &options).map_err(|e| e.to_string())?;
+    let passes = kiln_passes::Options { rewrite, ..kiln_passes::Options::default() };
+    let options = CompileOptions { passes, ..crate::options() };
+    let program = lab::build(module, &options).map_err(|e| e.to_string())?;
     let (_, f) = module.entries().next().expect("an entry");
     let given = |name: &str| f.args.iter().position(|a| &*a.name == name).map(|i| &args[i]);
     let load = LoadOptions { threads: Some(threads), ..LoadOptions::default() };
@@ -101,7 +101,7 @@ fn every_op_computes_what_the_interpreter_says() {
         for (arg, t) in f.args.iter().zip(&mut args).filter(|(a, _)| a.kind == ArgKind::State) {
             *t = Tensor::zeros(arg.ty.storage, t.shape().to_vec()).expect("a state");
         }
-        let want = kiln::ir::interp::run(module, &f.name, &args, &sizes).expect("evaluates");
+        let want = kiln_ir::interp::run(module, &f.name, &args, &sizes).expect("evaluates");
         match run_compiled(module, &args, &sizes, false, 2) {
             Err(e) => failures.push(format!("{op}: {e}\n{module}")),
             Ok(got) => {
@@ -136,12 +136,12 @@ entry @f(%0: f32[8, 2] param "w", %1: f32[s] input "x") {
   return "row" %3, "place" %7, "y" %8
 }
 "#;
-    let module = kiln::ir::text::parse(text).expect("parses");
+    let module = kiln_ir::text::parse(text).expect("parses");
     for rewrite in [false, true] {
         for s in [1, 3, 8] {
             let sizes = [("s", s)];
             let args = sample::random_args(&module, "f", &sizes, 3).expect("arguments");
-            let want = kiln::ir::interp::run(&module, "f", &args, &sizes).expect("evaluates");
+            let want = kiln_ir::interp::run(&module, "f", &args, &sizes).expect("evaluates");
             let got = run_compiled(&module, &args, &[], rewrite, 2).unwrap_or_else(|e| panic!("s = {s}: {e}"));
             for (g, w) in got.iter().zip(&want) {
                 assert!(relative_error(g, w) < 1e-5, "s = {s}");

@@ -1,14 +1,14 @@
 //! Products with operands that are no packed weights: matrices that may change, and left sides of 16 bits.
 
 use crate::ops::call;
-use kiln::ir::interp::{self, Tensor, relative_error};
-use kiln::ir::{Module, sample, text};
-use kiln::{LoadOptions, Model, Session, SessionOptions, TensorView, compile};
+use kiln::{LoadOptions, Model, Session, SessionOptions, TensorView, lab};
 use kiln_core::{KernelSpec, RightSide};
+use kiln_ir::interp::{self, Tensor, relative_error};
+use kiln_ir::{Module, sample, text};
 use std::sync::Arc;
 
 fn load(module: &Module, args: &[Tensor], threads: usize) -> Arc<Model> {
-    let program = compile::build(module, &crate::options()).unwrap_or_else(|e| panic!("{e}\n{module}"));
+    let program = lab::build(module, &crate::options()).unwrap_or_else(|e| panic!("{e}\n{module}"));
     let (_, f) = module.entries().next().expect("an entry");
     let load = LoadOptions { threads: Some(threads), ..LoadOptions::default() };
     let bytes = |name: &str| args[f.args.iter().position(|a| &*a.name == name).expect("an argument")].bytes();

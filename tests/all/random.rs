@@ -1,13 +1,13 @@
 //! Random modules of many ops, compiled, against the interpreter: all of them in one program, so that machine code is made once.
 
 use crate::ops::call;
-use kiln::ir::{
+use kiln::{LoadOptions, Session, SessionOptions, lab};
+use kiln_core::DType;
+use kiln_ir::{
     Arg, ArgKind,
     interp::{Tensor, relative_error, run},
     sample,
 };
-use kiln::{LoadOptions, Session, SessionOptions, compile};
-use kiln_core::DType;
 use std::collections::HashMap;
 
 /// What several f32 ops, one after the other, may be off by (`specs/numerics.md`, a whole model).
@@ -25,7 +25,7 @@ fn random_modules_compute_what_the_interpreter_says() {
         parameters.extend(args.filter(|(a, _)| matches!(a.kind, ArgKind::Param { .. })).map(|(a, t)| (&*a.name, t)));
     }
     let options = crate::options();
-    let program = compile::build(&module, &options).expect("compiles");
+    let program = lab::build(&module, &options).expect("compiles");
     let load = LoadOptions { threads: Some(2), ..LoadOptions::default() };
     let model = program.load(&options, &load, |name, out| out.write_all(parameters[name].bytes())).expect("loads");
     for sizes in [[("b", 2), ("s", 5)], [("b", 1), ("s", 1)]] {

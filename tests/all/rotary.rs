@@ -1,9 +1,9 @@
 //! Generation where rotary embedding follows the length of the sequence, against tests/goldens/rotary.py.
 
 use crate::{golden, options};
-use kiln::runtime::generate::{GenerationConfig, OneOrMany, Prompt, Request, generate};
-use kiln::runtime::{CacheOptions, CausalSession};
 use kiln::{CompileOptions, LoadOptions, Model, ModelFiles, compile};
+use kiln_runtime::generate::{GenerationConfig, OneOrMany, Prompt, Request, generate};
+use kiln_runtime::{CacheOptions, CausalSession};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use std::{collections::BTreeMap, ops::ControlFlow, sync::Arc};

@@ -80,7 +80,10 @@ fn a_calibrated_file_is_a_target() {
     let broken = bench.arg("broken.toml");
     std::fs::write(&broken, text.replace("cores = 1", "cores = \"one\"")).expect("writes");
     with(&broken, 2, &["broken.toml", "cores", "expected"]);
-    bench.fails(&["calibrate", "-o", &bench.arg("nowhere/machine.toml")], &["cannot write", "nowhere"]);
+    // 0 threads are as many as the machine has, as with every verb.
+    let nowhere = bench.arg("nowhere/machine.toml");
+    bench.fails(&["calibrate", "-o", &nowhere, "--threads", "0"], &["cannot write", "nowhere"]);
+    bench.fails(&["calibrate", "--threads", "1000000"], &["1000000 threads"]);
 }
 
 #[test]
@@ -106,15 +109,15 @@ fn blocks_are_explained() {
 
 #[test]
 fn a_planted_rule_is_named() {
-    use kiln::bisect::{BisectOptions, bisect};
-    use kiln::passes::egraph::{Numerics, Rule};
+    use kiln::lab::bisect::{BisectOptions, bisect};
+    use kiln_passes::egraph::{Numerics, Rule};
     let files = kiln::ModelFiles::open_folder(&crate::golden("llama")).expect("opens");
-    let all = || kiln::passes::rules::up_to(Numerics::default(), &[]);
+    let all = || kiln_passes::rules::up_to(Numerics::default(), &[]);
     let options = |interpret| BisectOptions { compile: crate::options(), golden: None, interpret, length: 5 };
     // Well-typed and wrong: a residual is dropped.
     let planted = || Rule::pattern("planted", Numerics::Exact, "(add ?x (dot_general ?y ?w ?d))", "?x", vec![]);
     // Compiling takes longer, so there the planted rule is among fewer.
-    let few = || kiln::passes::rules::norm::rules();
+    let few = || kiln_passes::rules::norm::rules();
     for (interpret, mut rules, at) in [(true, all(), 20), (false, few(), 3)] {
         rules.insert(at, planted());
         let mut tries = 0;
@@ -233,7 +236,7 @@ fn tables_of_rules_are_left_out_one_by_one() {
     let bench = Bench::new();
     let rules = bench.json(&["bench", &llama(), "--rules", "--rounds", "1", "--json"]);
     let rows = list(&rules, "rows");
-    assert_eq!(rows.len(), kiln::passes::rules::TABLES.len() + 2);
+    assert_eq!(rows.len(), kiln_passes::rules::TABLES.len() + 2);
     let row = |name: &str| rows.iter().find(|r| r["rules"] == name).unwrap_or_else(|| panic!("{name}"));
     let decode = |name: &str, key: &str| list(row(name), "cases")[1][key].as_f64().expect("a number");
     // With all rules there is less to do than with none, and without merging more to launch.

@@ -1,11 +1,12 @@
 //! The default model, SmolLM2-135M-Instruct, through the whole road, against what transformers computes on the same weights.
 
 use crate::{golden, options};
-use kiln::ir::interp::{Tensor, relative_error};
-use kiln::runtime::generate::{GenerationConfig, Prompt, Request, generate};
-use kiln::runtime::text::Chat;
-use kiln::runtime::{CacheOptions, CausalSession};
-use kiln::{HubOptions, LoadOptions, Model, ModelFiles, Session, SessionOptions, compile, fetch_default_model, verify};
+use kiln::Chat;
+use kiln::lab::{self, verify};
+use kiln::{HubOptions, LoadOptions, Model, ModelFiles, Session, SessionOptions, compile, fetch_default_model};
+use kiln_ir::interp::{Tensor, relative_error};
+use kiln_runtime::generate::{GenerationConfig, Prompt, Request, generate};
+use kiln_runtime::{CacheOptions, CausalSession};
 use serde_json::Value;
 use std::{ops::ControlFlow, sync::Arc};
 
@@ -67,7 +68,7 @@ fn smollm2_writes_what_transformers_writes() {
     }
 
     // The interpreter, on seven tokens.
-    let traced = compile::trace(&files, &options()).expect("traces");
+    let traced = lab::trace(&files, &options()).expect("traces");
     let seven = tensor("code.input_ids").reshaped(vec![1, 7]).expect("seven tokens");
     let inputs = vec![("input_ids".to_string(), seven.clone())];
     let want = verify::interpret(&traced.module, "forward", &files.checkpoint, &inputs, &[]).expect("evaluates");

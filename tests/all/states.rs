@@ -1,16 +1,16 @@
 //! States and parameters that an entry writes.
 
-use kiln::ir::{Module, text};
-use kiln::{LoadOptions, Model, Session, SessionOptions, TensorView, compile};
+use kiln::{CompileOptions, LoadOptions, Model, Session, SessionOptions, TensorView, lab};
+use kiln_ir::{Module, text};
 use std::sync::Arc;
 
 /// The weights by name.
 type Weights<'a> = &'a [(&'a str, &'a [f32])];
 
 fn load(module: &Module, weights: Weights<'_>, rewrite: bool) -> Arc<Model> {
-    let passes = kiln::passes::Options { rewrite, ..kiln::passes::Options::default() };
-    let options = compile::CompileOptions { passes, ..crate::options() };
-    let program = compile::build(module, &options).expect("compiles");
+    let passes = kiln_passes::Options { rewrite, ..kiln_passes::Options::default() };
+    let options = CompileOptions { passes, ..crate::options() };
+    let program = lab::build(module, &options).expect("compiles");
     let bytes = |name: &str| {
         let found = weights.iter().find(|(n, _)| *n == name).expect("a weight").1;
         found.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<u8>>()

@@ -2,10 +2,10 @@
 //! several.
 
 use crate::{check_outputs, golden, options};
-use kiln::runtime::device::check;
-use kiln::runtime::{Artifact, OpenOptions, Section};
-use kiln::{CompileOptions, CpuSpec, LoadOptions, Model, ModelFiles, TargetSpec, codegen, compile};
+use kiln::{CompileOptions, CpuSpec, LoadOptions, Model, ModelFiles, TargetSpec, compile, lab};
 use kiln_core::{DType, KernelSpec};
+use kiln_runtime::device::check;
+use kiln_runtime::{Artifact, OpenOptions, Section};
 use std::collections::BTreeSet;
 use std::path::Path;
 
@@ -21,8 +21,8 @@ fn kernels(target: &TargetSpec) -> Vec<KernelSpec> {
     for folder in folders.filter(|f| f.join("config.json").is_file()) {
         let named = |e: &dyn std::fmt::Display| format!("{}: {e}", folder.display());
         let files = ModelFiles::open_folder(&folder).unwrap_or_else(|e| panic!("{}", named(&e)));
-        let traced = compile::trace(&files, &options()).unwrap_or_else(|e| panic!("{}", named(&e)));
-        let compiled = kiln::passes::compile(&traced.module, target, &options().passes);
+        let traced = lab::trace(&files, &options()).unwrap_or_else(|e| panic!("{}", named(&e)));
+        let compiled = kiln_passes::compile(&traced.module, target, &options().passes);
         specs.extend(compiled.unwrap_or_else(|e| panic!("{}", named(&e))).plan.kernels.into_iter().map(|k| k.spec));
         models += 1;
     }
@@ -34,9 +34,9 @@ fn kernels(target: &TargetSpec) -> Vec<KernelSpec> {
 fn compile_and_link(name: &str) {
     let target = level(name);
     let specs = kernels(&target);
-    let emit = codegen::CompileOptions { mode: options().emit, jobs: 0 };
-    let objects = codegen::compile_kernels(&specs, target.cpu().expect("a CPU"), &emit);
-    let image = codegen::link_image(&objects.unwrap_or_else(|e| panic!("{e}"))).unwrap_or_else(|e| panic!("{e}"));
+    let emit = kiln_codegen::CompileOptions { mode: options().emit, jobs: 0 };
+    let objects = kiln_codegen::compile_kernels(&specs, target.cpu().expect("a CPU"), &emit);
+    let image = kiln_codegen::link_image(&objects.unwrap_or_else(|e| panic!("{e}"))).unwrap_or_else(|e| panic!("{e}"));
     assert_eq!(image.entries.len(), specs.len());
     let distinct: BTreeSet<u64> = image.entries.iter().copied().collect();
     assert_eq!(distinct.len(), specs.len(), "each kernel has a place of its own");
@@ -66,7 +66,7 @@ fn weights(path: &Path) -> u64 {
 fn an_artifact_holds_code_for_several_targets_and_its_weights_once() {
     let (f32, f16) = (DType::F32, DType::F16);
     for (name, dtype) in [("llama", f32), ("gemma2", f16), ("t5", f32)] {
-        let tolerance = kiln::verify::tolerance(dtype);
+        let tolerance = lab::verify::tolerance(dtype);
         let options = || CompileOptions { dtype, ..options() };
         let files = ModelFiles::open_folder(&golden(name)).expect(name);
         let folder = tempfile::tempdir().expect("a folder");

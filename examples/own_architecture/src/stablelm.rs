@@ -1,12 +1,12 @@
 //! StableLM: Llama with LayerNorm, of whose heads only a part turns.
 
-use kiln::models::auto::{self, TraceOptions, Traced};
-use kiln::models::config::{DecoderConfig, DecoderDefaults, Fields, RopeConfig};
-use kiln::models::families::causal_lm::{self, Decoder};
-use kiln::models::families::layers::{Mlp, Rotation, SelfAttention, rotary_embedding};
-use kiln::models::{Result, Task};
 use kiln_frontend::nn::{Embedding, LayerNorm, Past, Positions, RotaryEmbedding};
 use kiln_frontend::{Context, Module, ParamSource, Tensor};
+use kiln_models::auto::{self, TraceOptions, Traced};
+use kiln_models::config::{DecoderConfig, DecoderDefaults, Fields, RopeConfig};
+use kiln_models::families::causal_lm::{self, Decoder};
+use kiln_models::families::layers::{Mlp, Rotation, SelfAttention, rotary_embedding};
+use kiln_models::{Result, Task};
 use serde_json::Value;
 
 /// Makes `model_type: stablelm` known.

@@ -4,7 +4,8 @@
 mod stablelm;
 
 use crate::{check_outputs, options};
-use kiln::{AutoModelForCausalLM, GenerationConfig, LoadOptions, Model, ModelFiles, verify};
+use kiln::lab::verify;
+use kiln::{AutoModelForCausalLM, GenerationConfig, LoadOptions, Model, ModelFiles};
 use std::path::Path;
 
 #[test]

@@ -2,11 +2,12 @@
 
 use super::{Fixture, goldens, message, text};
 use crate::options;
-use kiln::models::{Task, source::TOKENIZER};
 use kiln::{
     AutoConfig, AutoModel, AutoModelForCausalLM, AutoModelForMaskedLM, AutoModelForSeq2SeqLM,
-    AutoModelForSequenceClassification, AutoTokenizer, GenerationConfig, ModelFiles, PretrainedOptions, TensorView,
+    AutoModelForSequenceClassification, AutoTokenizer, GenerationConfig, ModelFiles, PretrainedOptions, Task,
+    TensorView,
 };
+use kiln_models::source::TOKENIZER;
 
 #[test]
 fn classes_say_what_they_are_for() {
@@ -39,7 +40,9 @@ fn classes_say_what_they_are_for() {
     let ids = [0i64, 2];
     let output = model.forward(&[("input_ids", TensorView::new(&[1, 2], &ids))]).expect("runs");
     assert!(message(output.get("hidden")).contains("expected one of logits"));
-    assert_eq!(output.get("logits").expect("logits").shape(), [1, 3]);
+    let logits = output.get("logits").expect("logits");
+    assert_eq!(logits.shape, [1, 3]);
+    assert_eq!(logits.as_slice::<f32>().expect("f32"), logits.to_f32_vec());
     let unsaved = message(model.save_pretrained(fixture.folder.path().join("saved")));
     assert!(unsaved.contains("is an artifact") && unsaved.contains("load the model"), "{unsaved}");
 }
@@ -71,7 +74,7 @@ fn what_is_saved_is_read() {
     std::fs::copy(target.join("config.json"), alone.join("config.json")).expect("copies");
     std::fs::copy(target.join("model.safetensors"), alone.join("model.safetensors")).expect("copies");
     let reread = AutoTokenizer::from_pretrained(&text(&alone)).expect("a tokenizer");
-    let ids = |t: &kiln::runtime::text::Tokenizer| t.encode("The cat sat.", true).expect("encodes");
+    let ids = |t: &kiln::Tokenizer| t.encode("The cat sat.", true).expect("encodes");
     assert_eq!(ids(&reread), ids(&tokenizer));
     assert_eq!(reread.padding_side(), tokenizer.padding_side());
 }
@@ -99,7 +102,7 @@ fn tokenizers_of_older_files_are_in_the_artifact() {
     let want = AutoTokenizer::from_pretrained(&whole.artifact).expect("a tokenizer");
     for model in [folder.path(), &artifact] {
         let tokenizer = AutoTokenizer::from_pretrained(&text(model)).expect("a tokenizer");
-        let ids = |t: &kiln::runtime::text::Tokenizer, text: &str| t.encode(text, true).expect("encodes");
+        let ids = |t: &kiln::Tokenizer, text: &str| t.encode(text, true).expect("encodes");
         for sentence in ["", "The dog sat.", "I LOVE this film, it is wonderful! [MASK]", "the cat"] {
             assert_eq!(ids(&tokenizer, sentence), ids(&want, sentence), "{sentence}");
         }

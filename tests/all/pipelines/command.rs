@@ -1,7 +1,7 @@
 //! `kiln pipeline`.
 
 use super::{Fixture, check, goldens, text};
-use kiln::models::Task;
+use kiln::Task;
 use serde_json::{Value, json};
 
 fn kiln(folder: &std::path::Path, args: &[&str]) -> (Option<i32>, String, String) {

@@ -2,7 +2,7 @@
 
 use super::{Fixture, goldens, list};
 use kiln::Result;
-use kiln::models::Task;
+use kiln::Task;
 use serde_json::Value;
 
 macro_rules! examples {

@@ -7,7 +7,7 @@ mod examples;
 mod tokenizers;
 
 use crate::{golden, options};
-use kiln::models::Task;
+use kiln::Task;
 use kiln::{CompileOptions, ModelFiles, Pipeline, PipelineOptions, PretrainedOptions, Result, compile, pipeline};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeSet;

@@ -2,7 +2,7 @@
 
 use super::{goldens, list};
 use crate::golden;
-use kiln::runtime::text::{EncodeOptions, Encoding, Tokenizer};
+use kiln::{EncodeOptions, Encoding, Tokenizer};
 use serde_json::{Value, json};
 
 /// The encodings under the names of transformers' fields.

@@ -29,16 +29,16 @@ fn arrows(source: &Source) -> Arrows {
             let last = if import.glob { "*" } else { import.path.last().map_or("", |name| name) };
             for target in source.resolve(index, &import.path) {
                 match target {
-                    Target::Item(m) if import.shared && source.within(m, index) => {}
+                    Target::Item(m) if import.is_shared() && source.within(m, index) => {}
                     // Of a module's names only those count that the code says; of all names, what the module itself defines.
-                    Target::Module(m) if import.glob && !(import.shared && source.within(m, index)) => {
+                    Target::Module(m) if import.glob && !(import.is_shared() && source.within(m, index)) => {
                         add(Target::Item(m), last)
                     }
                     _ => add(target, last),
                 }
             }
         }
-        for path in paths(module) {
+        for path in paths(module, only_in_tests) {
             let name = path.last().expect("a segment");
             source.resolve(index, &path).into_iter().for_each(|target| add(target, name));
         }
@@ -66,31 +66,40 @@ pub fn circles(root: &Path) -> Vec<String> {
     found
 }
 
-/// The paths in a module's code.
-fn paths(module: &Module) -> Vec<Vec<String>> {
-    let mut paths = Paths(vec![]);
+/// The paths in a module's code, but for what has attributes to skip.
+pub fn paths(module: &Module, skip: fn(&[syn::Attribute]) -> bool) -> Vec<Vec<String>> {
+    let mut paths = Paths { found: vec![], skip };
     module.items.iter().for_each(|item| paths.visit_item(item));
-    paths.0
+    paths.found
 }
 
-struct Paths(Vec<Vec<String>>);
+struct Paths {
+    found: Vec<Vec<String>>,
+    skip: fn(&[syn::Attribute]) -> bool,
+}
 
 impl<'a> Visit<'a> for Paths {
     fn visit_item(&mut self, item: &'a syn::Item) {
-        if !only_in_tests(attributes(item)) {
+        if !(self.skip)(attributes(item)) {
             visit::visit_item(self, item);
         }
     }
 
     fn visit_impl_item_fn(&mut self, item: &'a syn::ImplItemFn) {
-        if !only_in_tests(&item.attrs) {
+        if !(self.skip)(&item.attrs) {
             visit::visit_impl_item_fn(self, item);
+        }
+    }
+
+    fn visit_variant(&mut self, variant: &'a syn::Variant) {
+        if !(self.skip)(&variant.attrs) {
+            visit::visit_variant(self, variant);
         }
     }
 
     fn visit_path(&mut self, path: &'a syn::Path) {
         if path.leading_colon.is_none() {
-            self.0.push(path.segments.iter().map(|s| s.ident.to_string()).collect());
+            self.found.push(path.segments.iter().map(|s| s.ident.to_string()).collect());
         }
         visit::visit_path(self, path);
     }
@@ -134,7 +143,7 @@ impl Paths {
                         path.push(next.to_string());
                         at += 3;
                     }
-                    self.0.push(path);
+                    self.found.push(path);
                 }
                 _ => {}
             }

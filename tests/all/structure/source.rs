@@ -14,6 +14,10 @@ pub struct Source {
 pub struct Module {
     pub parent: Option<usize>,
     pub file: usize,
+    pub name: String,
+    pub visibility: syn::Visibility,
+    /// `#[cfg(feature = "...")]` of it or of what it is in.
+    pub feature: Option<String>,
     /// What is in it, without the code of tests. Modules in it have entries of their own.
     pub items: Vec<syn::Item>,
     /// What a name stands for: a module, a type and a function may share one.
@@ -32,9 +36,10 @@ pub enum Name {
 
 /// One name that a `use` brings.
 pub struct Import {
+    /// The name that it has here; `*` for all.
+    pub name: String,
     pub path: Vec<String>,
-    /// Any visibility of its own: other modules may name it through this one.
-    pub shared: bool,
+    pub visibility: syn::Visibility,
     /// `use path::*`.
     pub glob: bool,
 }
@@ -47,12 +52,25 @@ pub enum Target {
     Item(usize),
 }
 
+impl Import {
+    /// Any visibility of its own: other modules may name it through this one.
+    pub fn is_shared(&self) -> bool {
+        !matches!(self.visibility, syn::Visibility::Inherited)
+    }
+}
+
 impl Source {
     /// Reads a crate from its root, following `mod`.
     pub fn read(root: &Path) -> Source {
         let mut source = Source { files: vec![], modules: vec![] };
         let (file, items) = source.parse(root);
-        source.add(None, file, root.parent().expect("a folder"), items);
+        let public = syn::parse_quote!(pub);
+        source.add(
+            Place { parent: None, name: String::new(), visibility: public, feature: None },
+            file,
+            root.parent().expect("a folder"),
+            items,
+        );
         source
     }
 
@@ -64,9 +82,11 @@ impl Source {
     }
 
     /// A module with those inside it. `folder` is where the files of its children stand.
-    fn add(&mut self, parent: Option<usize>, file: usize, folder: &Path, items: Vec<syn::Item>) -> usize {
+    fn add(&mut self, place: Place, file: usize, folder: &Path, items: Vec<syn::Item>) -> usize {
         let index = self.modules.len();
-        let mut module = Module { parent, file, items: vec![], names: BTreeMap::new(), imports: vec![] };
+        let Place { parent, name, visibility, feature } = place;
+        let mut module =
+            Module { parent, file, name, visibility, feature, items: vec![], names: BTreeMap::new(), imports: vec![] };
         let (mods, items): (Vec<_>, Vec<_>) = items
             .into_iter()
             .filter(|item| !only_in_tests(attributes(item)))
@@ -78,8 +98,8 @@ impl Source {
         }
         let mut uses = Uses(vec![]);
         items.iter().for_each(|item| uses.visit_item(item));
-        for (name, import) in uses.0 {
-            module.names.entry(name).or_default().push(Name::Import(module.imports.len()));
+        for import in uses.0 {
+            module.names.entry(import.name.clone()).or_default().push(Name::Import(module.imports.len()));
             module.imports.push(import);
         }
         module.items = items;
@@ -88,13 +108,15 @@ impl Source {
             let syn::Item::Mod(child) = item else { unreachable!("partitioned") };
             let name = child.ident.to_string();
             let inner = folder.join(&name);
+            let feature = feature_of(&child.attrs).or_else(|| self.modules[index].feature.clone());
+            let place = Place { parent: Some(index), name: name.clone(), visibility: child.vis, feature };
             let below = match child.content {
-                Some((_, items)) => self.add(Some(index), file, &inner, items),
+                Some((_, items)) => self.add(place, file, &inner, items),
                 None => {
                     let plain = folder.join(format!("{name}.rs"));
                     let path = if plain.is_file() { plain } else { inner.join("mod.rs") };
                     let (file, items) = self.parse(&path);
-                    self.add(Some(index), file, &inner, items)
+                    self.add(place, file, &inner, items)
                 }
             };
             self.modules[index].names.entry(name).or_default().push(Name::Module(below));
@@ -161,8 +183,16 @@ impl Source {
     }
 }
 
-/// The imports of items, by the names that they bring.
-struct Uses(Vec<(String, Import)>);
+/// Where a module stands, and who may name it.
+struct Place {
+    parent: Option<usize>,
+    name: String,
+    visibility: syn::Visibility,
+    feature: Option<String>,
+}
+
+/// The imports of items.
+struct Uses(Vec<Import>);
 
 impl<'a> Visit<'a> for Uses {
     fn visit_item(&mut self, item: &'a syn::Item) {
@@ -196,8 +226,7 @@ impl Uses {
         let itself = last.as_deref() == Some("self");
         let name = if itself && name == "self" { above.last().cloned().unwrap_or(name) } else { name };
         let path = above.iter().cloned().chain(last.filter(|_| !itself)).collect();
-        let shared = !matches!(visibility, syn::Visibility::Inherited);
-        self.0.push((name, Import { path, shared, glob }));
+        self.0.push(Import { name, path, visibility: visibility.clone(), glob });
     }
 }
 
@@ -220,7 +249,7 @@ pub fn attributes(item: &syn::Item) -> &[syn::Attribute] {
 }
 
 /// The name of what an item defines.
-fn defined(item: &syn::Item) -> Option<String> {
+pub fn defined(item: &syn::Item) -> Option<String> {
     let name = match item {
         syn::Item::Const(i) => &i.ident,
         syn::Item::Enum(i) => &i.ident,
@@ -234,6 +263,18 @@ fn defined(item: &syn::Item) -> Option<String> {
         _ => return None,
     };
     Some(name.to_string())
+}
+
+/// The feature of `#[cfg(feature = "...")]`.
+pub fn feature_of(attributes: &[syn::Attribute]) -> Option<String> {
+    let feature = |a: &syn::Attribute| {
+        let pair: syn::MetaNameValue = a.path().is_ident("cfg").then(|| a.parse_args().ok())??;
+        match (pair.path.is_ident("feature"), pair.value) {
+            (true, syn::Expr::Lit(syn::ExprLit { lit: syn::Lit::Str(name), .. })) => Some(name.value()),
+            _ => None,
+        }
+    };
+    attributes.iter().find_map(feature)
 }
 
 /// `#[cfg(test)]`.

@@ -384,7 +384,7 @@ pub fn profile(model: &Arc<Model>, cases: &[Case], rounds: usize, target: &Targe
 }
 
 /// The median; sorts the values, of which there is one at least.
-pub fn median(values: &mut [f64]) -> f64 {
+fn median(values: &mut [f64]) -> f64 {
     values.sort_by(f64::total_cmp);
     values[values.len() / 2]
 }

@@ -1,7 +1,7 @@
 //! Which rewrite rule makes a model's output wrong: rules are left out by halves until only those remain without which it is right.
 
+use super::verify::{self, Comparison};
 use crate::compile::{self, CompileOptions, trace};
-use crate::verify::{self, Comparison};
 use crate::{Error, LoadOptions, Result, Session, SessionOptions};
 use kiln_ir::{Module, interp::Tensor};
 use kiln_models::source::ModelFiles;

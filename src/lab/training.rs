@@ -1,7 +1,7 @@
 //! A few steps of training beside what torch made of the same batch.
 
-use super::trainee::{Trainee, TraineeOptions};
-use crate::verify::{call, read_tensors};
+use super::verify::{call, read_tensors};
+use crate::train::{Trainee, TraineeOptions};
 use crate::{Error, Result, TensorView};
 use kiln_frontend::optim::AdamW;
 use kiln_ir::interp::{self, Tensor};

@@ -1,6 +1,6 @@
 //! What each table of rules is worth to a model: compiled with no rules, with each table left out, and with all.
 
-use crate::bench::{self, BenchOptions};
+use super::bench::{self, BenchOptions};
 use crate::compile::{CompileOptions, build};
 use crate::{LoadOptions, Result};
 use kiln_ir::{Module, Op};

@@ -8,7 +8,7 @@
 //! copies of the form, which lie elsewhere in memory (that alone makes some percent): the clock tells two forms apart where both times of the one are below
 //! both of the other.
 
-use crate::bench::{self, BenchOptions, Case};
+use super::bench::{self, BenchOptions, Case};
 use crate::compile::{CompileOptions, build};
 use crate::{Error, LoadOptions, Model, Result};
 use kiln_ir::{Function, Module, Op};
@@ -18,7 +18,7 @@ use serde::Serialize;
 use std::sync::Arc;
 
 /// Forms whose measured times differ by less than this share are equally fast, however often they are measured.
-pub const NOISE: f64 = 0.03;
+const NOISE: f64 = 0.03;
 
 /// How many forms are chosen by distorted costs.
 const DISTORTED: u64 = 6;
