@@ -6,6 +6,9 @@
 //!
 //! *Law:* the pieces joined are the decoding of all tokens. (One exception, in broken text: a sentencepiece decoder turns a whole run of
 //! byte tokens into U+FFFD where any of its characters is broken; the stream has handed out the sound ones by then.)
+//!
+//! tokenizers' `DecodeStream` gives the same pieces of sound text, but nothing at its end: a character that is cut off is lost, where
+//! transformers' streamers give U+FFFD as here. It holds broken bytes back without bound, and fails on such byte tokens of sentencepiece.
 
 use super::{TextError, Tokenizer};
 use crate::generate::{Detokenizer, TextStream, TextStreamError};
