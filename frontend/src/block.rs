@@ -59,13 +59,7 @@ impl Frame {
     /// its signature.
     fn tidy(&self) -> (Function, Vec<usize>) {
         let f = &self.function;
-        let mut live = vec![false; f.len()];
-        f.outputs.iter().for_each(|o| live[o.value.index()] = true);
-        for (id, node) in f.nodes().rev().filter(|(_, n)| !matches!(n.op, Op::Arg(_))) {
-            if live[id.index()] {
-                node.operands.iter().for_each(|o| live[o.index()] = true);
-            }
-        }
+        let live = f.needs(f.outputs.iter().map(|o| o.value));
         let arg_nodes = |(id, node): (NodeId, &Node)| match node.op {
             Op::Arg(i) => Some((i as usize, id)),
             _ => None,
@@ -73,7 +67,7 @@ impl Frame {
         let kept: Vec<(usize, NodeId)> = f
             .nodes()
             .filter_map(arg_nodes)
-            .filter(|(i, id)| live[id.index()] || (f.entry && !matches!(f.args[*i].kind, ArgKind::Param { .. })))
+            .filter(|(i, id)| live.contains(id) || (f.entry && !matches!(f.args[*i].kind, ArgKind::Param { .. })))
             .collect();
         let updated = |arg: usize| f.outputs.iter().any(|o| o.updates == Some(arg as u32));
         let mut out = f.shell();
@@ -85,7 +79,7 @@ impl Frame {
             }
             renamed.insert(*id, out.add_arg(arg));
         }
-        for (id, node) in f.nodes().filter(|(id, n)| live[id.index()] && !matches!(n.op, Op::Arg(_))) {
+        for (id, node) in f.nodes().filter(|(id, n)| live.contains(id) && !matches!(n.op, Op::Arg(_))) {
             let mut node = node.clone();
             node.operands.iter_mut().for_each(|o| *o = renamed[o]);
             renamed.insert(id, out.push(node));

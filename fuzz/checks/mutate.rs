@@ -1,5 +1,6 @@
 //! Inputs to begin with, and what becomes of them: for the tests that run without a fuzzer.
 
+use fastrand::Rng;
 use std::path::{Path, PathBuf};
 
 /// The files of folders and their folders, by path; folders are given relative to the repository.
@@ -34,37 +35,25 @@ const NUMBERS: [&str; 10] = [
     "NaN",
 ];
 
-/// Random numbers: the same for a seed on every machine (xorshift).
-pub struct Random(pub u64);
-
-impl Random {
-    pub fn below(&mut self, n: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 % n.max(1) as u64) as usize
-    }
-}
-
 /// One to four small changes: bytes, numbers, parts of other inputs.
-pub fn mutate(input: &[u8], others: &[(PathBuf, Vec<u8>)], random: &mut Random) -> Vec<u8> {
+pub fn mutate(input: &[u8], others: &[(PathBuf, Vec<u8>)], random: &mut Rng) -> Vec<u8> {
     let mut out = input.to_vec();
-    for _ in 0..1 + random.below(4) {
-        let at = random.below(out.len() + 1);
-        let end = (at + random.below(40)).min(out.len());
-        match random.below(7) {
-            0 if at < out.len() => out[at] ^= 1 << random.below(8),
-            1 => out.insert(at, random.below(128) as u8),
+    for _ in 0..random.usize(1..=4) {
+        let at = random.usize(..=out.len());
+        let end = (at + random.usize(..40)).min(out.len());
+        match random.usize(..7) {
+            0 if at < out.len() => out[at] ^= 1 << random.usize(..8),
+            1 => out.insert(at, random.u8(..128)),
             2 => drop(out.drain(at..end)),
             3 => {
                 let part = out[at..end].to_vec();
-                let to = random.below(out.len() + 1);
+                let to = random.usize(..=out.len());
                 out.splice(to..to, part);
             }
             4 => {
-                let other = &others[random.below(others.len())].1;
-                let from = random.below(other.len() + 1);
-                let to = (from + random.below(60)).min(other.len());
+                let other = &others[random.usize(..others.len())].1;
+                let from = random.usize(..=other.len());
+                let to = (from + random.usize(..60)).min(other.len());
                 out.splice(at..end, other[from..to].iter().copied());
             }
             // The number at or after this place.
@@ -72,7 +61,7 @@ pub fn mutate(input: &[u8], others: &[(PathBuf, Vec<u8>)], random: &mut Random) 
                 let digit = |b: &u8| b.is_ascii_digit();
                 let Some(start) = out[at..].iter().position(digit).map(|i| at + i) else { continue };
                 let len = out[start..].iter().take_while(|b| digit(b)).count();
-                out.splice(start..start + len, NUMBERS[random.below(NUMBERS.len())].bytes());
+                out.splice(start..start + len, NUMBERS[random.usize(..NUMBERS.len())].bytes());
             }
         }
     }

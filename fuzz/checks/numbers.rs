@@ -2,7 +2,7 @@
 
 #![allow(dead_code)]
 
-use super::mutate::Random;
+use fastrand::Rng;
 use kiln_runtime::{Artifact, ArtifactWriter, LoadOptions, Model, OpenOptions, Session, SessionOptions, TensorView};
 use serde_json::Value;
 
@@ -44,11 +44,9 @@ impl Program {
 
     /// The plan of that number, and what was changed.
     pub fn changed(&self, number: u64) -> (Value, String) {
-        let mut random = Random(number.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
-        // Numbers that lie close together begin alike.
-        (0..8).for_each(|_| _ = random.below(2));
+        let mut random = Rng::with_seed(number);
         let mut plan = self.plan.clone();
-        let changes: Vec<String> = (0..1 + random.below(2)).map(|_| change(&mut plan, &mut random)).collect();
+        let changes: Vec<String> = (0..random.usize(1..=2)).map(|_| change(&mut plan, &mut random)).collect();
         (plan, changes.join("; "))
     }
 
@@ -100,11 +98,11 @@ impl Program {
 }
 
 /// Changes one thing in a JSON value; says what.
-fn change(plan: &mut Value, random: &mut Random) -> String {
+fn change(plan: &mut Value, random: &mut Rng) -> String {
     let mut leaves = vec![];
     paths(plan, &mut String::new(), &mut leaves);
-    let path = leaves[random.below(leaves.len())].clone();
-    let other = leaves[random.below(leaves.len())].clone();
+    let path = leaves[random.usize(..leaves.len())].clone();
+    let other = leaves[random.usize(..leaves.len())].clone();
     let other = plan.pointer(&other).cloned().unwrap_or_default();
     let Some(value) = plan.pointer_mut(&path) else { return path };
     let before = short(value);
@@ -112,18 +110,18 @@ fn change(plan: &mut Value, random: &mut Random) -> String {
         Value::Number(n) => {
             let n = n.as_i64().unwrap_or(0);
             let huge = [i64::MAX, i64::MIN, 1 << 40, 1 << 32, -1, 0, 1, 2, 64];
-            *value = match random.below(6) {
+            *value = match random.usize(..6) {
                 0 => n.wrapping_add(1).into(),
                 1 => n.wrapping_sub(1).into(),
                 2 => n.wrapping_mul(2).into(),
                 3 => (n / 2).into(),
                 4 if other.is_number() => other,
-                _ => huge[random.below(huge.len())].into(),
+                _ => huge[random.usize(..huge.len())].into(),
             };
         }
         Value::String(text) => {
             let text = text.clone();
-            *value = match random.below(8) {
+            *value = match random.usize(..8) {
                 0 => format!("{text} + 1"),
                 1 => format!("{text} - 1"),
                 2 => format!("2*max({text}, 0)"),
@@ -136,8 +134,8 @@ fn change(plan: &mut Value, random: &mut Random) -> String {
             .into();
         }
         Value::Array(items) if !items.is_empty() => {
-            let (a, b) = (random.below(items.len()), random.below(items.len()));
-            match random.below(3) {
+            let (a, b) = (random.usize(..items.len()), random.usize(..items.len()));
+            match random.usize(..3) {
                 0 => items.swap(a, b),
                 1 => drop(items.remove(a)),
                 _ => items.insert(b, items[a].clone()),

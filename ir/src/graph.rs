@@ -239,17 +239,10 @@ impl Function {
 
     /// The function without the nodes that no result needs; arguments stay.
     pub fn without_dead_nodes(&self) -> Function {
-        let mut live = vec![false; self.nodes.len()];
-        self.outputs.iter().for_each(|o| live[o.value.index()] = true);
-        for (id, node) in self.nodes().rev() {
-            live[id.index()] |= matches!(node.op, Op::Arg(_));
-            if live[id.index()] {
-                node.operands.iter().for_each(|o| live[o.index()] = true);
-            }
-        }
+        let live = self.needs(self.outputs.iter().map(|o| o.value));
         let mut out = Function { nodes: vec![], ..self.clone() };
         let mut renamed = HashMap::new();
-        for (id, node) in self.nodes().filter(|(id, _)| live[id.index()]) {
+        for (id, node) in self.nodes().filter(|(id, node)| live.contains(id) || matches!(node.op, Op::Arg(_))) {
             let mut node = node.clone();
             node.operands.iter_mut().for_each(|o| *o = renamed[o]);
             renamed.insert(id, out.push(node));

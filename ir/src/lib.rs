@@ -30,6 +30,7 @@ mod graph;
 mod info;
 pub mod interp;
 mod literal;
+mod needs;
 mod op;
 pub mod ranges;
 #[doc(hidden)]

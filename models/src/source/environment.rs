@@ -27,6 +27,9 @@ impl Environment<'_> {
 
     /// The folder for what can be had again: `XDG_CACHE_HOME`, else `.cache` in the user's home. A relative one is of the working folder,
     /// as `huggingface_hub` has it. None where neither is known.
+    ///
+    /// A library for this (etcetera, dirs) passes over a relative path and expands nothing, so that the hub's cache would not be the one
+    /// that Python uses.
     pub(in crate::source) fn user_cache(&self) -> Option<PathBuf> {
         self.path("XDG_CACHE_HOME").or_else(|| Some(self.home?.join(".cache")))
     }

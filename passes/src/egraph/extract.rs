@@ -100,6 +100,7 @@ impl Problem {
 
     /// The cost of a choice, each needed class once; `None` if it needs itself.
     pub fn cost(&self, choice: &Choice) -> Option<f64> {
+        // A search of our own, since petgraph's that tells of cycles is recursive, and functions may be long.
         // 0 not seen, 1 on the path, 2 done
         let mut state = vec![0u8; self.candidates.len()];
         let mut stack = vec![(self.root, 0)];

@@ -91,15 +91,6 @@ pub fn fusion(module: &Module, target: &TargetSpec, entry: &str, sizes: &[(Strin
 
 /// A node, and those it needs that are stored nowhere.
 fn fused_into(f: &Function, node: NodeId, stored: &BTreeSet<NodeId>, is_static: &[bool]) -> Vec<NodeId> {
-    let mut nodes = BTreeSet::from([node]);
-    let mut pending = vec![node];
-    while let Some(n) = pending.pop() {
-        for o in &f.node(n).operands {
-            let elsewhere = stored.contains(o) || is_static[o.index()] || matches!(f.node(*o).op, Op::Arg(_));
-            if !elsewhere && nodes.insert(*o) {
-                pending.push(*o);
-            }
-        }
-    }
-    nodes.into_iter().collect()
+    let elsewhere = |n: NodeId| stored.contains(&n) || is_static[n.index()] || matches!(f.node(n).op, Op::Arg(_));
+    f.needs_within([node], |n| !elsewhere(n)).into_iter().collect()
 }

@@ -30,7 +30,7 @@ use kiln_ir::{ArgKind, Function, Module, Node, NodeId, Op, TensorType};
 use lazy::{Lazy, Leaf, Source};
 use lowering::{Lowering, Value};
 use shared::Shared;
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 /// A plan without code, and what goes with it.
 #[derive(Clone, Debug)]
@@ -415,24 +415,15 @@ impl<'s> Lowering<'s, '_> {
 
     /// What a step is called in profiles: its op, and the parameters it uses directly.
     fn label(&self, id: NodeId) -> Arc<str> {
-        let mut names = vec![];
-        let mut pending = vec![id];
-        let mut seen = 0;
-        while let Some(n) = pending.pop() {
-            if let Op::Arg(i) = self.f.node(n).op
-                && matches!(self.f.args[i as usize].kind, ArgKind::Param { .. } | ArgKind::State)
-            {
-                names.push(self.f.args[i as usize].name.clone());
-            }
-            seen += 1;
-            if (n == id || self.is_static(n)) && seen < 64 {
-                pending.extend(&self.f.node(n).operands);
-            }
-        }
-        names.sort();
-        names.dedup();
+        let is_arg = |n: NodeId| matches!(self.f.node(n).op, Op::Arg(_));
+        let used = self.f.needs_within([id], |n| self.is_static(n) || is_arg(n));
+        let names = used.into_iter().filter_map(|n| match self.f.node(n).op {
+            Op::Arg(i) => Some(&self.f.args[i as usize]).filter(|arg| arg.kind != ArgKind::Input).map(|arg| &*arg.name),
+            _ => None,
+        });
+        let names: BTreeSet<&str> = names.collect();
         let op = self.f.node(id).op.name();
-        match names.as_slice() {
+        match names.into_iter().collect::<Vec<_>>().as_slice() {
             [] => op.into(),
             [one] => format!("{op} {one}").into(),
             [first, .., last] => format!("{op} {first} .. {last}").into(),

@@ -6,6 +6,9 @@
 //!
 //! *Law:* the pieces joined are the decoding of all tokens. (One exception, in broken text: a sentencepiece decoder turns a whole run of
 //! byte tokens into U+FFFD where any of its characters is broken; the stream has handed out the sound ones by then.)
+//!
+//! tokenizers' `DecodeStream` gives the same pieces of sound text, but nothing at its end: a character that is cut off is lost, where
+//! transformers' streamers give U+FFFD as here. It holds broken bytes back without bound, and fails on such byte tokens of sentencepiece.
 
 use super::{TextError, Tokenizer};
 use crate::generate::{Detokenizer, TextStream, TextStreamError};
@@ -203,19 +206,14 @@ mod tests {
     #[test]
     fn bytes_that_are_no_text_stream_as_they_decode() {
         let tokenizer = byte_level();
-        let mut state = 1u64;
-        let mut random = || {
-            state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
-            (state >> 56) as u8
-        };
+        let mut random = fastrand::Rng::with_seed(1);
         let mut cases = vec![vec![0x80; 40], vec![0xE6; 40], vec![0xF0, 0x9F, 0x99], [0xE6, 0x97].repeat(20)];
-        cases.extend((0..200).map(|_| (0..60).map(|_| random()).collect()));
+        cases.extend((0..200).map(|_| (0..60).map(|_| random.u8(..)).collect()));
         // Runs of continuation bytes with characters in between, which random bytes rarely have.
         cases.extend((0..200).map(|_| {
             (0..60)
-                .flat_map(|_| {
-                    [b"\x80" as &[u8], "日".as_bytes(), b"\xE6", "🙂".as_bytes()][random() as usize % 4].to_vec()
-                })
+                .flat_map(|_| random.choice([b"\x80" as &[u8], "日".as_bytes(), b"\xE6", "🙂".as_bytes()]).unwrap())
+                .copied()
                 .collect()
         }));
         for case in cases {

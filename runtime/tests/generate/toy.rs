@@ -31,12 +31,9 @@ pub struct Toy {
 
 /// Logits that look random and depend on the whole history.
 pub fn hashed(history: &[i64], logits: &mut [f32]) {
-    let mut state =
-        history.iter().fold(7u64, |h, &t| (h ^ t as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(23));
-    for logit in logits {
-        state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
-        *logit = (state >> 40) as f32 / (1 << 24) as f32 * 8.0 - 4.0;
-    }
+    let seed = xxhash_rust::xxh3::xxh3_64(bytemuck::cast_slice(history));
+    let mut random = fastrand::Rng::with_seed(seed);
+    logits.fill_with(|| random.f32() * 8.0 - 4.0);
 }
 
 /// Always the token after the last one; the last token of the vocabulary is followed by token 0.

@@ -147,12 +147,12 @@ fn label(f: &Function, id: NodeId, leaf: bool) -> OpLabel {
 
 /// What `prepare` makes: a constant by its value, anything else by the parameters that go into it.
 fn weight(f: &Function, id: NodeId) -> OpLabel {
-    let (mut names, mut pending, mut constant) = (vec![], vec![id], None);
-    while let Some(n) = pending.pop() {
+    let (mut names, mut constant) = (vec![], None);
+    for n in f.needs([id]) {
         match &f.node(n).op {
             Op::Arg(i) => names.push(f.args[*i as usize].name.to_string()),
             Op::Constant(l) => constant = constant.or(l.splat()),
-            _ => pending.extend(&f.node(n).operands),
+            _ => {}
         }
     }
     names.sort();

@@ -1,4 +1,4 @@
-//! Pictures as SVG.
+//! Pictures as SVG: text, since the crate `svg` takes as many lines, and neither rounds numbers nor escapes quotes in attributes.
 
 use super::layout::{self, CHARACTER, Layout, Place, TITLE};
 use super::picture::{Panel, Picture, kilobytes, microseconds};

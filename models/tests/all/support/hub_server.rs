@@ -2,6 +2,9 @@
 //!
 //! Small files come from the hub itself. Large ones (safetensors) come from a storage on another host, `localhost` instead of
 //! `127.0.0.1`, to which the hub redirects; their etag is their SHA-256.
+//!
+//! HTTP is spoken by hand, since tiny_http cannot end a connection within an answer, which is the fault that matters most, and other
+//! servers bring an executor.
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
