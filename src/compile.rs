@@ -14,13 +14,14 @@ use kiln_runtime::artifact::{Build, section_of_file};
 use kiln_runtime::causal_lm::{ENCODE, STEP};
 use kiln_runtime::generate::GenerationConfig;
 use kiln_runtime::text::{ChatTemplates, Tokenizer};
-use kiln_runtime::{ArtifactWriter, Manifest, MemoryReport, ModelInfo, Section};
+use kiln_runtime::{ArtifactWriter, LoadOptions, Manifest, MemoryReport, Model, ModelInfo, Section};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 use std::{
     collections::HashMap,
     io::{Seek, Write},
     path::Path,
+    sync::Arc,
     time::Instant,
 };
 

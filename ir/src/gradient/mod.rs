@@ -12,7 +12,9 @@
 //! | `pow` of 0 | 0 for the exponent, and 0 for the base where the exponent is 0 |
 //! | an index out of range | as the op has it: `take` and `gather` clamp it, `scatter_add` leaves it out |
 //!
-//! So do torch's. Composites of f16 and bf16 compute their gradients in f32 and round them, as they do their values.
+//! | attention of a query that sees no key | as of equal weights that the scores still move: transformers hides a score by adding the lowest number, which a sum's gradient passes |
+//!
+//! So do torch's and transformers'. Composites of f16 and bf16 compute their gradients in f32 and round them, as they do their values.
 
 mod axis;
 mod elementwise;

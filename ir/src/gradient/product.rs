@@ -58,8 +58,8 @@ impl Gradient<'_> {
         if perm.is_sorted() { Ok(x) } else { self.b.op(Op::Transpose(perm), &[x]) }
     }
 
-    /// With the weights `p`: `dv = pᵀ dy`, `ds = p (dp - Σ dp p)` for `dp = dy vᵀ`, `dq = scale ds k`, `dk = scale dsᵀ q`; a score
-    /// that is not seen has no gradient.
+    /// With the weights `p`: `dv = pᵀ dy`, `ds = p (dp - Σ dp p)` for `dp = dy vᵀ`, `dq = scale ds k`, `dk = scale dsᵀ q`.
+    /// A score that is not seen has the weight 0, and so no gradient, but where a query sees no key at all.
     pub(crate) fn attention(&mut self, a: &AttentionAttrs) -> Result<()> {
         if a.cached {
             let op = Op::Attention(a.clone()).to_string();
@@ -68,8 +68,7 @@ impl Gradient<'_> {
         }
         let (q, k, v) = (self.x[0], self.x[1], self.x[2]);
         let (q_shape, k_shape, v_shape) = (self.b.shape(q), self.b.shape(k), self.b.shape(v));
-        let weights = self.b.attention_weights(a, self.x)?;
-        let p = weights.weights;
+        let p = self.b.attention_weights(a, self.x)?.weights;
         // p is [b, kv_heads, s, group, t]; the queries and dy are [b, s, kv_heads, group, dim].
         let group = self.b.shape(p)[3].clone();
         let grouped = |dim| vec![q_shape[0].clone(), q_shape[1].clone(), k_shape[2].clone(), group.clone(), dim];
@@ -91,15 +90,8 @@ impl Gradient<'_> {
         let with_values =
             DotDims { lhs_batch: vec![0, 2], rhs_batch: vec![0, 2], lhs_contract: vec![4], rhs_contract: vec![3] };
         let dp = self.b.op(Op::DotGeneral(with_values), &[dy, v])?;
-        let mut ds = self.softmax_of(p, dp, 4)?;
-        if let Some(seen) = weights.seen {
-            let shape = vec![q_shape[0].clone(), 1.into(), q_shape[1].clone(), 1.into(), k_shape[1].clone()];
-            let seen = self.b.reshape(seen, shape)?;
-            let seen = self.b.broadcast(seen, ds)?;
-            let zero = self.zeros(ds)?;
-            ds = self.b.op(Op::Select, &[seen, ds, zero])?;
-        }
-        ds = self.scaled(ds, a.scale.get())?;
+        let ds = self.softmax_of(p, dp, 4)?;
+        let ds = self.scaled(ds, a.scale.get())?;
         if self.wants(0) {
             let with_keys =
                 DotDims { lhs_batch: vec![0, 1], rhs_batch: vec![0, 2], lhs_contract: vec![4], rhs_contract: vec![1] };

@@ -1,7 +1,7 @@
 //! A function with the way back behind it.
 
-use super::reach::{operands, reach};
-use super::{Question, Work, gradient_name};
+use super::way::Way;
+use super::work::{Question, Work, gradient_name};
 use crate::PassError;
 use kiln_core::BinaryOp;
 use kiln_ir::{Arg, ArgKind, Function, IrError, Literal, Node, NodeId, Op, gradient};
@@ -27,29 +27,8 @@ struct Called {
     gradients: Vec<Option<NodeId>>,
 }
 
-pub(super) fn joint(work: &mut Work<'_>, question: &Question) -> Result<Joint, PassError> {
-    let f = &work.open(question.function)?;
-    let reached = reach(work, f, &question.wanted);
-    // What the given results depend on, of that.
-    let mut useful = vec![false; f.len()];
-    let mut given_of: HashMap<NodeId, Vec<bool>> = HashMap::new();
-    for (output, _) in f.outputs.iter().zip(&question.given).filter(|(_, given)| **given) {
-        useful[output.value.index()] = reached.nodes[output.value.index()];
-    }
-    for (id, node) in f.nodes().rev().filter(|(id, _)| reached.nodes[id.index()]) {
-        if !useful[id.index()] {
-            continue;
-        }
-        if let Op::Get(i) = &node.op {
-            let call = node.operands[0];
-            let results = given_of.entry(call).or_insert_with(|| vec![false; reached.calls[&call].len()]);
-            results[*i as usize] = true;
-        }
-        for o in node.operands.iter().filter(|o| reached.nodes[o.index()]) {
-            useful[o.index()] = true;
-        }
-    }
-
+/// The function of a question with the way back behind it; the functions that its calls become are there.
+pub(super) fn joint(work: &mut Work<'_>, f: &Function, way: &Way, question: &Question) -> Result<Joint, PassError> {
     let mut out = f.shell();
     out.entry = false;
     let mut called: HashMap<NodeId, Called> = HashMap::new();
@@ -60,17 +39,15 @@ pub(super) fn joint(work: &mut Work<'_>, question: &Question) -> Result<Joint, P
             Op::Arg(i) => out.add_arg(f.args[*i as usize].clone()),
             Op::Call(callee) => {
                 let args: Vec<NodeId> = node.operands.iter().map(map).collect();
-                match given_of.get(&id) {
-                    Some(given) if useful[id.index()] => {
-                        let wanted = operands(&reached.nodes, &node.operands);
-                        let question = Question { function: *callee, wanted, given: given.clone() };
-                        let split = work.split(&question)?;
-                        let call = out.add_call(split.forward, &work.out[split.forward.index()], &args)?;
-                        let gradients = vec![None; given.len()];
+                match way.question(id, node) {
+                    Some(question) => {
+                        let forward = work.splits[&question].forward;
+                        let call = out.add_call(forward, &work.out[forward.index()], &args)?;
+                        let gradients = vec![None; question.given.len()];
                         called.insert(id, Called { call, question, gradients });
                         call
                     }
-                    _ => {
+                    None => {
                         let callee = work.copy(*callee);
                         out.add_call(callee, &work.out[callee.index()], &args)?
                     }
@@ -105,11 +82,11 @@ pub(super) fn joint(work: &mut Work<'_>, question: &Question) -> Result<Joint, P
                 out.add_arg(Arg { name, ty, kind: ArgKind::Input, default: None, range: None })
             }
         };
-        if reached.nodes[output.value.index()] {
+        if way.reaches(output.value) {
             add(&mut out, &mut gradients[output.value.index()], given)?;
         }
     }
-    for (id, node) in f.nodes().rev().filter(|(id, _)| useful[id.index()]) {
+    for (id, node) in f.nodes().rev().filter(|(id, _)| way.passes(*id)) {
         let found: Vec<(NodeId, Option<NodeId>)> = match &node.op {
             Op::Arg(_) => continue,
             Op::Get(i) => {
@@ -126,7 +103,7 @@ pub(super) fn joint(work: &mut Work<'_>, question: &Question) -> Result<Joint, P
             }
             op => {
                 let Some(gradient) = gradients[id.index()] else { continue };
-                let wanted = operands(&reached.nodes, &node.operands);
+                let wanted = way.wanted(node);
                 let found = gradient::append(&mut out, renamed[id.index()], gradient, &wanted);
                 let found = found.map_err(|e| match e {
                     IrError::NoGradient { reason, .. } => PassError::Unsupported {

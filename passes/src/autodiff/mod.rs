@@ -6,14 +6,16 @@
 //! results. So thirty layers cost what one costs, here and in every later pass.
 
 mod joint;
-mod reach;
 mod split;
+mod way;
+mod work;
 
 use crate::PassError;
 use joint::{Joint, joint};
-use kiln_ir::{ArgKind, FuncId, Function, Module, Node, Op, compose};
-use split::{Split, split};
-use std::collections::HashMap;
+use kiln_ir::{ArgKind, FuncId, Function, Module};
+use way::Way;
+pub use work::gradient_name;
+use work::{Question, Work};
 
 /// What is differentiated, and by what.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,11 +30,6 @@ impl Default for Autodiff {
     fn default() -> Self {
         Autodiff { loss: "loss".into(), wrt: vec![] }
     }
-}
-
-/// The name of the result that is the gradient by the argument of that name.
-pub fn gradient_name(argument: &str) -> String {
-    format!("gradient.{argument}")
 }
 
 /// The module whose entries with that loss return [gradients](gradient_name) after their results: one for each of the arguments that the
@@ -52,10 +49,10 @@ pub fn autodiff(module: &Module, options: &Autodiff) -> Result<Module, PassError
         let reason = format!("no entry has a result `{}`: there are {}", options.loss, results.join(", "));
         return Err(PassError::Autodiff { reason });
     }
-    let mut work = Work { module, opened: HashMap::new(), out: vec![], copies: HashMap::new(), splits: HashMap::new() };
+    let mut work = Work::new(module);
     for (id, f) in module.entries() {
         match loss(f) {
-            Some(loss) => work.entry(id, loss, options)?,
+            Some(loss) => entry(&mut work, id, loss, options)?,
             None => {
                 work.copy(id);
             }
@@ -69,103 +66,49 @@ pub fn autodiff(module: &Module, options: &Autodiff) -> Result<Module, PassError
     Ok(out)
 }
 
-/// The gradients that a call asks for.
-#[derive(Clone, PartialEq, Eq, Hash)]
-struct Question {
-    function: FuncId,
-    /// The arguments whose gradients are wanted.
-    wanted: Vec<bool>,
-    /// The results whose gradients are given.
-    given: Vec<bool>,
-}
-
-struct Work<'a> {
-    module: &'a Module,
-    /// Functions without composites that have no rule of their own.
-    opened: HashMap<FuncId, Function>,
-    /// The functions that were made, callees before callers.
-    out: Vec<Function>,
-    copies: HashMap<FuncId, FuncId>,
-    splits: HashMap<Question, Split>,
-}
-
-impl Work<'_> {
-    fn push(&mut self, f: Function) -> FuncId {
-        self.out.push(f);
-        FuncId(self.out.len() as u32 - 1)
+fn entry(work: &mut Work<'_>, id: FuncId, loss: usize, options: &Autodiff) -> Result<(), PassError> {
+    let f = work.module.function(id);
+    let ty = f.tensor(f.outputs[loss].value);
+    if ty.rank() > 0 || !ty.dtype().is_some_and(|d| d.is_float()) {
+        let reason = format!("`{}` of @{} is {ty}: a loss is a float scalar", options.loss, f.name);
+        return Err(PassError::Autodiff { reason });
     }
-
-    /// The function as it is, whose callees have other numbers now.
-    fn copy(&mut self, id: FuncId) -> FuncId {
-        if let Some(copy) = self.copies.get(&id) {
-            return *copy;
-        }
-        let f = self.module.function(id);
-        let mut out = f.shell();
-        for (_, node) in f.nodes() {
-            match &node.op {
-                Op::Arg(i) => out.add_arg(f.args[*i as usize].clone()),
-                Op::Call(callee) => out.push(Node { op: Op::Call(self.copy(*callee)), ..node.clone() }),
-                _ => out.push(node.clone()),
+    let float = |i: usize| f.args[i].ty.dtype().is_some_and(|d| d.is_float());
+    let mut wanted: Vec<bool> =
+        (0..f.args.len()).map(|i| f.args[i].kind == ArgKind::Param { live: true } && float(i)).collect();
+    if !options.wrt.is_empty() {
+        wanted.fill(false);
+        for name in &options.wrt {
+            let Some(i) = f.args.iter().position(|a| *a.name == **name) else {
+                let names: Vec<&str> = f.args.iter().map(|a| &*a.name).collect();
+                let reason = format!("@{} has no argument `{name}`: it has {}", f.name, names.join(", "));
+                return Err(PassError::Autodiff { reason });
             };
-        }
-        out.outputs.clone_from(&f.outputs);
-        let copy = self.push(out);
-        self.copies.insert(id, copy);
-        copy
-    }
-
-    /// The function, with composites that have no rule of their own written out.
-    fn open(&mut self, id: FuncId) -> Result<Function, PassError> {
-        if let Some(f) = self.opened.get(&id) {
-            return Ok(f.clone());
-        }
-        let opened = compose::decompose_where(self.module.function(id), |node| !node.op.has_gradient())?;
-        self.opened.insert(id, opened.clone());
-        Ok(opened)
-    }
-
-    fn entry(&mut self, id: FuncId, loss: usize, options: &Autodiff) -> Result<(), PassError> {
-        let f = self.module.function(id);
-        let ty = f.tensor(f.outputs[loss].value);
-        if ty.rank() > 0 || !ty.dtype().is_some_and(|d| d.is_float()) {
-            let reason = format!("`{}` of @{} is {ty}: a loss is a float scalar", options.loss, f.name);
-            return Err(PassError::Autodiff { reason });
-        }
-        let float = |i: usize| f.args[i].ty.dtype().is_some_and(|d| d.is_float());
-        let mut wanted: Vec<bool> =
-            (0..f.args.len()).map(|i| f.args[i].kind == ArgKind::Param { live: true } && float(i)).collect();
-        if !options.wrt.is_empty() {
-            wanted.fill(false);
-            for name in &options.wrt {
-                let Some(i) = f.args.iter().position(|a| *a.name == **name) else {
-                    let names: Vec<&str> = f.args.iter().map(|a| &*a.name).collect();
-                    let reason = format!("@{} has no argument `{name}`: it has {}", f.name, names.join(", "));
-                    return Err(PassError::Autodiff { reason });
-                };
-                if !float(i) {
-                    let reason = format!("`{name}` of @{} is {}: gradients are by floats", f.name, f.args[i].ty);
-                    return Err(PassError::Autodiff { reason });
-                }
-                wanted[i] = true;
+            if !float(i) {
+                let reason = format!("`{name}` of @{} is {}: gradients are by floats", f.name, f.args[i].ty);
+                return Err(PassError::Autodiff { reason });
             }
+            wanted[i] = true;
         }
-        let given = (0..f.outputs.len()).map(|i| i == loss).collect();
-        let joint = joint(self, &Question { function: id, wanted, given })?;
-        let mut f = joint.function.without_dead_nodes();
-        f.entry = true;
-        self.push(f);
-        Ok(())
     }
+    let given = (0..f.outputs.len()).map(|i| i == loss).collect();
+    let joint = solved(work, &Question { function: id, wanted, given })?;
+    let mut f = joint.function.without_dead_nodes();
+    f.entry = true;
+    work.push(f);
+    Ok(())
+}
 
-    /// The two functions of a call that asks this, made if they are not there yet.
-    fn split(&mut self, question: &Question) -> Result<Split, PassError> {
-        if let Some(split) = self.splits.get(question) {
-            return Ok(split.clone());
+/// The function of a question with the way back behind it, once the functions that its calls become are there.
+fn solved(work: &mut Work<'_>, question: &Question) -> Result<Joint, PassError> {
+    let f = work.open(question.function)?;
+    let way = Way::of(work, &f, question);
+    for (id, node) in f.nodes() {
+        if let Some(call) = way.question(id, node).filter(|call| !work.splits.contains_key(call)) {
+            let joint = solved(work, &call)?;
+            let made = split::split(work, &call, &joint);
+            work.splits.insert(call, made);
         }
-        let joint: Joint = joint(self, question)?;
-        let made = split(self, question, &joint)?;
-        self.splits.insert(question.clone(), made.clone());
-        Ok(made)
     }
+    joint(work, &f, &way, question)
 }

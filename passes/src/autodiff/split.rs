@@ -1,28 +1,13 @@
 //! A function with the way back behind it, as two.
 
-use super::{Joint, Question, Work};
-use crate::PassError;
-use kiln_ir::{Arg, ArgKind, Class, FuncId, Function, Node, NodeId, Op};
+use super::joint::Joint;
+use super::work::{Question, Split, Work};
+use kiln_ir::{Arg, ArgKind, Class, Function, Node, NodeId, Op};
 use std::collections::HashMap;
-
-/// The two functions that a call becomes.
-#[derive(Clone)]
-pub(super) struct Split {
-    /// Takes the function's arguments. Returns its results, and then what is saved for the way back.
-    pub forward: FuncId,
-    /// Takes some of the function's arguments, what was saved, and the gradients of the results that are given.
-    pub backward: FuncId,
-    /// Those arguments, by number.
-    pub arguments: Vec<usize>,
-    /// How many values are saved.
-    pub saved: usize,
-    /// For each argument of the function, the result of `backward` that is its gradient.
-    pub gradients: Vec<Option<usize>>,
-}
 
 /// Splits a function where the way back begins. What the way back reads is saved, but for what costs nothing to make again: constants,
 /// and views of what it has.
-pub(super) fn split(work: &mut Work<'_>, question: &Question, joint: &Joint) -> Result<Split, PassError> {
+pub(super) fn split(work: &mut Work<'_>, question: &Question, joint: &Joint) -> Split {
     let f = &joint.function;
     let results = question.given.len();
     let mut cut = Cut { f, own: joint.own, f_args: HashMap::new(), saved: vec![], args: vec![], read: HashMap::new() };
@@ -76,21 +61,7 @@ pub(super) fn split(work: &mut Work<'_>, question: &Question, joint: &Joint) -> 
     let (forward, backward) = (forward.without_dead_nodes(), backward.without_dead_nodes());
     let forward = work.push_named(forward);
     let backward = work.push_named(backward);
-    Ok(Split { forward, backward, arguments, saved, gradients })
-}
-
-impl Work<'_> {
-    /// Pushes a function under its name, or, where another question about the same function took that, with a number behind it.
-    fn push_named(&mut self, mut f: Function) -> FuncId {
-        let mut name = f.name.clone();
-        let mut count = 2;
-        while self.out.iter().chain(&self.module.functions).any(|other| other.name == name) {
-            name = format!("{}.{count}", f.name).into();
-            count += 1;
-        }
-        f.name = name;
-        self.push(f)
-    }
+    Split { forward, backward, arguments, saved, gradients }
 }
 
 /// What the way back reads of the function's own nodes.
