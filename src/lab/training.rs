@@ -29,7 +29,7 @@ pub struct Recipe {
 pub struct Steps {
     /// The loss of each step, before its update.
     pub losses: Vec<f32>,
-    /// The norm of each parameter's gradient in the first step.
+    /// The norm of each parameter's gradient in the first step, under transformers' names.
     pub grad_norms: BTreeMap<String, f32>,
     /// How far the logits after the steps are from the recorded ones: `‖got − want‖ / ‖want‖`. None without a record of them.
     pub logits_error: Option<f64>,
@@ -103,7 +103,7 @@ pub fn train_on_golden(files: &ModelFiles, folder: &Path, recipe: &Recipe, optio
         steps.losses.push(trainee.accumulate(&views?)?);
         let report = trainee.apply(recipe.learning_rate, 1, recipe.max_grad_norm)?;
         if step == 0 {
-            let names = trainee.trained().iter().map(|t| t.name.clone());
+            let names = trainee.trained().iter().map(|t| name_in_transformers(&t.name).to_string());
             steps.grad_norms = names.zip(report.grad_norms).collect();
         }
     }
@@ -114,6 +114,11 @@ pub fn train_on_golden(files: &ModelFiles, folder: &Path, recipe: &Recipe, optio
         steps.logits_error = Some(interp::relative_error(got, want));
     }
     Ok(steps)
+}
+
+/// What transformers calls a parameter that its checkpoints store under another name: GPT-NeoX's output projection.
+fn name_in_transformers(stored: &str) -> &str {
+    if stored == "embed_out.weight" { "lm_head.weight" } else { stored }
 }
 
 fn view<'a>(name: &str, t: &'a Tensor) -> Result<TensorView<'a>> {

@@ -20,6 +20,7 @@ mod smollm;
 mod states;
 mod structure;
 mod targets;
+mod training;
 
 use kiln::lab::verify;
 use kiln::{CompileOptions, EmitMode, Model, Session, SessionOptions};

@@ -136,7 +136,7 @@ impl Attention {
         }
     }
     /// As [`forward`](Self::forward), where `change` makes other scores of the scaled ones, f32 `[batch, kv_heads, group, s, t]`, before
-    /// the mask and the softmax. It is written out, so that all scores exist at once: what [`forward`](Self::forward) can say, it says
+    /// the mask and the softmax, and a query sees only those keys that `near`, bool `[s, t]`, shows too. It is written out, so that all scores exist at once: what [`forward`](Self::forward) can say, it says
     /// faster. With a cache, what a query of padding gathers has no meaning.
     #[track_caller]
     pub fn forward_with(
@@ -145,6 +145,7 @@ impl Attention {
         key: &Tensor,
         value: &Tensor,
         past: &Past,
+        near: Option<&Tensor>,
         change: impl FnOnce(Tensor) -> Tensor,
     ) -> Tensor {
         let [batch, s, heads, dim] = query.dims();
@@ -166,8 +167,13 @@ impl Attention {
         let queries = by_key_head.reshape(dims![batch, kv_heads, group.clone() * s.clone(), dim]);
         let scores = queries.matmul(&key.permute(&[0, 2, 3, 1])).to_dtype(DType::F32) * self.scale;
         let mut scores = change(scores.reshape(dims![batch, kv_heads, group, s, t]));
-        if let Some(visible) = self.visible(&positions, &cx.arange(&t), mask.as_ref()) {
-            scores = visible.unsqueeze(1).unsqueeze(1).where_cond(&scores, f64::from(f32::MIN));
+        let visible = self.visible(&positions, &cx.arange(&t), mask.as_ref());
+        if let Some(visible) =
+            visible.into_iter().chain(near.map(|near| near.unsqueeze(0))).reduce(|a, b| a.logical_and(&b))
+        {
+            // A sum, as transformers has it: the value is that of a choice, the gradient of a query that sees no key is not.
+            let hidden = visible.where_cond(&cx.scalar(DType::F32, 0.0), f64::from(f32::MIN));
+            scores = scores + hidden.unsqueeze(1).unsqueeze(1);
         }
         let weights = scores.softmax(-1).to_dtype(value.dtype());
         let weights = weights.reshape(dims![batch, kv_heads, group.clone() * s.clone(), t]);

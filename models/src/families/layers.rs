@@ -152,7 +152,7 @@ impl SelfAttention {
         let k = turned(heads(self.k_proj.forward(x)), &self.k_norm);
         let v = heads(self.v_proj.forward(x));
         let y = match self.softcapping {
-            Some(cap) => self.attention.forward_with(&q, &k, &v, past, |scores| softcap(&scores, cap)),
+            Some(cap) => self.attention.forward_with(&q, &k, &v, past, None, |scores| softcap(&scores, cap)),
             None => self.attention.forward(&q, &k, &v, past),
         };
         self.o_proj.forward(&y.flatten(2, 3))

@@ -300,18 +300,20 @@ impl LayerAttention {
         let (q, k) = (q.rope(cos, sin), k.rope(cos, sin));
         let (attention, past) = encoder_layers::attention_to_all(&q, mask);
         let attended = match window {
-            Some(window) => attention.forward_with(&q, &k, &v, &past, |scores| near(&scores, window as i64 / 2)),
+            Some(window) => {
+                let near = near(&q, window as i64 / 2);
+                attention.forward_with(&q, &k, &v, &past, Some(&near), |scores| scores)
+            }
             None => attention.forward(&q, &k, &v, &past),
         };
         self.out.forward(&attended.flatten(2, 3))
     }
 }
 
-/// Scores `[.., seq, seq]` of the keys that are at most `reach` away from the query, and the lowest number for others.
-fn near(scores: &Tensor, reach: i64) -> Tensor {
-    let places = scores.context().arange(scores.dim(-1));
-    let distance = (places.unsqueeze(1) - places.unsqueeze(0)).abs();
-    distance.le(reach).where_cond(scores, f64::from(f32::MIN))
+/// Whether a key is at most `reach` away from each of the queries `[batch, seq, ..]`: bool `[seq, seq]`.
+fn near(queries: &Tensor, reach: i64) -> Tensor {
+    let places = queries.context().arange(queries.dim(1));
+    (places.unsqueeze(1) - places.unsqueeze(0)).abs().le(reach)
 }
 
 impl Mlp {

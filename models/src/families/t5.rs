@@ -295,10 +295,11 @@ impl SelfAttention {
     fn forward(&self, x: &Tensor, causal: bool, past: &Past, bias: Option<&PositionBias>) -> Tensor {
         let (normed, p) = (self.layer_norm.forward(x), &self.projections);
         let (key, value) = p.key_value(&normed);
-        let attended = unscaled(causal).forward_with(&p.query(&normed), &key, &value, past, |scores| match bias {
-            Some(bias) => bias.add_to(&scores),
-            None => scores,
-        });
+        let attended =
+            unscaled(causal).forward_with(&p.query(&normed), &key, &value, past, None, |scores| match bias {
+                Some(bias) => bias.add_to(&scores),
+                None => scores,
+            });
         x + p.o.forward(&attended.flatten(2, 3))
     }
 }

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 const HEADER: &str = "// passes: ";
 const DIVIDER: &str = "// ----";
-const BLESS: &str = "KILN_BLESS=1 cargo test -p kiln-passes --test all filetests";
+const BLESS: &str = "KILN_BLESS=1 cargo nextest run --release --workspace --features kiln/cli -E 'test(filetests)'";
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/filetests")
@@ -105,6 +105,24 @@ fn every_op_has_a_file_that_uses_it() {
         let module = text::parse(&source).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
         let used = module.functions.iter().flat_map(|f| f.nodes()).any(|(_, n)| n.op.name() == op);
         assert!(used, "{} does not use `{op}`", path.display());
+    }
+}
+
+#[test]
+fn every_gradient_has_a_file_that_shows_it() {
+    let mut paths = vec![];
+    files(&folder().join("gradients"), &mut paths);
+    let mut shown = BTreeSet::new();
+    for path in paths {
+        let module = text::parse(&std::fs::read_to_string(&path).expect("reads"));
+        let module = module.unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+        shown.extend(module.functions.iter().flat_map(|f| f.nodes()).map(|(_, n)| n.op.name()));
+    }
+    // Of bools, and of what is no number on the way: they have no gradient to show.
+    let without = ["not", "and", "or", "reduce_argmax", "cumulative_argmax", "cumulative_prod", "cumulative_min"];
+    for info in kiln_ir::Op::table().iter().filter(|info| info.gradient) {
+        let left: Vec<_> = info.names.iter().filter(|n| !shown.contains(*n) && !without.contains(n)).collect();
+        assert!(left.is_empty(), "no file in tests/filetests/gradients shows {left:?}");
     }
 }
 
