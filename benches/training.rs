@@ -35,7 +35,8 @@ fn made_up(folder: &Path) -> PathBuf {
     let bytes: Vec<Vec<u8>> = shapes
         .iter()
         .map(|(_, shape)| {
-            let value = |i: usize| if shape.len() == 1 { 1.0 } else { ((i * 7919 % 2003) as f32 / 1001.0 - 1.0) * 0.04 };
+            let value =
+                |i: usize| if shape.len() == 1 { 1.0 } else { ((i * 7919 % 2003) as f32 / 1001.0 - 1.0) * 0.04 };
             (0..shape.iter().product()).flat_map(|i| value(i).to_le_bytes()).collect()
         })
         .collect();
@@ -69,13 +70,18 @@ fn main() {
     };
     let all = [of("grad_accumulate", &[("batch", batch), ("seq", seq)]), of("apply", &[])].concat();
     for timing in time(&model, &all, 5).expect("runs") {
-        println!("{}: median {:.1} ms, best {:.1} ms", timing.case, 1e3 * timing.median_seconds, 1e3 * timing.min_seconds);
+        println!(
+            "{}: median {:.1} ms, best {:.1} ms",
+            timing.case,
+            1e3 * timing.median_seconds,
+            1e3 * timing.min_seconds
+        );
     }
     for case in profile(&model, &all, 3, &TargetSpec::x86_64_v3()).expect("runs") {
         println!("\n{}: {:.1} ms", case.case, 1e3 * case.seconds);
         let mut steps = case.steps;
         steps.sort_by(|a, b| b.seconds.total_cmp(&a.seconds));
-        for step in steps.iter().take(25) {
+        for step in steps.iter().take(40) {
             println!(
                 "{:8.2} ms (at least {:7.2})  {:6.1} MB {:8.2} GFLOP  {:<10} {}",
                 1e3 * step.seconds,

@@ -4,17 +4,8 @@
 //! the gradient of the result (of a scalar, by the result) to the gradient of each operand that is wanted. Each is the transposed
 //! Jacobian of the op applied to the gradient of the result.
 //!
-//! | where the op has no derivative | what its rule takes |
-//! |---|---|
-//! | `abs` at 0 | 0 |
-//! | `max`, `min` of equal numbers | half for each; among `n` equal ones along an axis, `1 / n` for each |
-//! | `floor` | 0 |
-//! | `pow` of 0 | 0 for the exponent, and 0 for the base where the exponent is 0 |
-//! | an index out of range | as the op has it: `take` and `gather` clamp it, `scatter_add` leaves it out |
-//!
-//! | attention of a query that sees no key | as of equal weights that the scores still move: transformers hides a score by adding the lowest number, which a sum's gradient passes |
-//!
-//! So do torch's and transformers'. Composites of f16 and bf16 compute their gradients in f32 and round them, as they do their values.
+//! `specs/gradients.md` says what a rule gives where its op has no derivative. Composites of f16 and bf16 compute their gradients in f32
+//! and round them, as they do their values.
 
 mod axis;
 mod elementwise;

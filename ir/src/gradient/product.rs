@@ -2,6 +2,7 @@
 
 use super::{Gradient, Result};
 use crate::{AttentionAttrs, DType, DotDims, IrError, NodeId, Op};
+use kiln_core::Dim;
 
 impl Gradient<'_> {
     /// The gradient of each side is a product of the result's gradient with the other side, summed over the other's free axes.
@@ -32,7 +33,7 @@ impl Gradient<'_> {
                 let dtype = self.b.f.tensor(self.dy).dtype().unwrap_or(DType::F32);
                 factor = self.b.op(Op::Dequantize(dtype), &[factor])?;
             }
-            let product = self.b.op(Op::DotGeneral(dims), &[self.dy, factor])?;
+            let product = self.product(dims, self.dy, factor)?;
             // It has the batch axes, this side's free axes, and the other's summed axes, lowest first, each of which pairs with one of
             // this side's.
             let mut pairs: Vec<(usize, usize)> =
@@ -49,6 +50,35 @@ impl Gradient<'_> {
             self.give(side, gradient);
         }
         Ok(())
+    }
+
+    /// A product whose summed axes are one where they stand in front on both sides: the gradient of a layer's weight is a sum over
+    /// rows, along however many axes they lie, and so a product of two matrices.
+    fn product(&mut self, dims: DotDims, dy: NodeId, factor: NodeId) -> Result<NodeId> {
+        let count = dims.lhs_contract.len();
+        let in_front = |axes: &[usize]| axes.iter().copied().eq(0..count);
+        if count == 0 || !dims.lhs_batch.is_empty() || !in_front(&dims.lhs_contract) || !in_front(&dims.rhs_contract) {
+            return self.b.op(Op::DotGeneral(dims), &[dy, factor]);
+        }
+        let (dy_shape, shape) = (self.b.shape(dy), self.b.shape(factor));
+        let rows: Dim = shape[..count].iter().cloned().product();
+        let mut matrix = |x: NodeId, shape: &[Dim]| {
+            let columns = shape[count..].iter().cloned().product();
+            self.b.reshape(x, vec![rows.clone(), columns])
+        };
+        let (left, right) = (matrix(dy, &dy_shape)?, matrix(factor, &shape)?);
+        let columns = |x: NodeId, b: &Self| b.b.shape(x)[1].clone();
+        let (n, k) = (columns(left, self), columns(right, self));
+        let dims = DotDims { lhs_contract: vec![0], rhs_contract: vec![0], ..DotDims::default() };
+        // The left side is turned before it is multiplied, the right side read as it lies: the smaller one stands on the left.
+        let wide = n.as_const().zip(k.as_const()).is_some_and(|(n, k)| n > k);
+        let product = if wide {
+            let turned = self.b.op(Op::DotGeneral(dims), &[right, left])?;
+            self.b.op(Op::Transpose(vec![1, 0]), &[turned])?
+        } else {
+            self.b.op(Op::DotGeneral(dims), &[left, right])?
+        };
+        self.b.reshape(product, [&dy_shape[count..], &shape[count..]].concat())
     }
 
     /// `x`, whose axis i is axis `axes[i]` of the result.
