@@ -63,6 +63,7 @@ impl Default for LoadOptions {
 pub struct Param {
     shape: Vec<usize>,
     in_f32: bool,
+    buffer: bool,
     bound: Option<Bound>,
 }
 
@@ -76,7 +77,12 @@ struct Bound {
 impl Param {
     /// A parameter of that shape.
     pub fn new(shape: impl Into<Vec<usize>>) -> Param {
-        Param { shape: shape.into(), in_f32: false, bound: None }
+        Param { shape: shape.into(), in_f32: false, buffer: false, bound: None }
+    }
+
+    /// A buffer in PyTorch's words: a tensor of the checkpoint that no training changes.
+    pub fn buffer(shape: impl Into<Vec<usize>>) -> Param {
+        Param { buffer: true, ..Param::new(shape) }
     }
 
     /// Its shape.
@@ -128,7 +134,7 @@ impl Param {
         let arg = Arg {
             name: bound.name.clone(),
             ty: TensorType::new(bound.storage, shape),
-            kind: ArgKind::Param { live: bound.options.live },
+            kind: ArgKind::Param { live: bound.options.live && !self.buffer },
             default: None,
             range: None,
         };

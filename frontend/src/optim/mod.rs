@@ -1,6 +1,6 @@
 //! Optimizers: how parameters change by their gradients.
 //!
-//! [`Optimizer::define`] traces an entry that takes the sum of the gradients in states, clips it, updates the parameters, and makes the sum
+//! [`apply`] traces an entry that takes the sum of the gradients in states, clips it, updates the parameters, and makes the sum
 //! zero again. The moments that an optimizer keeps are states, too: zero in the beginning.
 
 mod adamw;

@@ -161,7 +161,7 @@ impl Bart {
                 decoder: Stack::new(c, &c.decoder, true),
                 embed_scale: if c.scale_embedding { (c.d_model as f64).sqrt() } else { 1.0 },
             },
-            final_logits_bias: final_logits_bias.then(|| Param::new([1, c.vocab_size])),
+            final_logits_bias: final_logits_bias.then(|| Param::buffer([1, c.vocab_size])),
         }
     }
 

@@ -52,12 +52,13 @@ fn error(name: &str, seed: u64) -> Option<f64> {
     let mut args: Vec<Tensor> = vec![];
     let mut directions = vec![];
     for (i, arg) in f.args.iter().enumerate() {
-        if arg.kind == (ArgKind::Param { live: true }) {
+        if let ArgKind::Param { live } = arg.kind {
             let values = files.checkpoint.to_f32(&arg.name).expect("a parameter");
             let values: Vec<f64> = values.into_iter().map(f64::from).collect();
             let shape = files.checkpoint.entry(&arg.name).expect("a parameter").shape.clone();
             args.push(Tensor::from_f64(DType::F64, shape, &values).expect("fits"));
-            directions.push(Some(values.iter().map(|_| random.normal()).collect::<Vec<f64>>()));
+            // A buffer stays as it is.
+            directions.push(live.then(|| values.iter().map(|_| random.normal()).collect::<Vec<f64>>()));
         } else {
             args.push(input(f, i, &mut random));
             directions.push(None);
