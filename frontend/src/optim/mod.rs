@@ -136,3 +136,29 @@ fn define(cx: &Context, optimizer: &dyn Optimizer, trained: &[Trained], params: 
         sum.write(&cx.scalar(DType::F32, 0.0).broadcast_to(dims(&trained.shape)));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::decays;
+
+    #[test]
+    fn biases_and_norms_do_not_decay() {
+        for name in [
+            "bert.encoder.layer.0.attention.output.LayerNorm.weight",
+            "model.layers.0.input_layernorm.weight",
+            "model.layers.0.self_attn.q_norm.weight",
+            "model.norm.weight",
+            "transformer.h.0.ln_1.weight",
+            "transformer.ln_f.weight",
+            "classifier.bias",
+            "encoder.block.0.layer.0.SelfAttention.relative_attention_bias.weight",
+        ] {
+            assert!(!decays(name), "{name}");
+        }
+        for name in
+            ["model.embed_tokens.weight", "model.layers.0.mlp.up_proj.weight", "normaliser.weight", "lm_head.weight"]
+        {
+            assert!(decays(name), "{name}");
+        }
+    }
+}
