@@ -125,9 +125,7 @@ impl Builder<'_> {
     }
 
     pub(crate) fn layer_norm(&mut self, x: &[NodeId], eps: f64) -> Result<NodeId> {
-        let mean = self.mean(x[0])?;
-        let mean = self.broadcast(mean, x[0])?;
-        let centred = self.binary(BinaryOp::Sub, x[0], mean)?;
+        let centred = self.centred(x[0])?;
         let scaled = self.normalize(centred, eps)?;
         let weight = self.broadcast(x[1], scaled)?;
         let weighted = self.binary(BinaryOp::Mul, scaled, weight)?;
@@ -135,14 +133,26 @@ impl Builder<'_> {
         self.binary(BinaryOp::Add, weighted, bias)
     }
 
+    /// `x - mean(x)` over the last axis.
+    pub(crate) fn centred(&mut self, x: NodeId) -> Result<NodeId> {
+        let mean = self.mean(x)?;
+        let mean = self.broadcast(mean, x)?;
+        self.binary(BinaryOp::Sub, x, mean)
+    }
+
     /// `x * rsqrt(mean(x * x) + eps)` over the last axis.
     fn normalize(&mut self, x: NodeId, eps: f64) -> Result<NodeId> {
+        let scale = self.inverse_rms(x, eps)?;
+        self.binary(BinaryOp::Mul, x, scale)
+    }
+
+    /// `rsqrt(mean(x * x) + eps)` over the last axis, in the shape of `x`.
+    pub(crate) fn inverse_rms(&mut self, x: NodeId, eps: f64) -> Result<NodeId> {
         let square = self.binary(BinaryOp::Mul, x, x)?;
         let mean = self.mean(square)?;
         let shifted = self.with_number(BinaryOp::Add, mean, eps)?;
         let scale = self.unary(UnaryOp::Rsqrt, shifted)?;
-        let scale = self.broadcast(scale, x)?;
-        self.binary(BinaryOp::Mul, x, scale)
+        self.broadcast(scale, x)
     }
 
     pub(crate) fn softmax(&mut self, x: NodeId, axis: usize) -> Result<NodeId> {

@@ -136,8 +136,8 @@ impl Attention {
         }
     }
     /// As [`forward`](Self::forward), where `change` makes other scores of the scaled ones, f32 `[batch, kv_heads, group, s, t]`, before
-    /// the mask and the softmax, and a query sees only those keys that `near`, bool `[s, t]`, shows too. It is written out, so that all scores exist at once: what [`forward`](Self::forward) can say, it says
-    /// faster. With a cache, what a query of padding gathers has no meaning.
+    /// the mask and the softmax, and a query sees only those keys that `near`, bool `[s, t]`, shows too. It is written out, so that all
+    /// scores exist at once: what [`forward`](Self::forward) can say, it says faster. With a cache, what a query of padding gathers has no meaning.
     #[track_caller]
     pub fn forward_with(
         &self,
@@ -167,10 +167,7 @@ impl Attention {
         let queries = by_key_head.reshape(dims![batch, kv_heads, group.clone() * s.clone(), dim]);
         let scores = queries.matmul(&key.permute(&[0, 2, 3, 1])).to_dtype(DType::F32) * self.scale;
         let mut scores = change(scores.reshape(dims![batch, kv_heads, group, s, t]));
-        let visible = self.visible(&positions, &cx.arange(&t), mask.as_ref());
-        if let Some(visible) =
-            visible.into_iter().chain(near.map(|near| near.unsqueeze(0))).reduce(|a, b| a.logical_and(&b))
-        {
+        if let Some(visible) = self.visible(&positions, &cx.arange(&t), mask.as_ref(), near) {
             // A sum, as transformers has it: the value is that of a choice, the gradient of a query that sees no key is not.
             let hidden = visible.where_cond(&cx.scalar(DType::F32, 0.0), f64::from(f32::MIN));
             scores = scores + hidden.unsqueeze(1).unsqueeze(1);
@@ -186,11 +183,18 @@ impl Attention {
 
     /// Which of the keys, i64 `[t]`, the queries at `positions`, i64 `[batch, s]`, see: bool `[batch, s, t]`; `None` for all of them.
     #[track_caller]
-    fn visible(&self, positions: &Tensor, keys: &Tensor, mask: Option<&Tensor>) -> Option<Tensor> {
+    fn visible(
+        &self,
+        positions: &Tensor,
+        keys: &Tensor,
+        mask: Option<&Tensor>,
+        near: Option<&Tensor>,
+    ) -> Option<Tensor> {
         let positions = positions.unsqueeze(-1);
         let not_later = self.causal.then(|| positions.ge(keys));
-        let near = self.window.map(|window| (&positions - keys).lt(window as i64));
+        let within = self.window.map(|window| (&positions - keys).lt(window as i64));
         let masked = mask.map(|mask| mask.unsqueeze(1));
-        [not_later, near, masked].into_iter().flatten().reduce(|a, b| a.logical_and(&b))
+        let shown = near.map(|near| near.unsqueeze(0));
+        [not_later, within, masked, shown].into_iter().flatten().reduce(|a, b| a.logical_and(&b))
     }
 }

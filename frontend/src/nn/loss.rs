@@ -6,8 +6,8 @@ use crate::{DType, Operand, Tensor};
 pub const IGNORE_INDEX: i64 = -100;
 
 /// The cross-entropy of logits `[rows, classes]` with labels, i64 `[rows]`: `log Σ e^logits - logits[label]`, the mean over the rows whose
-/// label is not `ignore_index`, which may be another one for each row. NaN if there is no such row, as PyTorch gives it. Labels lie within the classes: what else a caller
-/// passes is for the input's range to refuse.
+/// label is not `ignore_index`, which may be another one for each row. NaN if there is no such row, as PyTorch gives it. Labels lie within
+/// the classes: what else a caller passes is for the input's range to refuse.
 #[track_caller]
 pub fn cross_entropy<'a>(logits: &Tensor, labels: &Tensor, ignore_index: impl Into<Operand<'a>>) -> Tensor {
     let logits = logits.to_dtype(DType::F32);

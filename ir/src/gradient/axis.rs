@@ -96,20 +96,13 @@ impl Gradient<'_> {
     /// With `c = x - mean(x)`, `r = 1 / sqrt(mean(c²) + eps)`, `n = c r` and `g = dy w`: `dx = r (g - mean(g) - n mean(g n))`,
     /// `dw = Σ dy n`, `db = Σ dy`.
     pub(crate) fn layer_norm(&mut self, eps: f64) -> Result<()> {
-        let x = self.x[0];
-        let mean = self.b.mean(x)?;
-        let mean = self.b.broadcast(mean, x)?;
-        let centred = self.sub(x, mean)?;
+        let centred = self.b.centred(self.x[0])?;
         self.norm(centred, eps, true)
     }
 
     fn norm(&mut self, x: NodeId, eps: f64, centred: bool) -> Result<()> {
         let (weight, dy) = (self.x[1], self.dy);
-        let square = self.mul(x, x)?;
-        let mean = self.b.mean(square)?;
-        let shifted = self.b.with_number(BinaryOp::Add, mean, eps)?;
-        let scale = self.b.unary(UnaryOp::Rsqrt, shifted)?;
-        let scale = self.b.broadcast(scale, x)?;
+        let scale = self.b.inverse_rms(x, eps)?;
         let normed = self.mul(x, scale)?;
         if self.wants(0) {
             let wide = self.b.broadcast(weight, x)?;

@@ -2,14 +2,12 @@
 
 use super::{Gradient, Result};
 use crate::{NodeId, Op};
+use kiln_core::formula::{GELU_CUBE, SQRT_2_OVER_PI};
 use kiln_core::{BinaryOp, CompareOp, UnaryOp};
 use std::f64::consts::FRAC_2_SQRT_PI;
 
 /// `sqrt(1 / (2 π))`, the factor of the density of the normal distribution.
 const INV_SQRT_2_PI: f64 = 0.398_942_280_401_432_7;
-
-/// `sqrt(2 / π)` and the factor of the cube in GELU's tanh form ([`kiln_core::formula::gelu`]).
-const GELU_TANH: (f64, f64) = (0.797_884_560_802_865_4, 0.044_715);
 
 impl Gradient<'_> {
     pub(crate) fn unary(&mut self, op: UnaryOp) -> Result<()> {
@@ -207,17 +205,17 @@ impl Gradient<'_> {
         let one = self.b.number(1.0, x)?;
         let (half_distribution, density) = if tanh {
             let square = self.mul(x, x)?;
-            let cubic = self.scaled(square, GELU_TANH.1)?;
+            let cubic = self.scaled(square, GELU_CUBE)?;
             let inner = self.b.binary(BinaryOp::Add, one, cubic)?;
             let inner = self.mul(x, inner)?;
-            let u = self.scaled(inner, GELU_TANH.0)?;
+            let u = self.scaled(inner, SQRT_2_OVER_PI)?;
             let t = self.b.unary(UnaryOp::Tanh, u)?;
-            let slope = self.scaled(square, 3.0 * GELU_TANH.1)?;
+            let slope = self.scaled(square, 3.0 * GELU_CUBE)?;
             let slope = self.b.binary(BinaryOp::Add, one, slope)?;
             let t_square = self.mul(t, t)?;
             let rest = self.sub(one, t_square)?;
             let density = self.mul(rest, slope)?;
-            (t, self.scaled(density, 0.5 * GELU_TANH.0)?)
+            (t, self.scaled(density, 0.5 * SQRT_2_OVER_PI)?)
         } else {
             let scaled = self.scaled(x, std::f64::consts::FRAC_1_SQRT_2)?;
             let bell = self.bell(x, 0.5)?;

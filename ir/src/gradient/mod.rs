@@ -12,7 +12,7 @@ mod elementwise;
 mod movement;
 mod product;
 
-use crate::{DType, Function, IrError, Literal, NodeId, Op, TensorType, builder::Builder};
+use crate::{DType, Function, IrError, NodeId, Op, TensorType, builder::Builder};
 use kiln_core::BinaryOp;
 
 type Result<T> = std::result::Result<T, IrError>;
@@ -99,12 +99,5 @@ impl Gradient<'_> {
     /// Zeros of the type of `like`.
     fn zeros(&mut self, like: NodeId) -> Result<NodeId> {
         self.b.number(0.0, like)
-    }
-
-    /// An i64 scalar.
-    fn index(&mut self, value: i64) -> Result<NodeId> {
-        let bytes = value.to_le_bytes().to_vec();
-        let literal = Literal::new(DType::I64, vec![], bytes).expect("eight bytes make one i64");
-        self.b.op(Op::Constant(literal), &[])
     }
 }

@@ -4,6 +4,13 @@ use super::{Gradient, Result};
 use crate::{NodeId, Op, Real};
 use kiln_core::{BinaryOp, CompareOp, Dim, ReduceOp};
 
+/// The permutation that undoes one.
+pub(super) fn inverse(perm: &[usize]) -> Vec<usize> {
+    let mut inverse = vec![0; perm.len()];
+    perm.iter().enumerate().for_each(|(to, from)| inverse[*from] = to);
+    inverse
+}
+
 impl Gradient<'_> {
     pub(crate) fn reshape(&mut self) -> Result<()> {
         let shape = self.b.shape(self.x[0]);
@@ -13,9 +20,7 @@ impl Gradient<'_> {
     }
 
     pub(crate) fn transpose(&mut self, perm: &[usize]) -> Result<()> {
-        let mut inverse = vec![0; perm.len()];
-        perm.iter().enumerate().for_each(|(to, from)| inverse[*from] = to);
-        let dx = self.b.op(Op::Transpose(inverse), &[self.dy])?;
+        let dx = self.b.op(Op::Transpose(inverse(perm)), &[self.dy])?;
         self.give(0, dx);
         Ok(())
     }
@@ -77,12 +82,10 @@ impl Gradient<'_> {
 
     /// The indices along an axis of `x`, each within it.
     fn clamped(&mut self, indices: NodeId, x: NodeId, axis: usize) -> Result<NodeId> {
-        let shape = self.b.shape(indices);
         let size = self.b.shape(x)[axis].clone();
         let last = self.b.op(Op::DimSize(size - 1.into()), &[])?;
-        let last = self.b.broadcast_to(last, shape.clone())?;
-        let first = self.index(0)?;
-        let first = self.b.broadcast_to(first, shape)?;
+        let last = self.b.broadcast(last, indices)?;
+        let first = self.zeros(indices)?;
         let indices = self.b.binary(BinaryOp::Max, indices, first)?;
         self.b.binary(BinaryOp::Min, indices, last)
     }

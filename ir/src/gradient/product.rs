@@ -1,5 +1,6 @@
 //! Gradients of products.
 
+use super::movement::inverse;
 use super::{Gradient, Result};
 use crate::{AttentionAttrs, DType, DotDims, IrError, NodeId, Op};
 use kiln_core::Dim;
@@ -83,9 +84,7 @@ impl Gradient<'_> {
 
     /// `x`, whose axis i is axis `axes[i]` of the result.
     fn with_axes(&mut self, x: NodeId, axes: &[usize]) -> Result<NodeId> {
-        let mut perm = vec![0; axes.len()];
-        axes.iter().enumerate().for_each(|(from, to)| perm[*to] = from);
-        if perm.is_sorted() { Ok(x) } else { self.b.op(Op::Transpose(perm), &[x]) }
+        if axes.is_sorted() { Ok(x) } else { self.b.op(Op::Transpose(inverse(axes)), &[x]) }
     }
 
     /// With the weights `p`: `dv = pᵀ dy`, `ds = p (dp - Σ dp p)` for `dp = dy vᵀ`, `dq = scale ds k`, `dk = scale dsᵀ q`.

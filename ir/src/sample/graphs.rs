@@ -67,8 +67,7 @@ pub fn random_module(seed: u64, steps: usize, float: DType) -> Module {
 pub fn together(modules: &[Module]) -> Module {
     let mut out = Module::default();
     for (i, module) in modules.iter().enumerate() {
-        let first = out.functions.len() as u32;
-        out.symbols.extend(module.symbols.clone());
+        let mut numbered = Module { symbols: module.symbols.clone(), functions: vec![] };
         for f in &module.functions {
             let mut renamed = f.shell();
             renamed.name = format!("{}{i}", f.name).into();
@@ -81,13 +80,13 @@ pub fn together(modules: &[Module]) -> Module {
                         }
                         renamed.add_arg(arg)
                     }
-                    Op::Call(FuncId(n)) => renamed.push(Node { op: Op::Call(FuncId(first + n)), ..node.clone() }),
                     _ => renamed.push(node.clone()),
                 };
             }
             renamed.outputs.clone_from(&f.outputs);
-            out.functions.push(renamed);
+            numbered.functions.push(renamed);
         }
+        out.append(numbered);
     }
     out
 }

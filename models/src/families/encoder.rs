@@ -43,7 +43,14 @@ pub(super) struct Inputs<'a> {
     outputs: RefCell<Vec<(String, Tensor)>>,
 }
 
-impl Inputs<'_> {
+impl<'a> Inputs<'a> {
+    fn new(cx: &'a Context, max_seq: i64, sentence: Option<&'a SentenceEmbedding>) -> Self {
+        let shape = dims![cx.symbol("batch", Symbol::batch(1..=64)), cx.symbol("seq", 1..=max_seq)];
+        let ids = cx.input("input_ids", DType::I64, &shape);
+        let mask = cx.input_or("attention_mask", DType::I64, &shape, DefaultFill::Ones).ne(0);
+        Inputs { cx, shape, ids, mask, sentence, outputs: RefCell::default() }
+    }
+
     /// One more input of their shape.
     pub fn input_or(&self, name: &str, default: DefaultFill) -> Tensor {
         self.cx.input_or(name, DType::I64, &self.shape, default)
@@ -87,24 +94,18 @@ pub(super) fn trace<M: Module>(
     let mut without_loss = Ok(());
     let traced = kiln_frontend::trace(|cx| {
         unused_tensors = cx.load(&mut model, &encoder.checkpoint, options.parameters());
-        let outputs = |cx: &Context, few_rows: bool| {
-            let shape = dims![cx.symbol("batch", Symbol::batch(1..=64)), cx.symbol("seq", 1..=max_seq)];
-            let ids = cx.input("input_ids", DType::I64, &shape);
-            if few_rows {
-                cx.variants_by_rows(&shape);
-            }
-            let mask = cx.input_or("attention_mask", DType::I64, &shape, DefaultFill::Ones).ne(0);
-            let inputs = Inputs { cx, shape, ids, mask, sentence: sentence.as_ref(), outputs: RefCell::default() };
-            define(&model, &inputs);
-            inputs.outputs.into_inner()
-        };
         cx.entry("forward", |cx| {
-            for (name, tensor) in outputs(cx, true) {
-                cx.output(&name, &tensor);
-            }
+            let inputs = Inputs::new(cx, max_seq, sentence.as_ref());
+            cx.variants_by_rows(&inputs.shape);
+            define(&model, &inputs);
+            inputs.outputs.into_inner().iter().for_each(|(name, tensor)| cx.output(name, tensor));
         });
         if let Some(training) = options.training {
-            cx.entry("loss", |cx| without_loss = loss::encoder(cx, encoder.task, &outputs(cx, false), training));
+            cx.entry("loss", |cx| {
+                let inputs = Inputs::new(cx, max_seq, sentence.as_ref());
+                define(&model, &inputs);
+                without_loss = loss::encoder(cx, encoder.task, &inputs.outputs.into_inner(), training);
+            });
         }
     });
     without_loss?;

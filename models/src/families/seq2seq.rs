@@ -53,13 +53,12 @@ pub(super) fn trace<M: EncoderDecoder>(
     let module = kiln_frontend::trace(|cx| {
         unused_tensors = cx.load(&mut model, source, options.parameters());
         cx.entry("forward", |cx| {
-            let logits = forward(cx, &model, max_seq);
-            let (batch, seq) = (cx.symbol("batch", Symbol::batch(1..=64)), cx.symbol("seq", 1..=max_seq));
-            cx.variants_by_rows(dims![batch, seq]);
+            let (rows, logits) = forward(cx, &model, max_seq);
+            cx.variants_by_rows(rows);
             cx.output("logits", &logits);
         });
         if options.training.is_some() {
-            return cx.entry("loss", |cx| loss::tokens(cx, &forward(cx, &model, max_seq)));
+            return cx.entry("loss", |cx| loss::tokens(cx, &forward(cx, &model, max_seq).1));
         }
         cx.entry("encode", |cx| encode(cx, &model, sizes, dtype));
         cx.entry("step", |cx| step(cx, &model, sizes, dtype));
@@ -68,8 +67,8 @@ pub(super) fn trace<M: EncoderDecoder>(
     Ok(Traced { module, unused_tensors, max_seq, cache_limit: None })
 }
 
-/// The inputs of `forward`, and the scores of all tokens.
-fn forward(cx: &Context, model: &impl EncoderDecoder, max_seq: i64) -> Tensor {
+/// The inputs of `forward`; gives the axes of the source's rows, and the scores of all tokens.
+fn forward(cx: &Context, model: &impl EncoderDecoder, max_seq: i64) -> ([Dim; 2], Tensor) {
     let batch = cx.symbol("batch", Symbol::batch(1..=64));
     let (seq, decoder_seq) = (cx.symbol("seq", 1..=max_seq), cx.symbol("decoder_seq", 1..=max_seq));
     let input_ids = cx.input("input_ids", DType::I64, dims![batch, seq]);
@@ -77,7 +76,7 @@ fn forward(cx: &Context, model: &impl EncoderDecoder, max_seq: i64) -> Tensor {
     let decoder_input_ids = cx.input("decoder_input_ids", DType::I64, dims![batch, decoder_seq]);
 
     let hidden = decode_whole(cx, model, [&input_ids, &mask, &decoder_input_ids]);
-    model.logits(&hidden).to_dtype(DType::F32)
+    (dims![batch, seq], model.logits(&hidden).to_dtype(DType::F32))
 }
 
 /// Token ids `[batch, seq]`, their mask, and the decoder's token ids `[batch, decoder_seq]` to the decoder's hidden states

@@ -5,7 +5,7 @@ use super::work::{Question, Work, gradient_name};
 use crate::PassError;
 use kiln_core::BinaryOp;
 use kiln_ir::{Arg, ArgKind, Function, IrError, Literal, Node, NodeId, Op, gradient};
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 /// A function that computes its results, and then gradients of its arguments.
 pub(super) struct Joint {
@@ -23,6 +23,8 @@ struct Called {
     /// The call of the forward function.
     call: NodeId,
     question: Question,
+    /// What the forward function returns beside the results.
+    saved: Vec<NodeId>,
     /// For each result, its gradient so far.
     gradients: Vec<Option<NodeId>>,
 }
@@ -31,7 +33,7 @@ struct Called {
 pub(super) fn joint(work: &mut Work<'_>, f: &Function, way: &Way, question: &Question) -> Result<Joint, PassError> {
     let mut out = f.shell();
     out.entry = false;
-    let mut called: HashMap<NodeId, Called> = HashMap::new();
+    let mut called: BTreeMap<NodeId, Called> = BTreeMap::new();
     let mut renamed: Vec<NodeId> = Vec::with_capacity(f.len());
     for (id, node) in f.nodes() {
         let map = |o: &NodeId| renamed[o.index()];
@@ -44,7 +46,7 @@ pub(super) fn joint(work: &mut Work<'_>, f: &Function, way: &Way, question: &Que
                         let forward = work.splits[&question].forward;
                         let call = out.add_call(forward, &work.out[forward.index()], &args)?;
                         let gradients = vec![None; question.given.len()];
-                        called.insert(id, Called { call, question, gradients });
+                        called.insert(id, Called { call, question, saved: vec![], gradients });
                         call
                     }
                     None => {
@@ -57,17 +59,12 @@ pub(super) fn joint(work: &mut Work<'_>, f: &Function, way: &Way, question: &Que
         };
         renamed.push(now);
     }
-    // What the forward functions return beside the results, in front of where the way back begins.
-    let mut saved: HashMap<NodeId, Vec<NodeId>> = HashMap::new();
-    let mut calls: Vec<NodeId> = called.keys().copied().collect();
-    calls.sort_unstable();
-    for id in calls {
-        let Called { call, question, .. } = &called[&id];
-        let split = &work.splits[question];
+    // In front of where the way back begins.
+    for Called { call, question, saved, .. } in called.values_mut() {
         let first = question.given.len() as u32;
-        let gets: Result<Vec<NodeId>, IrError> =
-            (0..split.saved as u32).map(|i| out.add(Op::Get(first + i), &[*call])).collect();
-        saved.insert(id, gets?);
+        for i in 0..work.splits[question].saved as u32 {
+            saved.push(out.add(Op::Get(first + i), &[*call])?);
+        }
     }
     let own = out.len();
 
@@ -99,7 +96,7 @@ pub(super) fn joint(work: &mut Work<'_>, f: &Function, way: &Way, question: &Que
                 let Some(called) = called.get(&id).filter(|c| c.gradients.iter().any(Option::is_some)) else {
                     continue;
                 };
-                backward(work, &mut out, f, id, called, &saved[&id], &renamed)?
+                backward(work, &mut out, &node.operands, called, &renamed)?
             }
             op => {
                 let Some(gradient) = gradients[id.index()] else { continue };
@@ -149,24 +146,21 @@ fn add(f: &mut Function, sum: &mut Option<NodeId>, gradient: NodeId) -> Result<(
 fn backward(
     work: &Work<'_>,
     out: &mut Function,
-    f: &Function,
-    id: NodeId,
+    operands: &[NodeId],
     called: &Called,
-    saved: &[NodeId],
     renamed: &[NodeId],
 ) -> Result<Vec<(NodeId, Option<NodeId>)>, PassError> {
     let split = &work.splits[&called.question];
     let callee = &work.out[split.backward.index()];
-    let operands = &f.node(id).operands;
     let mut args: Vec<NodeId> = split.arguments.iter().map(|i| renamed[operands[*i].index()]).collect();
-    args.extend(saved);
+    args.extend(&called.saved);
     for (i, gradient) in called.gradients.iter().enumerate().filter(|(i, _)| called.question.given[*i]) {
         args.push(match gradient {
             Some(gradient) => *gradient,
             // The loss depends on the result, but not smoothly.
             None => {
-                let result = &work.module.function(called.question.function).outputs[i];
-                let ty = work.module.function(called.question.function).tensor(result.value);
+                let function = work.module.function(called.question.function);
+                let ty = function.tensor(function.outputs[i].value);
                 let zero = Literal::scalar(ty.dtype().unwrap_or(kiln_core::DType::F32), 0.0);
                 let zero = out.add(Op::Constant(zero), &[])?;
                 out.add(Op::Broadcast(ty.shape.to_vec()), &[zero])?

@@ -12,7 +12,7 @@ mod work;
 
 use crate::PassError;
 use joint::{Joint, joint};
-use kiln_ir::{ArgKind, FuncId, Function, Module};
+use kiln_ir::{ArgKind, FuncId, Function, Module, compose};
 use way::Way;
 pub use work::gradient_name;
 use work::{Question, Work};
@@ -101,7 +101,8 @@ fn entry(work: &mut Work<'_>, id: FuncId, loss: usize, options: &Autodiff) -> Re
 
 /// The function of a question with the way back behind it, once the functions that its calls become are there.
 fn solved(work: &mut Work<'_>, question: &Question) -> Result<Joint, PassError> {
-    let f = work.open(question.function)?;
+    // A composite without a rule of its own has the gradient of what it stands for.
+    let f = compose::decompose_where(work.module.function(question.function), |node| !node.op.has_gradient())?;
     let way = Way::of(work, &f, question);
     for (id, node) in f.nodes() {
         if let Some(call) = way.question(id, node).filter(|call| !work.splits.contains_key(call)) {

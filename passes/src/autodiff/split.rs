@@ -3,24 +3,22 @@
 use super::joint::Joint;
 use super::work::{Question, Split, Work};
 use kiln_ir::{Arg, ArgKind, Class, Function, Node, NodeId, Op};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 /// Splits a function where the way back begins. What the way back reads is saved, but for what costs nothing to make again: constants,
 /// and views of what it has.
 pub(super) fn split(work: &mut Work<'_>, question: &Question, joint: &Joint) -> Split {
     let f = &joint.function;
     let results = question.given.len();
-    let mut cut = Cut { f, own: joint.own, f_args: HashMap::new(), saved: vec![], args: vec![], read: HashMap::new() };
+    let mut cut = Cut { f, own: joint.own, args: BTreeMap::new(), saved: vec![], read: HashMap::new() };
     let mut backward = Function::new(format!("{}.backward", f.name), false);
     // Arguments come first, in the order that a call gives them: found by walking the way back once without writing it.
     for (_, node) in f.nodes().filter(|(id, _)| id.index() >= joint.own) {
         node.operands.iter().for_each(|o| cut.need(*o));
     }
     f.outputs[results..].iter().for_each(|o| cut.need(o.value));
-    cut.args.sort_unstable();
-    for i in &cut.args {
-        let id = backward.add_arg(f.args[*i].clone());
-        cut.read.insert(cut.f_args[i], id);
+    for (i, node) in &cut.args {
+        cut.read.insert(*node, backward.add_arg(f.args[*i].clone()));
     }
     for (i, value) in cut.saved.iter().enumerate() {
         let ty = f.tensor(*value).clone();
@@ -57,7 +55,7 @@ pub(super) fn split(work: &mut Work<'_>, question: &Question, joint: &Joint) -> 
         forward.add_output(format!("saved.{i}"), *value, None);
     }
     let gradients = joint.gradients.iter().map(|g| g.map(|number| number - results)).collect();
-    let (arguments, saved) = (cut.args, cut.saved.len());
+    let (arguments, saved) = (cut.args.into_keys().collect(), cut.saved.len());
     let (forward, backward) = (forward.without_dead_nodes(), backward.without_dead_nodes());
     let forward = work.push_named(forward);
     let backward = work.push_named(backward);
@@ -69,9 +67,8 @@ struct Cut<'a> {
     f: &'a Function,
     own: usize,
     /// The node of each argument that is read.
-    f_args: HashMap<usize, NodeId>,
+    args: BTreeMap<usize, NodeId>,
     saved: Vec<NodeId>,
-    args: Vec<usize>,
     /// What stands for a node in the backward function.
     read: HashMap<NodeId, NodeId>,
 }
@@ -89,9 +86,7 @@ impl Cut<'_> {
             return;
         }
         if let Op::Arg(i) = self.f.node(id).op {
-            if self.f_args.insert(i as usize, id).is_none() {
-                self.args.push(i as usize);
-            }
+            self.args.insert(i as usize, id);
         } else if self.is_remade(id) {
             self.f.node(id).operands.iter().for_each(|o| self.need(*o));
         } else if !self.saved.contains(&id) {

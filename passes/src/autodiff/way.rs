@@ -2,14 +2,14 @@
 
 use super::work::{Question, Work};
 use kiln_ir::{FuncId, Function, Node, NodeId, Op, Type};
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 /// The way back through a function.
 pub(super) struct Way {
     /// Whether a node depends on a wanted argument, through floats.
     reached: Vec<bool>,
-    /// Whether a given result depends on the node, of those.
-    useful: Vec<bool>,
+    /// Those of them that a given result depends on.
+    useful: BTreeSet<NodeId>,
     /// For each call on the way, which of its results are.
     given: HashMap<NodeId, Vec<bool>>,
 }
@@ -18,22 +18,15 @@ impl Way {
     /// The way that a question asks about.
     pub fn of(work: &Work<'_>, f: &Function, question: &Question) -> Way {
         let reached = reach(work, f, &question.wanted);
-        let mut useful = vec![false; f.len()];
+        let is_reached = |id: NodeId| reached.nodes[id.index()];
+        let ends = f.outputs.iter().zip(&question.given).filter(|(_, given)| **given).map(|(o, _)| o.value);
+        let useful = f.needs_within(ends.filter(|id| is_reached(*id)), is_reached);
         let mut given: HashMap<NodeId, Vec<bool>> = HashMap::new();
-        for (output, _) in f.outputs.iter().zip(&question.given).filter(|(_, given)| **given) {
-            useful[output.value.index()] = reached.nodes[output.value.index()];
-        }
-        for (id, node) in f.nodes().rev() {
-            if !useful[id.index()] {
-                continue;
-            }
+        for node in useful.iter().map(|id| f.node(*id)) {
             if let Op::Get(i) = &node.op {
                 let call = node.operands[0];
                 let results = given.entry(call).or_insert_with(|| vec![false; reached.calls[&call].len()]);
                 results[*i as usize] = true;
-            }
-            for o in node.operands.iter().filter(|o| reached.nodes[o.index()]) {
-                useful[o.index()] = true;
             }
         }
         Way { reached: reached.nodes, useful, given }
@@ -41,7 +34,7 @@ impl Way {
 
     /// Whether a node lies on the way.
     pub fn passes(&self, node: NodeId) -> bool {
-        self.useful[node.index()]
+        self.useful.contains(&node)
     }
 
     /// Whether a wanted argument reaches a node.

@@ -1,7 +1,6 @@
 //! What is known while a program is differentiated: the functions that were made so far.
 
-use crate::PassError;
-use kiln_ir::{FuncId, Function, Module, Node, Op, compose};
+use kiln_ir::{FuncId, Function, Module, Node, Op};
 use std::collections::HashMap;
 
 /// The name of the result that is the gradient by the argument of that name.
@@ -21,8 +20,6 @@ pub(super) struct Question {
 
 pub(super) struct Work<'a> {
     pub module: &'a Module,
-    /// Functions without composites that have no rule of their own.
-    opened: HashMap<FuncId, Function>,
     /// The functions that were made, callees before callers.
     pub out: Vec<Function>,
     copies: HashMap<FuncId, FuncId>,
@@ -31,7 +28,7 @@ pub(super) struct Work<'a> {
 
 impl<'a> Work<'a> {
     pub fn new(module: &'a Module) -> Self {
-        Work { module, opened: HashMap::new(), out: vec![], copies: HashMap::new(), splits: HashMap::new() }
+        Work { module, out: vec![], copies: HashMap::new(), splits: HashMap::new() }
     }
 
     pub fn push(&mut self, f: Function) -> FuncId {
@@ -57,16 +54,6 @@ impl<'a> Work<'a> {
         let copy = self.push(out);
         self.copies.insert(id, copy);
         copy
-    }
-
-    /// The function, with composites that have no rule of their own written out.
-    pub fn open(&mut self, id: FuncId) -> Result<Function, PassError> {
-        if let Some(f) = self.opened.get(&id) {
-            return Ok(f.clone());
-        }
-        let opened = compose::decompose_where(self.module.function(id), |node| !node.op.has_gradient())?;
-        self.opened.insert(id, opened.clone());
-        Ok(opened)
     }
 
     /// Pushes a function under its name, or, where another question about the same function took that, with a number behind it.

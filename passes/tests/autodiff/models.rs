@@ -1,6 +1,6 @@
 //! The gradients of whole models against central differences: every golden checkpoint that has a loss.
 
-use super::{dot, in_f64, moved};
+use super::{difference, in_f64, slope};
 use crate::models::{folder, goldens};
 use kiln_ir::interp::{self, Tensor};
 use kiln_ir::sample::Random;
@@ -8,7 +8,7 @@ use kiln_ir::{ArgKind, DType, Function};
 use kiln_models::auto::{TraceOptions, trace};
 use kiln_models::loss::Training;
 use kiln_models::source::ModelFiles;
-use kiln_passes::autodiff::{Autodiff, autodiff, gradient_name};
+use kiln_passes::autodiff::{Autodiff, autodiff};
 
 /// Two sequences, the second shorter, and labels for them.
 fn input(f: &Function, i: usize, random: &mut Random) -> Tensor {
@@ -65,23 +65,8 @@ fn error(name: &str, seed: u64) -> Option<f64> {
         }
     }
     let outputs = interp::run(&made, "loss", &args, &[]).unwrap_or_else(|e| panic!("{name}: {e}"));
-    let mut slope = 0.0;
-    for (arg, direction) in f.args.iter().zip(&directions) {
-        let gradient = f.outputs.iter().position(|o| *o.name == *gradient_name(&arg.name));
-        if let (Some(gradient), Some(direction)) = (gradient, direction) {
-            slope += dot(&outputs[gradient].to_f64_vec(), direction);
-        }
-    }
-    let loss = f.outputs.iter().position(|o| &*o.name == "loss").expect("the loss");
-    let at = |step: f64| {
-        let args: Vec<Tensor> = args
-            .iter()
-            .zip(&directions)
-            .map(|(arg, d)| d.as_ref().map_or_else(|| arg.clone(), |d| moved(arg, d, step)))
-            .collect();
-        interp::run(&module, "loss", &args, &[]).expect("runs")[loss].to_f64_vec()[0]
-    };
-    let differences = [1e-5, 1e-6].map(|step| (at(step) - at(-step)) / (2.0 * step));
+    let (slope, _) = slope(f, &outputs, &directions);
+    let differences = [1e-5, 1e-6].map(|step| difference((&module, "loss"), (&args, &[]), &directions, step));
     Some(differences.iter().map(|d| (d - slope).abs() / slope.abs()).fold(f64::INFINITY, f64::min))
 }
 

@@ -31,10 +31,10 @@ pub trait Algebra {
 }
 
 /// `sqrt(2 / π)`
-const SQRT_2_OVER_PI: f64 = 0.797_884_560_802_865_4;
+pub const SQRT_2_OVER_PI: f64 = 0.797_884_560_802_865_4;
 
 /// The factor of the cube in GELU's tanh form (Hendrycks and Gimpel, 2016).
-const GELU_CUBE: f64 = 0.044715;
+pub const GELU_CUBE: f64 = 0.044715;
 
 /// GELU, `x Φ(x)`: `x / 2 * (1 + erf(x / sqrt 2))`, or in its tanh form `x / 2 * (1 + tanh(sqrt(2 / π) * (x + 0.044715 x^3)))`.
 ///
