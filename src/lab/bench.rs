@@ -3,12 +3,13 @@
 //! A [`Case`] is a call with made-up inputs. A signature that keeps a cache has two, a prompt (`prefill`) and one token after others
 //! (`decode`); any other has one. Rounds take turns between the cases, so that whatever else the machine does meets all of them.
 
+use super::verify::views;
 use crate::{Error, Result};
 use kiln_core::{DType, Dim, InputSpec, KernelSpec, Plan, Signature, SizeRole, Step, TargetSpec};
 use kiln_ir::interp::Tensor;
 use kiln_passes::CACHE_SHARE;
 use kiln_runtime::causal_lm::CACHE;
-use kiln_runtime::{Model, Session, SessionOptions, StepTime, TensorView};
+use kiln_runtime::{Model, Session, SessionOptions, StepTime};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -215,7 +216,7 @@ impl Case {
     /// # Errors
     /// As [`Session::call`].
     pub fn call(&self, session: &mut Session) -> Result<()> {
-        session.call(&self.signature, &self.views())?;
+        session.call(&self.signature, &views(&self.inputs)?)?;
         Ok(())
     }
 
@@ -224,15 +225,7 @@ impl Case {
     /// # Errors
     /// As [`Session::call`].
     pub fn call_profiled(&self, session: &mut Session) -> Result<Vec<StepTime>> {
-        Ok(session.call_profiled(&self.signature, &self.views())?.1)
-    }
-
-    fn views(&self) -> Vec<(&str, TensorView<'_>)> {
-        let view = |t: &'_ Tensor| t.dtype().unwrap_or(DType::U8);
-        self.inputs
-            .iter()
-            .map(|(n, t)| (n.as_str(), TensorView { dtype: view(t), shape: t.shape(), bytes: t.bytes() }))
-            .collect()
+        Ok(session.call_profiled(&self.signature, &views(&self.inputs)?)?.1)
     }
 
     /// Operations and bytes of each step. A plan does not know how much of a cache is filled, and takes a share of it; a case does know.

@@ -17,8 +17,17 @@ pub mod bisect;
 pub mod calibrate;
 pub mod costs;
 pub mod graph;
-mod program;
 pub mod training;
 pub mod verify;
 
 pub use crate::compile::{Program, TargetProgram, build, trace};
+
+use crate::{CompileOptions, PassOptions};
+
+impl CompileOptions {
+    /// The same for a module that is compiled as it was written, without rewriting.
+    fn as_written(&self) -> CompileOptions {
+        let passes = PassOptions { rewrite: false, ..self.passes.clone() };
+        CompileOptions { passes, ..self.clone() }
+    }
+}

@@ -1,8 +1,8 @@
 //! A few steps of training beside what torch made of the same batch.
 
-use super::verify::{call, read_tensors};
+use super::verify::{call, read_tensors, views};
 use crate::train::{Trainee, TraineeOptions};
-use crate::{Error, Result, TensorView};
+use crate::{Error, Result};
 use kiln_frontend::optim::AdamW;
 use kiln_ir::interp::{self, Tensor};
 use kiln_models::source::ModelFiles;
@@ -97,10 +97,9 @@ pub fn train_on_golden(files: &ModelFiles, folder: &Path, recipe: &Recipe, optio
     let labels = record.swap_remove(labels);
     let batch: Vec<(String, Tensor)> = inputs.iter().cloned().chain([labels]).collect();
     let mut steps = Steps { losses: vec![], grad_norms: BTreeMap::new(), logits_error: None };
+    let batch = views(&batch)?;
     for step in 0..recipe.steps {
-        let views: Result<Vec<(&str, TensorView<'_>)>> =
-            batch.iter().map(|(name, t)| Ok((&**name, view(name, t)?))).collect();
-        steps.losses.push(trainee.accumulate(&views?)?);
+        steps.losses.push(trainee.accumulate(&batch)?);
         let report = trainee.apply(recipe.learning_rate, 1, recipe.max_grad_norm)?;
         if step == 0 {
             let names = trainee.trained().iter().map(|t| name_in_transformers(&t.name).to_string());
@@ -119,9 +118,4 @@ pub fn train_on_golden(files: &ModelFiles, folder: &Path, recipe: &Recipe, optio
 /// What transformers calls a parameter that its checkpoints store under another name: GPT-NeoX's output projection.
 fn name_in_transformers(stored: &str) -> &str {
     if stored == "embed_out.weight" { "lm_head.weight" } else { stored }
-}
-
-fn view<'a>(name: &str, t: &'a Tensor) -> Result<TensorView<'a>> {
-    let dtype = t.dtype().ok_or_else(|| Error::Option(format!("input `{name}` is block-quantised: give it dense")))?;
-    Ok(TensorView { dtype, shape: t.shape(), bytes: t.bytes() })
 }

@@ -90,6 +90,18 @@ pub fn made_up_inputs(module: &Module, length: usize) -> Result<Vec<(String, int
     given.enumerate().map(tensor).collect()
 }
 
+/// Tensors by name, as a call takes them.
+///
+/// # Errors
+/// [`Error::Option`] for one that is block-quantised.
+pub fn views(inputs: &[(String, interp::Tensor)]) -> Result<Vec<(&str, TensorView<'_>)>> {
+    let views = inputs.iter().map(|(name, t)| match t.dtype() {
+        Some(dtype) => Ok((name.as_str(), TensorView { dtype, shape: t.shape(), bytes: t.bytes() })),
+        None => Err(Error::Option(format!("input `{name}` is block-quantised: give it dense"))),
+    });
+    views.collect()
+}
+
 /// Calls a signature on tensors by name.
 ///
 /// # Errors
@@ -99,13 +111,7 @@ pub fn call(
     signature: &str,
     inputs: &[(String, interp::Tensor)],
 ) -> Result<Vec<(String, interp::Tensor)>> {
-    let mut views = vec![];
-    for (name, t) in inputs {
-        let dtype =
-            t.dtype().ok_or_else(|| Error::Option(format!("input `{name}` is block-quantised: give it dense")))?;
-        views.push((name.as_str(), TensorView { dtype, shape: t.shape(), bytes: t.bytes() }));
-    }
-    let outputs = session.call(signature, &views)?;
+    let outputs = session.call(signature, &views(inputs)?)?;
     outputs
         .iter()
         .map(|(name, t)| {

@@ -36,7 +36,6 @@ pub fn training_program(
     let entry = entry.ok_or_else(|| crate::Error::Option("the model has no entry `loss` to train by".into()))?;
     let trained = accumulate(entry, decays)?;
     module.append(optim::apply(optimizer, &trained).map_err(kiln_models::Error::Trace)?);
-    kiln_ir::verify(&module)?;
     Ok(TrainingProgram { module, trained })
 }
 

@@ -50,7 +50,7 @@ impl Trainee {
         let program = build(&module, &options.compile)?;
         let model = program.load(&options.compile, &options.load, |name, out| {
             let values = files.checkpoint.to_f32(name).map_err(std::io::Error::other)?;
-            values.iter().try_for_each(|v| out.write_all(&v.to_le_bytes()))
+            out.write_all(bytemuck::cast_slice(&values))
         })?;
         Ok(Trainee { session: Session::new(&model, &SessionOptions::default())?, trained })
     }
@@ -82,9 +82,7 @@ impl Trainee {
     pub fn apply(&mut self, learning_rate: f32, batches: usize, max_grad_norm: f32) -> Result<StepReport> {
         let scale = 1.0 / batches.max(1) as f32;
         let inputs = [("learning_rate", learning_rate), ("gradient_scale", scale), ("max_grad_norm", max_grad_norm)];
-        let bytes = inputs.map(|(name, value)| (name, value.to_le_bytes()));
-        let views: Vec<(&str, TensorView<'_>)> =
-            bytes.iter().map(|(name, bytes)| (*name, TensorView { dtype: DType::F32, shape: &[], bytes })).collect();
+        let views = inputs.each_ref().map(|(name, value)| (*name, TensorView::new(&[], std::slice::from_ref(value))));
         let outputs = self.session.call(APPLY, &views)?;
         let grad_norm = floats(outputs.get("grad_norm"), "grad_norm")?[0];
         Ok(StepReport { grad_norm, grad_norms: floats(outputs.get("grad_norms"), "grad_norms")? })
@@ -93,7 +91,7 @@ impl Trainee {
 
 fn floats(view: Option<TensorView<'_>>, name: &str) -> Result<Vec<f32>> {
     let view = view.ok_or_else(|| Error::Option(format!("the program has no output `{name}`")))?;
-    Ok(view.bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect())
+    Ok(view.to_f32_vec())
 }
 
 /// A checkpoint whose parameters are all f32.

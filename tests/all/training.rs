@@ -2,9 +2,9 @@
 
 use crate::{golden, kiln, options};
 use kiln::lab::training::{Recipe, train_on_golden};
-use kiln::lab::verify::read_tensors;
+use kiln::lab::verify::{read_tensors, views};
 use kiln::train::{AdamW, Sgd, Trainee, TraineeOptions};
-use kiln::{CompileOptions, LoadOptions, ModelFiles, Task, TensorView};
+use kiln::{CompileOptions, LoadOptions, ModelFiles, Task};
 use kiln_ir::interp::Tensor;
 use serde_json::Value;
 use std::path::Path;
@@ -100,20 +100,13 @@ fn batch(name: &str) -> Vec<(String, Tensor)> {
     batch
 }
 
-fn views(batch: &[(String, Tensor)]) -> Vec<(&str, TensorView<'_>)> {
-    batch
-        .iter()
-        .map(|(name, t)| (&**name, TensorView { dtype: t.dtype().expect("dense"), shape: t.shape(), bytes: t.bytes() }))
-        .collect()
-}
-
 /// Every state after two steps.
 fn states_after_two_steps(name: &str, threads: usize) -> Vec<Vec<u8>> {
     let files = ModelFiles::open_folder(&golden(name)).expect("opens");
     let mut trainee = Trainee::new(&files, &AdamW::default(), &trainee_options(threads)).expect("compiles");
     let batch = batch(name);
     for _ in 0..2 {
-        trainee.accumulate(&views(&batch)).expect("runs");
+        trainee.accumulate(&views(&batch).expect("dense")).expect("runs");
         trainee.apply(1e-3, 1, 1.0).expect("runs");
     }
     let names: Vec<String> = trainee.session().model().plan().states.iter().map(|s| s.name.clone()).collect();
@@ -138,9 +131,10 @@ fn gradients_are_summed_over_batches() {
     let mut trainee = Trainee::new(&files, &sgd, &trainee_options(0)).expect("compiles");
     let mut steps = |batches: usize| {
         trainee.session().reset().expect("memory");
-        let losses: Vec<f32> = (0..batches).map(|_| trainee.accumulate(&views(&batch)).expect("runs")).collect();
+        let losses: Vec<f32> =
+            (0..batches).map(|_| trainee.accumulate(&views(&batch).expect("dense")).expect("runs")).collect();
         let report = trainee.apply(0.01, batches, 0.0).expect("runs");
-        let after = trainee.accumulate(&views(&batch)).expect("runs");
+        let after = trainee.accumulate(&views(&batch).expect("dense")).expect("runs");
         assert!(losses.iter().all(|loss| *loss == losses[0] && after < *loss), "{after} after {losses:?}");
         // What was summed counts once.
         let next = trainee.apply(0.01, 1, 0.0).expect("runs");
@@ -163,7 +157,7 @@ fn what_cannot_be_trained_says_why() {
     let labels = wrong.last_mut().expect("labels");
     let values = vec![7; labels.1.len()];
     labels.1 = Tensor::from_i64(labels.1.shape(), &values).expect("fits");
-    let error = trainee.accumulate(&views(&wrong)).expect_err("refused").to_string();
+    let error = trainee.accumulate(&views(&wrong).expect("dense")).expect_err("refused").to_string();
     assert!(error.contains("`labels`") && error.contains("-100 to 2") && error.contains('7'), "{error}");
     // Nothing was summed: the parameters stay.
     assert_eq!(trainee.apply(1e-3, 1, 0.0).expect("runs").grad_norm, 0.0);
